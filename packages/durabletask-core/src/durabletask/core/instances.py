@@ -1,0 +1,231 @@
+"""Orchestration instances as clients see them: status, state, and the requests that find or change them.
+
+Facts: protocol sections 5 and 12. Payloads (``serialized_*``) are text as the hub stores it; the
+properties without the prefix decode them as JSON.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TypeAlias, TypeVar, Union
+
+import msgspec
+
+from .failures import FailureDetails
+from .history import TraceContext
+
+__all__ = [
+    "TERMINAL_STATUSES",
+    "CreateInstanceRequest",
+    "InstanceIdPage",
+    "InstanceIdQuery",
+    "InstancePage",
+    "InstanceQuery",
+    "OrchestrationState",
+    "OrchestrationStatus",
+    "PurgeBatch",
+    "PurgeFilter",
+    "PurgeInstance",
+    "PurgeRequest",
+    "PurgeResult",
+    "ReusePolicy",
+    "decode_payload",
+]
+
+T = TypeVar("T")
+
+
+class OrchestrationStatus(enum.Enum):
+    """Status of an instance; the values are the numbers of the wire (protocol section 5.2)."""
+
+    RUNNING = 0
+    COMPLETED = 1
+    CONTINUED_AS_NEW = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    PENDING = 6
+    SUSPENDED = 7
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more will happen to an instance of this status."""
+        return self in TERMINAL_STATUSES
+
+
+TERMINAL_STATUSES = frozenset(
+    {
+        OrchestrationStatus.COMPLETED,
+        OrchestrationStatus.FAILED,
+        OrchestrationStatus.CANCELED,
+        OrchestrationStatus.TERMINATED,
+    }
+)
+"""The statuses in which an instance stays until it is purged, replaced, restarted or rewound."""
+
+
+def decode_payload(text: str | None) -> object:
+    """A payload as plain JSON values; ``None`` for unset or empty text, the text itself if it is no JSON."""
+    if not text:
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+class OrchestrationState(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot of an instance.
+
+    Input, output and custom status are present only when they were asked for. All times are aware UTC.
+    """
+
+    instance_id: str
+    name: str
+    runtime_status: OrchestrationStatus
+    created_at: datetime
+    last_updated_at: datetime
+    completed_at: datetime | None = None
+    scheduled_start_at: datetime | None = None
+    version: str | None = None
+    execution_id: str | None = None
+    parent_instance_id: str | None = None
+    tags: Mapping[str, str] = {}
+    serialized_input: str | None = None
+    serialized_output: str | None = None
+    serialized_custom_status: str | None = None
+    failure_details: FailureDetails | None = None
+
+    @property
+    def input(self) -> object:
+        """The input as plain JSON values."""
+        return decode_payload(self.serialized_input)
+
+    @property
+    def output(self) -> object:
+        """The output as plain JSON values."""
+        return decode_payload(self.serialized_output)
+
+    @property
+    def custom_status(self) -> object:
+        """The custom status as plain JSON values."""
+        return decode_payload(self.serialized_custom_status)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the status is terminal."""
+        return self.runtime_status.is_terminal
+
+
+class ReusePolicy(msgspec.Struct, frozen=True):
+    """Which old instances of the same id a new one may replace (protocol section 12.1).
+
+    ``ReusePolicy(frozenset())`` means none. A live instance whose status is listed is terminated first.
+    """
+
+    replaceable: frozenset[OrchestrationStatus] = frozenset()
+
+    @classmethod
+    def replace_terminal(cls) -> ReusePolicy:
+        """Replace finished instances only."""
+        return cls(TERMINAL_STATUSES)
+
+    @classmethod
+    def replace_any(cls) -> ReusePolicy:
+        """Replace whatever is there."""
+        return cls(frozenset(OrchestrationStatus))
+
+
+class CreateInstanceRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a hub needs to create an instance. No ``instance_id``: the hub makes one.
+
+    ``reuse_policy=None`` leaves the choice to the hub; ours then replaces nothing (decisions, row 23).
+    """
+
+    name: str
+    instance_id: str | None = None
+    input: str | None = None
+    version: str | None = None
+    scheduled_start_at: datetime | None = None
+    reuse_policy: ReusePolicy | None = None
+    execution_id: str | None = None
+    tags: Mapping[str, str] = {}
+    trace_context: TraceContext | None = None
+    request_time: datetime | None = None
+
+
+class InstanceQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Filter and page of ``query_instances``: from inclusive, to exclusive, no statuses = all."""
+
+    runtime_statuses: Sequence[OrchestrationStatus] = ()
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    instance_id_prefix: str | None = None
+    include_payloads: bool = False
+    page_size: int = 100
+    continuation_token: str | None = None
+
+
+class InstancePage(msgspec.Struct, frozen=True):
+    """One page; ``continuation_token=None`` on the last."""
+
+    states: Sequence[OrchestrationState]
+    continuation_token: str | None = None
+
+
+class InstanceIdQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Filter and page of ``list_instance_ids``: terminal instances by (completion time, id)."""
+
+    runtime_statuses: Sequence[OrchestrationStatus] = ()
+    completed_from: datetime | None = None
+    completed_to: datetime | None = None
+    page_size: int = 100
+    last_instance_key: str | None = None
+
+
+class InstanceIdPage(msgspec.Struct, frozen=True):
+    """One page; ``last_instance_key=None`` on the last."""
+
+    instance_ids: Sequence[str]
+    last_instance_key: str | None = None
+
+
+class PurgeInstance(msgspec.Struct, frozen=True, kw_only=True):
+    """Purge one instance; a missing or live one counts zero. ``is_orchestration=False``: an entity id."""
+
+    instance_id: str
+    recursive: bool = False
+    is_orchestration: bool = True
+
+
+class PurgeBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """Purge up to 500 instances by id."""
+
+    instance_ids: Sequence[str]
+    recursive: bool = False
+
+
+class PurgeFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Purge terminal instances by creation time and status; ``timeout`` bounds the work of one call."""
+
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    runtime_statuses: Sequence[OrchestrationStatus] = ()
+    timeout: timedelta | None = None
+    recursive: bool = False
+
+
+PurgeRequest: TypeAlias = Union[PurgeInstance, PurgeBatch, PurgeFilter]
+"""Any form of purge."""
+
+
+class PurgeResult(msgspec.Struct, frozen=True):
+    """How many instances are gone. ``is_complete=False``: call again; ``None``: the hub does not say."""
+
+    deleted_instance_count: int
+    is_complete: bool | None = None

@@ -1,0 +1,209 @@
+"""Work items, and the results that answer them (protocol section 3).
+
+A work item carries a ``completion_token``: opaque, unique per delivery, echoed by the result or by the
+abandon call. Results repeat the instance id (and task id), because on some servers the token alone does
+not name one item (decisions, "Facts about existing clients").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TypeAlias, Union
+
+import msgspec
+
+from .actions import OrchestratorAction
+from .failures import FailureDetails
+from .history import EntityOperationCalled, EntityOperationSignaled, HistoryEvent, TraceContext
+
+__all__ = [
+    "ActivityFilter",
+    "ActivityResult",
+    "ActivityWorkItem",
+    "EntityAction",
+    "EntityBatchResult",
+    "EntityFilter",
+    "EntityOperationResult",
+    "EntitySendSignal",
+    "EntityStartOrchestration",
+    "EntityWorkItem",
+    "OrchestrationFilter",
+    "OrchestrationTraceContext",
+    "OrchestratorResult",
+    "OrchestratorWorkItem",
+    "WorkItem",
+    "WorkItemFilters",
+    "WorkItemStreamOptions",
+    "WorkerCapability",
+]
+
+
+class OrchestrationTraceContext(msgspec.Struct, frozen=True):
+    """Span of the whole orchestration, invented by its first episode and echoed by the hub."""
+
+    span_id: str | None = None
+    span_start: datetime | None = None
+
+
+class OrchestratorWorkItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One episode of one instance. ``past_events`` may convert its events only when they are looked at."""
+
+    instance_id: str
+    new_events: Sequence[HistoryEvent]
+    past_events: Sequence[HistoryEvent] = ()
+    execution_id: str | None = None
+    trace_context: OrchestrationTraceContext | None = None
+    completion_token: str = ""
+
+
+class OrchestratorResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to an ``OrchestratorWorkItem``.
+
+    ``custom_status=None`` means that the instance has none. ``requires_history`` asks the hub to deliver
+    the item again with its whole past. ``num_events_processed=None`` means all new events.
+    """
+
+    instance_id: str
+    actions: Sequence[OrchestratorAction]
+    custom_status: str | None = None
+    completion_token: str = ""
+    num_events_processed: int | None = None
+    trace_context: OrchestrationTraceContext | None = None
+    requires_history: bool = False
+
+
+class ActivityWorkItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One delivery of one activity. ``task_id`` is the id of the action that scheduled it."""
+
+    name: str
+    instance_id: str
+    task_id: int
+    execution_id: str | None = None
+    version: str | None = None
+    input: str | None = None
+    tags: Mapping[str, str] | None = None
+    trace_context: TraceContext | None = None
+    completion_token: str = ""
+
+
+class ActivityResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to an ``ActivityWorkItem``; a present ``failure`` decides."""
+
+    instance_id: str
+    task_id: int
+    result: str | None = None
+    failure: FailureDetails | None = None
+    completion_token: str = ""
+
+
+class EntityWorkItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch of operations for one entity. ``state=None``: the entity has no state."""
+
+    instance_id: str
+    operations: Sequence[EntityOperationCalled | EntityOperationSignaled]
+    state: str | None = None
+    execution_id: str | None = None
+    completion_token: str = ""
+    is_legacy: bool = False  # came as the first form of the message (protocol section 11.4)
+
+
+class EntityOperationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of one operation; a present ``failure`` decides."""
+
+    result: str | None = None
+    failure: FailureDetails | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class EntitySendSignal(msgspec.Struct, frozen=True, kw_only=True):
+    """An entity signals another."""
+
+    id: int
+    instance_id: str
+    name: str
+    input: str | None = None
+    scheduled_time: datetime | None = None
+    request_time: datetime | None = None
+    trace_context: TraceContext | None = None
+
+
+class EntityStartOrchestration(msgspec.Struct, frozen=True, kw_only=True):
+    """An entity starts an orchestration and does not wait for it."""
+
+    id: int
+    instance_id: str
+    name: str
+    version: str | None = None
+    input: str | None = None
+    scheduled_time: datetime | None = None
+    request_time: datetime | None = None
+    trace_context: TraceContext | None = None
+
+
+EntityAction: TypeAlias = Union[EntitySendSignal, EntityStartOrchestration]
+"""Anything that an entity asks of the hub."""
+
+
+class EntityBatchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to an ``EntityWorkItem``; ``results`` in the order of the operations."""
+
+    instance_id: str
+    results: Sequence[EntityOperationResult]
+    actions: Sequence[EntityAction] = ()
+    state: str | None = None
+    failure: FailureDetails | None = None
+    operations: Sequence[EntityOperationCalled | EntityOperationSignaled] = ()
+    completion_token: str = ""
+    requires_state: bool = False
+
+
+WorkItem: TypeAlias = Union[OrchestratorWorkItem, ActivityWorkItem, EntityWorkItem]
+"""Anything that a hub hands to a worker."""
+
+
+class WorkerCapability:
+    """Names of what a worker announces (protocol section 1.4)."""
+
+    HISTORY_STREAMING = "history-streaming"
+    SCHEDULED_TASKS = "scheduled-tasks"
+    LARGE_PAYLOADS = "large-payloads"
+
+
+class OrchestrationFilter(msgspec.Struct, frozen=True):
+    """Accept orchestrations of this name; no versions = any version."""
+
+    name: str
+    versions: tuple[str, ...] = ()
+
+
+class ActivityFilter(msgspec.Struct, frozen=True):
+    """Accept activities of this name; no versions = any version."""
+
+    name: str
+    versions: tuple[str, ...] = ()
+
+
+class EntityFilter(msgspec.Struct, frozen=True):
+    """Accept entities of this (lower-case) name."""
+
+    name: str
+
+
+class WorkItemFilters(msgspec.Struct, frozen=True):
+    """What a worker accepts: an empty category means nothing of it (protocol section 1.6)."""
+
+    orchestrations: tuple[OrchestrationFilter, ...] = ()
+    activities: tuple[ActivityFilter, ...] = ()
+    entities: tuple[EntityFilter, ...] = ()
+
+
+class WorkItemStreamOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says when it opens a stream. A limit of 0 means no limit."""
+
+    max_orchestrations: int = 0
+    max_activities: int = 0
+    max_entities: int = 0
+    filters: WorkItemFilters | None = None
+    capabilities: frozenset[str] = frozenset()
