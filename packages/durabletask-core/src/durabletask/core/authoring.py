@@ -1,0 +1,91 @@
+"""Base classes for people who write orchestrators and activities as classes, and what activities get.
+
+A class needs no base class to be registered, only a ``run(context, input)`` method; the bases give
+checkers the types and editors the signature. Which role a class plays is decided by where it is
+registered, not by its base.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Generic
+
+from typing_extensions import TypeVar
+
+if TYPE_CHECKING:
+    from .context import OrchestrationContext
+
+__all__ = ["ActivityContext", "TaskActivity", "TaskOrchestrator"]
+
+# Any, not object: a subclass without parameters may annotate its own `run` as it likes.
+InputT = TypeVar("InputT", default=Any)
+OutputT = TypeVar("OutputT", default=Any)
+
+
+class ActivityContext:
+    """What an activity knows about its call.
+
+    Attributes:
+        name: name under which the activity was called.
+        orchestration_id: instance id of the orchestration that called it.
+        task_id: id of the action that scheduled it; together with ``orchestration_id`` a key that stays
+            the same when the activity is delivered again, and so fit for idempotency.
+        execution_id: execution id of the orchestration, if the hub tells it.
+        version: version that the call asked for, or the orchestration's.
+        tags: tags of the call.
+    """
+
+    __slots__ = ("execution_id", "name", "orchestration_id", "tags", "task_id", "version")
+
+    def __init__(
+        self,
+        name: str,
+        orchestration_id: str,
+        task_id: int,
+        *,
+        execution_id: str | None = None,
+        version: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name: str = name
+        self.orchestration_id: str = orchestration_id
+        self.task_id: int = task_id
+        self.execution_id: str | None = execution_id
+        self.version: str | None = version
+        self.tags: Mapping[str, str] = tags or {}
+
+    @property
+    def instance_id(self) -> str:
+        """The same as ``orchestration_id``."""
+        return self.orchestration_id
+
+    def __repr__(self) -> str:
+        return f"ActivityContext({self.name!r}, {self.orchestration_id!r}, {self.task_id})"
+
+
+class TaskActivity(ABC, Generic[InputT, OutputT]):
+    """An activity written as a class; registered as an instance or as the class.
+
+    The name is the class attribute ``name`` if there is one, otherwise the class's own name.
+    """
+
+    @abstractmethod
+    def run(self, context: ActivityContext, input: InputT, /) -> Awaitable[OutputT] | OutputT:  # noqa: A002
+        """Do the work. ``async def`` runs on the event loop, a plain method in a thread."""
+
+
+class TaskOrchestrator(ABC, Generic[InputT, OutputT]):
+    """An orchestrator written as a class; one object serves all instances, so it keeps no state.
+
+    The name is the class attribute ``name`` if there is one, otherwise the class's own name.
+    """
+
+    @abstractmethod
+    def run(
+        self,
+        context: OrchestrationContext,
+        input: InputT,  # noqa: A002 - the protocol's word
+        /,
+    ) -> Awaitable[OutputT] | Generator[object, Any, OutputT] | OutputT:
+        """Orchestrate: ``async def``, a generator that yields tasks, or a plain method."""

@@ -1,0 +1,382 @@
+"""What a worker can run: orchestrators, activities and entities by name.
+
+Names come from the mapping given to the worker or from the callable itself (``name_of``). Signatures are
+checked here, once, so that a wrong one is an error where the program starts and not where work arrives.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar, Union
+
+from .errors import (
+    ActivityNotRegisteredError,
+    EntityNotRegisteredError,
+    NotRegisteredError,
+    OrchestratorNotRegisteredError,
+    RegistrationError,
+)
+
+__all__ = [
+    "ActivityDefinition",
+    "Definition",
+    "EntityDefinition",
+    "OrchestratorDefinition",
+    "Registrations",
+    "Registry",
+    "name_of",
+]
+
+Registrations: TypeAlias = Union[Mapping[str, object], Iterable[object]]
+"""Names and callables, or only callables, whose names are then ``name_of`` each."""
+
+_logger = logging.getLogger("durabletask.registry")
+_D = TypeVar("_D", bound="Definition")
+
+
+def name_of(function_or_name: object) -> str:
+    """The name under which something is registered and called.
+
+    A string is its own name. Otherwise: an attribute ``name`` that is a string, ``__name__`` of a
+    function or class, or the class name of an object.
+
+    Raises:
+        RegistrationError: there is no usable name, for instance of a lambda.
+    """
+    name = function_or_name if isinstance(function_or_name, str) else _own_name(function_or_name)
+    if not name or name == "<lambda>":
+        raise RegistrationError(
+            f"{function_or_name!r} has no usable name. Register it under one: {{'my_name': ...}}."
+        )
+    return name
+
+
+def _own_name(target: object) -> str:
+    while isinstance(target, functools.partial):
+        target = target.func
+    explicit = getattr(target, "name", None)
+    if isinstance(explicit, str):
+        return explicit
+    own = getattr(target, "__name__", None)
+    return own if isinstance(own, str) else type(target).__name__
+
+
+def _location_of(function: Callable[..., object]) -> str:
+    """``file:line`` of a function, for messages."""
+    found: Any = function
+    while isinstance(found, functools.partial):
+        found = found.func
+    found = inspect.unwrap(found)
+    code = getattr(getattr(found, "__func__", found), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
+
+
+class Definition:
+    """Something that can be run by name.
+
+    Attributes:
+        name: the registered name.
+        target: what was registered.
+        function: the callable that runs: the function itself, or the bound ``run`` of an object.
+    """
+
+    role = "function"
+
+    def __init__(self, name: str, target: object) -> None:
+        self.name: str = name
+        self.target: object = target
+        self.function: Callable[..., object] = self._callable_of(target)
+        self._takes_input, self._input_has_default, self._annotation = self._read_signature()
+        self._input_type: object | None = None
+        self._is_resolved = False
+
+    @property
+    def location(self) -> str:
+        """``file:line`` of the function."""
+        return _location_of(self.function)
+
+    @property
+    def input_type(self) -> object | None:
+        """Annotation of the input parameter; ``None`` without one (plain JSON values then)."""
+        if not self._is_resolved:
+            self._input_type = self._resolve_annotation()
+            self._is_resolved = True
+        return self._input_type
+
+    def invoke(self, context: object, input: object) -> object:  # noqa: A002 - the protocol's word
+        """Call the function. An absent input leaves a parameter with a default at its default."""
+        if self._takes_input and not (input is None and self._input_has_default):
+            return self.function(context, input)
+        return self.function(context)
+
+    def __repr__(self) -> str:
+        return f"<{self.role} {self.name!r} at {self.location}>"
+
+    def _callable_of(self, target: object) -> Callable[..., object]:
+        if isinstance(target, type):
+            target = self._make_instance(target)
+        run = getattr(target, "run", None)
+        if callable(run):
+            return typing.cast("Callable[..., object]", run)
+        if callable(target):
+            return target
+        raise RegistrationError(
+            f"The {self.role} {self.name!r} cannot be registered: {target!r} is neither a function nor an "
+            "object with a 'run(context, input)' method."
+        )
+
+    def _make_instance(self, target: type) -> object:
+        if not callable(getattr(target, "run", None)):
+            raise RegistrationError(
+                f"The {self.role} {self.name!r} cannot be registered: the class {target.__qualname__} has no "
+                "'run(context, input)' method."
+            )
+        try:
+            return target()
+        except TypeError as error:
+            raise RegistrationError(
+                f"The {self.role} {self.name!r} cannot be registered: {target.__qualname__}() failed: {error}. "
+                "Register an instance instead of the class."
+            ) from error
+
+    def _read_signature(self) -> tuple[bool, bool, object]:
+        """Whether there is an input parameter, whether it has a default, and its annotation."""
+        try:
+            parameters = list(inspect.signature(self.function).parameters.values())
+        except (TypeError, ValueError):  # a builtin without a signature: trust it
+            return True, False, None
+        required_keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        has_varargs = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        required = [p for p in positional if p.default is p.empty]
+        if len(required) > 2 or required_keywords or not (positional or has_varargs):
+            raise RegistrationError(
+                f"The {self.role} {self.name!r} at {self.location} must take (context) or (context, input), "
+                f"not {inspect.signature(self.function)}. Several values: pass one dataclass, dict or list."
+            )
+        if len(positional) >= 2:
+            annotation = positional[1].annotation
+            has_default = positional[1].default is not positional[1].empty
+            return True, has_default, None if annotation is inspect.Parameter.empty else annotation
+        return has_varargs, False, None
+
+    def _resolve_annotation(self) -> object | None:
+        annotation = self._annotation
+        if annotation is None or annotation in (Any, object):
+            return None
+        function: Any = self.function
+        while isinstance(function, functools.partial):
+            function = function.func
+        function = getattr(inspect.unwrap(function), "__func__", inspect.unwrap(function))
+        if not hasattr(function, "__globals__"):
+            function = getattr(type(function), "__call__", function)  # noqa: B004
+
+        def holder() -> None: ...
+
+        holder.__annotations__ = {"input": annotation}
+        namespace = getattr(function, "__globals__", {})
+        cells = getattr(function, "__closure__", None) or ()
+        names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+        try:
+            local = {name: cell.cell_contents for name, cell in zip(names, cells, strict=False)}
+            found = typing.get_type_hints(holder, namespace, local, include_extras=True)["input"]
+        except (NameError, AttributeError, TypeError, SyntaxError, ValueError) as error:
+            _logger.warning(
+                "The annotation %r of the input of %s %r at %s cannot be resolved (%s); the input will be plain "
+                "JSON values. Define the type at module level, outside 'if TYPE_CHECKING'.",
+                annotation,
+                self.role,
+                self.name,
+                self.location,
+                error,
+            )
+            return None
+        return None if found in (Any, object) or isinstance(found, TypeVar) else found
+
+
+class OrchestratorDefinition(Definition):
+    """An orchestrator: ``async def``, a generator function, or a plain function."""
+
+    role = "orchestrator"
+
+    def __init__(self, name: str, target: object) -> None:
+        super().__init__(name, target)
+        if inspect.isasyncgenfunction(self.function):
+            raise RegistrationError(
+                f"The orchestrator {name!r} at {self.location} is an async generator: use 'await' instead of "
+                "'yield', or 'def' instead of 'async def'."
+            )
+
+
+class ActivityDefinition(Definition):
+    """An activity: ``async def`` (runs on the event loop) or a plain function (runs in a thread).
+
+    Attributes:
+        is_async: whether the function is ``async def``.
+    """
+
+    role = "activity"
+
+    def __init__(self, name: str, target: object) -> None:
+        super().__init__(name, target)
+        if inspect.isasyncgenfunction(self.function) or inspect.isgeneratorfunction(self.function):
+            raise RegistrationError(
+                f"The activity {name!r} at {self.location} is a generator: an activity returns one value."
+            )
+        function = self.function
+        call = getattr(type(function), "__call__", None)  # noqa: B004 - objects with an async __call__
+        self.is_async: bool = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+class EntityDefinition(Definition):
+    """An entity: a function ``(context, input)`` for all operations, or a class with one method each.
+
+    Attributes:
+        is_class: whether ``target`` is a class; a new object then serves every batch of operations.
+    """
+
+    role = "entity"
+
+    def __init__(self, name: str, target: object) -> None:
+        self.is_class: bool = isinstance(target, type)
+        super().__init__(name, target)
+
+    def _callable_of(self, target: object) -> Callable[..., object]:
+        if isinstance(target, type):
+            return target
+        if callable(target):
+            return target
+        raise RegistrationError(
+            f"The entity {self.name!r} cannot be registered: {target!r} is neither a function nor a class. "
+            "Register the class itself, not an object of it: every entity has its own state."
+        )
+
+    def _read_signature(self) -> tuple[bool, bool, object]:
+        return (True, False, None) if self.is_class else super()._read_signature()
+
+
+class _Table(Generic[_D]):
+    """The definitions of one role."""
+
+    def __init__(self, kind: type[_D], missing: type[NotRegisteredError], fold: bool = False) -> None:
+        self._kind = kind
+        self._missing = missing
+        self._fold = fold
+        self.by_name: dict[str, _D] = {}
+
+    def add(self, target: object, name: object) -> _D:
+        if name is None:
+            name = name_of(target)
+        elif not (isinstance(name, str) and name.strip()):
+            raise RegistrationError(f"{name!r} cannot be the name of an {self._kind.role}: it must be text.")
+        if self._fold:
+            if "@" in name:
+                raise RegistrationError(f"The entity name {name!r} must not contain '@'.")
+            name = name.lower()
+        if name in self.by_name:
+            raise RegistrationError(
+                f"An {self._kind.role} named {name!r} is already registered: {self.by_name[name].location}. "
+                "Give one of them another name."
+            )
+        definition = self.by_name[name] = self._kind(name, target)
+        return definition
+
+    def add_all(self, targets: Registrations) -> None:
+        if isinstance(targets, Mapping):
+            for name, target in targets.items():
+                self.add(target, name)
+        elif isinstance(targets, (str, bytes)) or callable(targets):
+            raise RegistrationError(
+                f"{self._kind.role} registrations are a mapping of names to callables, or a sequence of "
+                f"callables, not {targets!r}."
+            )
+        else:
+            for target in targets:
+                self.add(target, None)
+
+    def get(self, name: str) -> _D:
+        try:
+            return self.by_name[name]
+        except KeyError:
+            pass
+        if self._fold and name.lower() in self.by_name:
+            return self.by_name[name.lower()]
+        raise self._missing(name, self.by_name)
+
+
+class Registry:
+    """Orchestrators, activities and entities by name.
+
+    Raises:
+        RegistrationError: a name is used twice or is no name; a target is not callable, or takes other
+            arguments than ``(context)`` or ``(context, input)``.
+    """
+
+    def __init__(
+        self,
+        *,
+        orchestrators: Registrations = (),
+        activities: Registrations = (),
+        entities: Registrations = (),
+    ) -> None:
+        self._orchestrators = _Table(OrchestratorDefinition, OrchestratorNotRegisteredError)
+        self._activities = _Table(ActivityDefinition, ActivityNotRegisteredError)
+        self._entities = _Table(EntityDefinition, EntityNotRegisteredError, fold=True)
+        self._orchestrators.add_all(orchestrators)
+        self._activities.add_all(activities)
+        self._entities.add_all(entities)
+
+    def add_orchestrator(self, target: object, name: str | None = None) -> OrchestratorDefinition:
+        """Register an orchestrator; without a name, under its own."""
+        return self._orchestrators.add(target, name)
+
+    def add_activity(self, target: object, name: str | None = None) -> ActivityDefinition:
+        """Register an activity; without a name, under its own."""
+        return self._activities.add(target, name)
+
+    def add_entity(self, target: object, name: str | None = None) -> EntityDefinition:
+        """Register an entity; without a name, under its own. Names are folded to lower case."""
+        return self._entities.add(target, name)
+
+    def orchestrator(self, name: str) -> OrchestratorDefinition:
+        """The orchestrator of that name.
+
+        Raises:
+            OrchestratorNotRegisteredError: there is none; the message lists the nearest names.
+        """
+        return self._orchestrators.get(name)
+
+    def activity(self, name: str) -> ActivityDefinition:
+        """The activity of that name.
+
+        Raises:
+            ActivityNotRegisteredError: there is none; the message lists the nearest names.
+        """
+        return self._activities.get(name)
+
+    def entity(self, name: str) -> EntityDefinition:
+        """The entity of that name, without regard to case.
+
+        Raises:
+            EntityNotRegisteredError: there is none; the message lists the nearest names.
+        """
+        return self._entities.get(name)
+
+    @property
+    def orchestrator_names(self) -> Sequence[str]:
+        """Names of the orchestrators, in order of registration."""
+        return list(self._orchestrators.by_name)
+
+    @property
+    def activity_names(self) -> Sequence[str]:
+        """Names of the activities, in order of registration."""
+        return list(self._activities.by_name)
+
+    @property
+    def entity_names(self) -> Sequence[str]:
+        """Names of the entities, in order of registration."""
+        return list(self._entities.by_name)
