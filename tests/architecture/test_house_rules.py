@@ -1,0 +1,102 @@
+"""The shape of the house: module sizes, explicit exports, one version, core's independence."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ROOT / "packages"
+LONGEST_MODULE = 600
+LONGEST_FUNCTION = 60
+
+
+def _sources() -> Iterator[Path]:
+    for path in sorted(PACKAGES.glob("*/src/**/*.py")):
+        if "_pb2" not in path.name:
+            yield path
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(PACKAGES))
+
+
+@pytest.mark.parametrize("path", _sources(), ids=_name)
+def test_a_module_stays_readable(path: Path) -> None:
+    """No module is longer than 600 lines and no function longer than 60."""
+    text = path.read_text()
+
+    too_long = [
+        f"{node.name} ({node.end_lineno - node.lineno + 1} lines)"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno + 1 > LONGEST_FUNCTION
+    ]
+
+    assert len(text.splitlines()) <= LONGEST_MODULE
+    assert too_long == []
+
+
+def _public_modules() -> Iterator[str]:
+    durabletask = importlib.import_module("durabletask")
+    for module in pkgutil.walk_packages(durabletask.__path__, "durabletask."):
+        parts = module.name.split(".")
+        if any(part.startswith("_") for part in parts) or "proto" in parts or "_pb2" in module.name:
+            continue
+        yield module.name
+
+
+@pytest.mark.parametrize("name", _public_modules())
+def test_every_public_module_says_what_it_exports(name: str) -> None:
+    """``__all__`` exists, is sorted within reason, and names only what is there."""
+    module = importlib.import_module(name)
+
+    exported = getattr(module, "__all__", None)
+    assert exported is not None, f"{name} has no __all__"
+    assert [entry for entry in exported if not hasattr(module, entry)] == []
+    assert len(exported) == len(set(exported))
+
+
+def test_all_distributions_share_one_version() -> None:
+    """Siblings pin each other to the version they carry."""
+    versions = set()
+    for project in PACKAGES.glob("*/pyproject.toml"):
+        text = project.read_text()
+        versions |= set(re.findall(r'^version = "([^"]+)"', text, re.MULTILINE))
+        versions |= set(re.findall(r'"durabletask[a-z-]*(?:\[[a-z]+\])?==([^"]+)"', text))
+
+    assert len(versions) == 1
+
+
+def test_only_core_ships_the_shared_package_file() -> None:
+    """One wheel owns ``durabletask/__init__.py``; a second one would overwrite it."""
+    owners = [path for path in PACKAGES.glob("*/src/durabletask/__init__.py")]
+
+    assert [path.relative_to(PACKAGES).parts[0] for path in owners] == ["durabletask-core"]
+
+
+def test_every_distribution_is_marked_as_typed() -> None:
+    """Type checkers read annotations only where ``py.typed`` is."""
+    for name in ("core", "grpc", "azuremanaged", "testing"):
+        assert (PACKAGES / f"durabletask-{name}/src/durabletask/{name}/py.typed").exists()
+    assert (PACKAGES / "durabletask-core/src/durabletask/py.typed").exists()
+
+
+def test_any_stays_rare() -> None:
+    """Fewer than 3 uses of ``Any`` in 1,000 lines of hand-written code."""
+    lines = uses = 0
+    for path in _sources():
+        text = path.read_text()
+        lines += len(text.splitlines())
+        uses += sum(
+            isinstance(node, ast.Name) and node.id == "Any" for node in ast.walk(ast.parse(text))
+        )
+
+    assert uses * 1000 < 3 * lines
