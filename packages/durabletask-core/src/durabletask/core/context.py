@@ -1,0 +1,490 @@
+"""``OrchestrationContext``: everything an orchestrator may do.
+
+The engine implements this class (``durabletask.core.replay``); people annotate with it. All methods that
+schedule something return at once: the action is sent to the hub when the orchestrator waits or ends.
+
+The overloads make calls typed. Given a function or a class, a checker knows the type of the result and
+refuses an input of another type; given a name, the result is ``Any`` unless ``return_type`` says better.
+"""
+
+# ruff: noqa: A002 - "input" is the protocol's word
+
+from __future__ import annotations
+
+import logging
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Literal, Protocol, TypeVar, overload
+
+from typing_extensions import Self
+
+from .entities import EntityId
+from .retry import RetryPolicy
+from .tasks import Awaitables, Task
+
+__all__ = ["EntityLock", "OrchestrationContext", "RunsAsync", "RunsSync", "RunsYielding", "seeded_random"]
+
+T = TypeVar("T")
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
+InputT_contra = TypeVar("InputT_contra", contravariant=True)
+OutputT_co = TypeVar("OutputT_co", covariant=True)
+
+
+class RunsAsync(Protocol[InputT_contra, OutputT_co]):
+    """An object or class with ``async def run(context, input)``."""
+
+    def run(self, context: Any, input: InputT_contra, /) -> Awaitable[OutputT_co]:
+        """Run it."""
+
+
+class RunsYielding(Protocol[InputT_contra, OutputT_co]):
+    """An object or class whose ``run(context, input)`` is a generator that yields tasks."""
+
+    def run(self, context: Any, input: InputT_contra, /) -> Generator[Any, Any, OutputT_co]:
+        """Run it."""
+
+
+class RunsSync(Protocol[InputT_contra, OutputT_co]):
+    """An object or class with a plain ``run(context, input)``."""
+
+    def run(self, context: Any, input: InputT_contra, /) -> OutputT_co:
+        """Run it."""
+
+
+class EntityLock(ABC):
+    """The locks of a critical section; leaving the ``with`` block releases them."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def entities(self) -> tuple[EntityId, ...]:
+        """The locked entities in the order in which they were locked."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Release every lock now; a second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class OrchestrationContext(ABC):
+    """What an orchestrator gets as its first argument.
+
+    Every value it hands out is the same on replay. Use its clock, UUIDs and random numbers instead of the
+    system's, and activities for everything that touches the outside world.
+    """
+
+    __slots__ = ()
+
+    # --- who and when ------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def instance_id(self) -> str:
+        """Id of this instance."""
+
+    @property
+    @abstractmethod
+    def execution_id(self) -> str | None:
+        """Id of this generation of the instance, if the hub gives one; continue-as-new changes it."""
+
+    @property
+    @abstractmethod
+    def parent_instance_id(self) -> str | None:
+        """Id of the orchestration that started this one as its child."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name under which this orchestrator was started."""
+
+    @property
+    @abstractmethod
+    def version(self) -> str | None:
+        """Version of this instance."""
+
+    @property
+    @abstractmethod
+    def tags(self) -> Mapping[str, str]:
+        """Tags of this instance."""
+
+    @property
+    @abstractmethod
+    def is_replaying(self) -> bool:
+        """Whether the code runs over recorded history at this moment. Never let results depend on it."""
+
+    @property
+    @abstractmethod
+    def current_utc_datetime(self) -> datetime:
+        """The orchestration's clock: aware UTC, the time at which the hub started the current episode."""
+
+    @abstractmethod
+    def new_uuid(self) -> str:
+        """A UUID that is the same on every replay (protocol section 8.12)."""
+
+    @property
+    @abstractmethod
+    def random(self) -> random.Random:
+        """Random numbers that are the same on every replay, seeded by instance and generation."""
+
+    @property
+    @abstractmethod
+    def logger(self) -> logging.Logger:
+        """A logger that is silent during replay."""
+
+    @abstractmethod
+    def create_replay_safe_logger(self, logger: logging.Logger) -> logging.Logger:
+        """A logger that passes records on to ``logger``, except during replay."""
+
+    # --- activities --------------------------------------------------------------------------------------
+
+    @overload
+    def call_activity(
+        self,
+        activity: str,
+        input: object = None,
+        *,
+        return_type: type[OutputT],
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_activity(
+        self,
+        activity: str,
+        input: object = None,
+        *,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[Any]: ...
+    @overload
+    def call_activity(
+        self,
+        activity: Callable[[Any, InputT], Awaitable[OutputT]]
+        | RunsAsync[InputT, OutputT]
+        | type[RunsAsync[InputT, OutputT]],
+        input: InputT,
+        *,
+        return_type: object = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_activity(
+        self,
+        activity: Callable[[Any, InputT], OutputT]
+        | RunsSync[InputT, OutputT]
+        | type[RunsSync[InputT, OutputT]],
+        input: InputT,
+        *,
+        return_type: object = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_activity(
+        self,
+        activity: Callable[[Any], Awaitable[OutputT]],
+        *,
+        return_type: object = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_activity(
+        self,
+        activity: Callable[[Any], OutputT],
+        *,
+        return_type: object = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @abstractmethod
+    def call_activity(
+        self,
+        activity: object,
+        input: object = None,
+        *,
+        return_type: object = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[Any]:
+        """Run an activity.
+
+        Args:
+            activity: the activity's function, class or object, or its registered name.
+            input: serialized at once; changing it afterwards has no effect.
+            return_type: what the result is converted to; by default the function's return annotation, or
+                plain JSON values for a name.
+            retry_policy: when and how often to try again after a failure.
+            tags: passed to the activity and shown by tools.
+            version: passed to the activity; the version of this instance by default.
+
+        Returns:
+            A task that ends with the activity's result or fails with ``TaskFailedError``.
+        """
+
+    # --- sub-orchestrations ------------------------------------------------------------------------------
+
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: str,
+        input: object = None,
+        *,
+        return_type: type[OutputT],
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: str,
+        input: object = None,
+        *,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[Any]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: Callable[[Any, InputT], Awaitable[OutputT]]
+        | Callable[[Any, InputT], Generator[Any, Any, OutputT]]
+        | RunsAsync[InputT, OutputT]
+        | RunsYielding[InputT, OutputT]
+        | type[RunsAsync[InputT, OutputT] | RunsYielding[InputT, OutputT]],
+        input: InputT,
+        *,
+        return_type: object = None,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: Callable[[Any, InputT], OutputT]
+        | RunsSync[InputT, OutputT]
+        | type[RunsSync[InputT, OutputT]],
+        input: InputT,
+        *,
+        return_type: object = None,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: Callable[[Any], Awaitable[OutputT]] | Callable[[Any], Generator[Any, Any, OutputT]],
+        *,
+        return_type: object = None,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: Callable[[Any], OutputT],
+        *,
+        return_type: object = None,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @abstractmethod
+    def call_sub_orchestrator(
+        self,
+        orchestrator: object,
+        input: object = None,
+        *,
+        return_type: object = None,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[Any]:
+        """Start a child orchestration and wait for its result.
+
+        Args:
+            orchestrator: the child's function, class or object, or its registered name.
+            input: serialized at once.
+            return_type: as for ``call_activity``.
+            instance_id: id of the child; by default one that never repeats (decisions, row 8).
+            retry_policy: when and how often to start it again after a failure, under the same id.
+            tags: tags of the child.
+            version: version of the child; the worker's default version by default.
+        """
+
+    # --- time and events ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def create_timer(self, fire_at: datetime | timedelta | float) -> Task[None]:
+        """A durable timer: until a time (naive ones are UTC), or for a delay (a number is in seconds)."""
+
+    @overload
+    def wait_for_external_event(
+        self, name: str, data_type: type[T], timeout: timedelta | float | None = None
+    ) -> Task[T]: ...
+    @overload
+    def wait_for_external_event(
+        self, name: str, data_type: None = None, timeout: timedelta | float | None = None
+    ) -> Task[Any]: ...
+    @abstractmethod
+    def wait_for_external_event(
+        self, name: str, data_type: object = None, timeout: timedelta | float | None = None
+    ) -> Task[Any]:
+        """Wait for an event of that name, in any spelling of upper and lower case.
+
+        Events that came earlier and were not waited for are served first, oldest first. Several waits of one name
+        are served in the order in which they were made; a wait that nobody waits for any more is passed over.
+
+        Args:
+            name: name of the event.
+            data_type: what the payload is converted to; plain JSON values by default.
+            timeout: how long to wait on the orchestration's clock (a number is in seconds); afterwards the
+                task fails with ``TimeoutError`` and takes no event.
+        """
+
+    @abstractmethod
+    def send_event(self, instance_id: str, name: str, data: object = None) -> None:
+        """Raise an event at another orchestration instance."""
+
+    # --- entities ----------------------------------------------------------------------------------------
+
+    @overload
+    def call_entity(
+        self, entity: EntityId | str, operation: str, input: object = None, *, return_type: type[OutputT]
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_entity(self, entity: EntityId | str, operation: str, input: object = None) -> Task[Any]: ...
+    @abstractmethod
+    def call_entity(
+        self, entity: EntityId | str, operation: str, input: object = None, *, return_type: object = None
+    ) -> Task[Any]:
+        """Call an operation of an entity and wait for its answer. An id as text has the form ``@name@key``.
+
+        Raises:
+            EntityLockError: a rule of the present critical section forbids the call (protocol section 11.6).
+        """
+
+    @abstractmethod
+    def signal_entity(
+        self,
+        entity: EntityId | str,
+        operation: str,
+        input: object = None,
+        *,
+        signal_time: datetime | None = None,
+    ) -> None:
+        """Send an operation to an entity without waiting for an answer, now or at ``signal_time``.
+
+        Raises:
+            EntityLockError: the entity is locked by the present critical section.
+        """
+
+    @abstractmethod
+    def lock_entities(self, entities: Iterable[EntityId | str]) -> Task[EntityLock]:
+        """Enter a critical section over one or more entities.
+
+        ``async with await ctx.lock_entities([a, b]):`` in an ``async def`` orchestrator,
+        ``with (yield ctx.lock_entities([a, b])):`` in a generator. Locks that are still held when the
+        orchestration ends are released.
+
+        Raises:
+            EntityLockError: the orchestration is already in a critical section.
+            ValueError: there are no entities.
+        """
+
+    # --- the instance itself -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def set_custom_status(self, custom_status: object) -> None:
+        """Set the custom status that clients see; ``None`` clears it."""
+
+    @abstractmethod
+    def continue_as_new(
+        self, new_input: object = None, *, save_events: bool = True, new_version: str | None = None
+    ) -> None:
+        """Start over with a new input and an empty history, once the orchestrator waits or ends.
+
+        Args:
+            new_input: input of the next generation.
+            save_events: hand events that nobody has read over to the next generation.
+            new_version: version of the next generation; the present one by default.
+        """
+
+    # --- groups ------------------------------------------------------------------------------------------
+
+    @overload
+    def task_all(
+        self,
+        tasks: Awaitables[T],
+        *,
+        return_exceptions: Literal[False] = False,
+        fail_fast: bool = True,
+        limit: int | None = None,
+    ) -> Task[list[T]]: ...
+    @overload
+    def task_all(
+        self,
+        tasks: Awaitables[T],
+        *,
+        return_exceptions: bool,
+        fail_fast: bool = True,
+        limit: int | None = None,
+    ) -> Task[list[T | BaseException]]: ...
+    @abstractmethod
+    def task_all(
+        self,
+        tasks: Awaitables[T],
+        *,
+        return_exceptions: bool = False,
+        fail_fast: bool = True,
+        limit: int | None = None,
+    ) -> Task[Any]:
+        """Wait for all of several tasks and coroutines; see ``durabletask.task_all``."""
+
+    @abstractmethod
+    def task_any(self, tasks: Awaitables[T]) -> Task[Task[T]]:
+        """Wait for the first of several tasks and coroutines; see ``durabletask.task_any``."""
+
+
+def seeded_random(seed: str) -> random.Random:
+    """Random numbers that depend on ``seed`` only. Lives here because the engine itself imports no ``random``."""
+    return random.Random(seed)  # noqa: S311 - wanted: reproducible, not secret
