@@ -1,0 +1,74 @@
+"""Clients and workers of other SDKs, as published, run unchanged against our server."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from other_sdks import node_modules, peer_python, run_suite
+
+HERE = Path(__file__).parent
+PYTHON_SUITE = HERE / "python_sdk" / "suite.py"
+JAVASCRIPT_SUITE = HERE / "js_sdk" / "suite.js"
+PYTHON_SCENARIOS = re.findall(r"^@scenario\ndef (\w+)", PYTHON_SUITE.read_text(), re.MULTILINE)
+JAVASCRIPT_SCENARIOS = re.findall(
+    r"^  async (\w+)\(c\) \{", JAVASCRIPT_SUITE.read_text().partition("const scenarios")[2], re.MULTILINE
+)
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module", params=["memory", "sqlite"])
+def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An emulator as its own process; yields host:port."""
+    command = [sys.executable, "-m", "durabletask.testing.emulator", "--port", "0"]
+    if request.param == "sqlite":
+        command += ["--store", str(tmp_path_factory.mktemp("hub") / "hub.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                found = re.search(r"127\.0\.0\.1:(\d+)", line)
+                if found:
+                    yield f"127.0.0.1:{found[1]}"
+                    break
+            else:
+                pytest.fail("the emulator did not say where it listens")
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def python_report(address: str) -> dict[str, dict[str, object]]:
+    """What the other Python SDK says of our server."""
+    return run_suite([str(peer_python()), str(PYTHON_SUITE), address])
+
+
+@pytest.fixture(scope="module")
+def javascript_report(address: str) -> dict[str, dict[str, object]]:
+    """What the JavaScript SDK says of our server."""
+    modules = node_modules()
+    if modules is None:
+        pytest.skip("Node.js and npm are not installed")
+    return run_suite(["node", str(JAVASCRIPT_SUITE), address], {"NODE_PATH": str(modules)})
+
+
+@pytest.mark.parametrize("scenario", PYTHON_SCENARIOS)
+def test_the_other_python_sdk_works_against_our_server(
+    python_report: dict[str, dict[str, object]], scenario: str
+) -> None:
+    """Client and worker of PyPI durabletask 1.12.0 get what they expect."""
+    assert python_report[scenario]["ok"], python_report[scenario]["detail"]
+
+
+@pytest.mark.parametrize("scenario", JAVASCRIPT_SCENARIOS)
+def test_the_javascript_sdk_works_against_our_server(
+    javascript_report: dict[str, dict[str, object]], scenario: str
+) -> None:
+    """Client and worker of npm @microsoft/durabletask-js 0.4.0 get what they expect."""
+    assert javascript_report[scenario]["ok"], javascript_report[scenario]["detail"]
