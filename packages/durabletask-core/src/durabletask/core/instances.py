@@ -9,10 +9,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeAlias, TypeVar, Union
+from typing import Protocol, TypeAlias, TypeVar, Union, cast
 
 import msgspec
 
+from .errors import SerializationError
 from .failures import FailureDetails
 from .history import TraceContext
 
@@ -25,6 +26,7 @@ __all__ = [
     "InstanceQuery",
     "OrchestrationState",
     "OrchestrationStatus",
+    "PayloadReader",
     "PurgeBatch",
     "PurgeFilter",
     "PurgeInstance",
@@ -79,10 +81,18 @@ def decode_payload(text: str | None) -> object:
         return text
 
 
+class PayloadReader(Protocol):
+    """The reading half of a data converter."""
+
+    def deserialize(self, payload: str | None, target: object = None) -> object:
+        """The value of a payload, converted to ``target``, or plain JSON values without one."""
+
+
 class OrchestrationState(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot of an instance.
 
     Input, output and custom status are present only when they were asked for. All times are aware UTC.
+    ``reader`` is the data converter of the client that made the snapshot, if it made one.
     """
 
     instance_id: str
@@ -100,21 +110,47 @@ class OrchestrationState(msgspec.Struct, frozen=True, kw_only=True):
     serialized_output: str | None = None
     serialized_custom_status: str | None = None
     failure_details: FailureDetails | None = None
+    reader: PayloadReader | None = None
 
     @property
     def input(self) -> object:
         """The input as plain JSON values."""
-        return decode_payload(self.serialized_input)
+        return self._read(self.serialized_input)
 
     @property
     def output(self) -> object:
         """The output as plain JSON values."""
-        return decode_payload(self.serialized_output)
+        return self._read(self.serialized_output)
 
     @property
     def custom_status(self) -> object:
         """The custom status as plain JSON values."""
-        return decode_payload(self.serialized_custom_status)
+        return self._read(self.serialized_custom_status)
+
+    def input_as(self, target: type[T]) -> T:
+        """The input converted to a type; ``None`` when there is none."""
+        return self._convert(self.serialized_input, target)
+
+    def output_as(self, target: type[T]) -> T:
+        """The output converted to a type; ``None`` when there is none."""
+        return self._convert(self.serialized_output, target)
+
+    def custom_status_as(self, target: type[T]) -> T:
+        """The custom status converted to a type; ``None`` when there is none."""
+        return self._convert(self.serialized_custom_status, target)
+
+    def _read(self, payload: str | None) -> object:
+        if self.reader is None:
+            return decode_payload(payload)
+        try:
+            return self.reader.deserialize(payload)
+        except SerializationError:  # for instance the reason given to a terminate call
+            return payload
+
+    def _convert(self, payload: str | None, target: type[T]) -> T:
+        if self.reader is not None:
+            return cast("T", self.reader.deserialize(payload, target))
+        return cast("T", msgspec.json.decode(payload, type=target) if payload else None)
 
     @property
     def is_finished(self) -> bool:
