@@ -1,0 +1,284 @@
+"""Our systematic choices (``decisions.md``) as rewriting rules over the vectors.
+
+A vector is never edited. Where a row of the decisions makes our behaviour differ from a vector in a way
+that can be computed, a rule rewrites a copy of the episode: its history, its expectation, or both. So a
+vector that is not known here is still judged by our own choices. What cannot be computed stands in the
+table of overrides beside the test.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+__all__ = ["RULES", "Episode", "Rule", "Vector", "adapt", "kind_of"]
+
+Json = dict[str, Any]
+
+_CONFIRMATIONS = frozenset(
+    {
+        "taskScheduled",
+        "timerCreated",
+        "subOrchestrationInstanceCreated",
+        "eventSent",
+        "entityOperationCalled",
+        "entityOperationSignaled",
+        "entityLockRequested",
+        "entityUnlockSent",
+    }
+)
+_ATTEMPTS = {"taskScheduled": "scheduleTask", "subOrchestrationInstanceCreated": "createSubOrchestration"}
+_KEPT_BY_RETRIES = ("name", "version", "input", "tags", "instanceId")
+
+
+def kind_of(item: Mapping[str, Any]) -> str:
+    """The kind of an event or action: its one member that is neither id nor time."""
+    return next(name for name in item if name not in ("eventId", "timestamp", "id"))
+
+
+@dataclass
+class Vector:
+    """One vector file."""
+
+    raw: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The name of the vector."""
+        return str(self.raw["id"])
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether the vector says of itself that others behave otherwise."""
+        return bool(self.raw.get("quirk") or self.raw.get("divergent"))
+
+    @property
+    def instance_id(self) -> str:
+        """The instance id handed to the engine."""
+        return str(self.raw["instanceId"])
+
+    def steps(self) -> Iterator[Mapping[str, Any]]:
+        """Every step of every program, nested ones included."""
+        waiting: list[Any] = list(self.raw["orchestrators"].values())
+        while waiting:
+            found = waiting.pop()
+            if isinstance(found, list):
+                waiting.extend(found)
+            elif isinstance(found, dict):
+                if "do" in found:
+                    yield found
+                waiting.extend(found.values())
+
+    def episodes(self) -> list[Episode]:
+        """Fresh copies of the episodes, which rules may change."""
+        return [
+            Episode(
+                copy.deepcopy(e.get("past", [])), copy.deepcopy(e.get("new", [])), copy.deepcopy(e["expect"])
+            )
+            for e in self.raw["episodes"]
+        ]
+
+
+@dataclass
+class Episode:
+    """One call of the engine: ``past`` and ``new`` events and what is expected of it."""
+
+    past: list[Json]
+    new: list[Json]
+    expect: Json
+    rows: set[int] = field(default_factory=set)
+
+    @property
+    def history(self) -> list[Json]:
+        """All events, past first."""
+        return self.past + self.new
+
+    @property
+    def actions(self) -> list[Json]:
+        """The expected actions (empty when something else is expected)."""
+        found: list[Json] = self.expect.get("actions", [])
+        return found
+
+    def started(self) -> Json:
+        """The body of the last ``executionStarted``, empty when there is none."""
+        bodies = [event["executionStarted"] for event in self.history if "executionStarted" in event]
+        return bodies[-1] if bodies else {}
+
+
+class Rule(NamedTuple):
+    """``apply`` changes the episode in place; ``row`` is the row of the decisions that says so."""
+
+    row: int
+    says: str
+    apply: Callable[[Vector, Episode], None]
+
+
+# --- row 4 ---------------------------------------------------------------------------------------------------
+
+
+class _Renumbering:
+    """Numbers of a history in which retries keep their first id -> numbers in which each takes a new one."""
+
+    def __init__(self, instance_id: str) -> None:
+        self._prefix = instance_id + ":"
+        self._shift = 0
+        self._highest = 0
+        self._present: dict[int, int] = {}
+        self._first: dict[int, Json] = {}
+
+    def refer(self, body: Json, member: str) -> None:
+        """An answer names the latest attempt."""
+        if member in body:
+            body[member] = self._present.get(body[member], body[member])
+
+    def take(self, old: int, kind: str, body: Json) -> int:
+        """The id of an action, given in the order in which actions were made."""
+        if old in self._first and kind in self._first[old]:
+            self._shift += 1
+            new = self._highest + self._shift
+            kept = self._first[old][kind]
+            for name in _KEPT_BY_RETRIES:
+                body.pop(name, None)
+                if name in kept:
+                    body[name] = kept[name]
+        else:
+            new = old + self._shift
+            self._highest = max(self._highest, old)
+            if body.get("instanceId") == f"{self._prefix}{old:04x}":
+                body["instanceId"] = f"{self._prefix}{new:04x}"
+        self._present[old] = new
+        return new
+
+    def confirm(self, event: Json, kind: str) -> None:
+        """A confirmation in the history."""
+        old, body = event["eventId"], event[kind]
+        event["eventId"] = self.take(old, _ATTEMPTS.get(kind, kind), body)
+        if kind in _ATTEMPTS:
+            self._first.setdefault(old, {_ATTEMPTS[kind]: copy.deepcopy(body)})
+
+
+def _retries_take_new_ids(vector: Vector, episode: Episode) -> None:
+    if not any("retry" in step for step in vector.steps()):
+        return
+    numbers = _Renumbering(vector.instance_id)
+    for event in episode.history:
+        kind = kind_of(event)
+        if kind in _CONFIRMATIONS:
+            numbers.confirm(event, kind)
+        elif isinstance(event[kind], dict):
+            numbers.refer(event[kind], "taskScheduledId")
+            numbers.refer(event[kind], "timerId")
+    for action in episode.actions:
+        if action["id"] >= 0:
+            kind = kind_of(action)
+            action["id"] = numbers.take(action["id"], kind, action[kind])
+
+
+# --- rows 6, 8, 9 ----------------------------------------------------------------------------------------------
+
+
+def _carried_names_as_they_arrived(_: Vector, episode: Episode) -> None:
+    arrived = [event["eventRaised"] for event in episode.history if "eventRaised" in event]
+    for action in episode.actions:
+        position = 0
+        for carried in action.get("completeOrchestration", {}).get("carryoverEvents", []):
+            body = carried["eventRaised"]
+            for index in range(position, len(arrived)):
+                found = arrived[index]
+                same_name = found["name"].casefold() == body["name"].casefold()
+                if same_name and found.get("input") == body.get("input"):
+                    body["name"], position = found["name"], index + 1
+                    break
+
+
+def _child_ids_from_the_execution_id(vector: Vector, episode: Episode) -> None:
+    execution_id = episode.started().get("orchestrationInstance", {}).get("executionId")
+    if not execution_id:
+        return
+    created = [(event["eventId"], event.get("subOrchestrationInstanceCreated")) for event in episode.history]
+    created += [(action["id"], action.get("createSubOrchestration")) for action in episode.actions]
+    for number, body in created:
+        if body and body["instanceId"] == f"{vector.instance_id}:{number:04x}":
+            body["instanceId"] = f"{execution_id}:{number:04x}"
+
+
+def _activities_inherit_the_version(_: Vector, episode: Episode) -> None:
+    version = episode.started().get("version")
+    for action in episode.actions:
+        if version is not None and "scheduleTask" in action:
+            action["scheduleTask"].setdefault("version", version)
+
+
+# --- rows 11, 12 -----------------------------------------------------------------------------------------------
+
+
+def _nothing_after_completion(_: Vector, episode: Episode) -> None:
+    for index, action in enumerate(episode.actions):
+        if "completeOrchestration" in action:
+            del episode.actions[index + 1 :]
+            return
+
+
+def _unlock_of(action: Mapping[str, Any], section: str) -> Json | None:
+    body: Json | None = action.get("sendEntityMessage", {}).get("entityUnlockSent")
+    return body if body is not None and body["criticalSectionId"] == section else None
+
+
+def _every_locked_entity_is_unlocked(_: Vector, episode: Episode) -> None:
+    for event in episode.history:
+        request = event.get("entityLockRequested")
+        if request is None:
+            continue
+        section = request["criticalSectionId"]
+        places = [i for i, action in enumerate(episode.actions) if _unlock_of(action, section)]
+        if not places:
+            continue
+        first = places[0]
+        model = episode.actions[first]
+        unlocks = []
+        for offset, entity in enumerate(request["lockSet"]):
+            unlock = copy.deepcopy(model)
+            unlock["id"] = model["id"] + offset
+            unlock["sendEntityMessage"]["entityUnlockSent"]["targetInstanceId"] = entity
+            unlocks.append(unlock)
+        rest = [a for a in episode.actions[first:] if not _unlock_of(a, section)]
+        for action in rest:
+            action["id"] += len(unlocks) - len(places)
+        episode.actions[first:] = unlocks + rest
+
+
+# --- rows 15, 17 -----------------------------------------------------------------------------------------------
+
+_FINAL_KINDS = frozenset({"orchestrator-not-registered", "non-determinism"})
+
+
+def _engine_failures_are_final(_: Vector, episode: Episode) -> None:
+    if episode.expect.get("failureKind") in _FINAL_KINDS:
+        for action in episode.actions:
+            if "completeOrchestration" in action:
+                action["completeOrchestration"]["failureDetails"]["isNonRetriable"] = True
+
+
+RULES: Sequence[Rule] = (
+    Rule(4, "every attempt gets a new id and keeps everything else", _retries_take_new_ids),
+    Rule(6, "carried events are spelled as they arrived", _carried_names_as_they_arrived),
+    Rule(8, "child ids start with the execution id when it is known", _child_ids_from_the_execution_id),
+    Rule(9, "activities run in the orchestration's version", _activities_inherit_the_version),
+    Rule(11, "nothing runs after the completion", _nothing_after_completion),
+    Rule(
+        12, "every locked entity is unlocked, in the order of the lock set", _every_locked_entity_is_unlocked
+    ),
+    Rule(17, "not registered (row 15) and non-determinism are non-retriable", _engine_failures_are_final),
+)
+
+
+def adapt(vector: Vector, episode: Episode) -> Episode:
+    """Apply every rule; ``rows`` of the result lists those that changed something."""
+    for rule in RULES:
+        before = copy.deepcopy((episode.history, episode.expect))
+        rule.apply(vector, episode)
+        if before != (episode.history, episode.expect):
+            episode.rows.add(rule.row)
+    return episode
