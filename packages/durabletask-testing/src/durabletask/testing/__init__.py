@@ -1,1 +1,8 @@
-"""..."""
+"""Test orchestrations without a server: a local task hub, virtual time, and what is built on them."""
+
+from __future__ import annotations
+
+from .backend import InMemoryBackend
+from .clock import Clock, SystemClock, VirtualClock
+
+__all__ = ["Clock", "InMemoryBackend", "SystemClock", "VirtualClock"]

@@ -1,0 +1,7 @@
+"""The local task hub: pure transitions, a store behind them, and a ``Transport`` in front."""
+
+from __future__ import annotations
+
+from .facade import InMemoryBackend
+
+__all__ = ["InMemoryBackend"]

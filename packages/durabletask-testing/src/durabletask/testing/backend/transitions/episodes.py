@@ -1,0 +1,276 @@
+"""One episode: handing it out, committing its result, taking it back (protocol sections 6.3, 7.1, 7.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from durabletask.core.actions import (
+    CallEntity,
+    CompleteOrchestration,
+    CreateSubOrchestration,
+    CreateTimer,
+    OrchestratorAction,
+    RequestEntityLock,
+    RewindOrchestration,
+    ScheduleTask,
+    SendEvent,
+    SignalEntity,
+    TerminateOrchestration,
+    UnlockEntity,
+)
+from durabletask.core.errors import InvalidRequestError
+from durabletask.core.history import (
+    EventSent,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionRewound,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    HistoryEvent,
+    HistorySlice,
+    OrchestratorCompleted,
+    OrchestratorStarted,
+    SubOrchestrationInstanceCreated,
+    TaskScheduled,
+    TimerCreated,
+    TimerFired,
+)
+from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem
+from durabletask.testing.backend.effects import Transition
+from durabletask.testing.backend.state import Activity, DurableTimer, Episode, Instance
+
+from . import entities
+from .creation import create_child
+from .ending import finish, terminate
+from .generations import continue_as_new
+from .rewinding import apply_rewind, check_rewound
+
+__all__ = ["begin_episode", "complete_episode"]
+
+_ENDS = frozenset(
+    {
+        OrchestrationStatus.COMPLETED,
+        OrchestrationStatus.FAILED,
+        OrchestrationStatus.CANCELED,
+        OrchestrationStatus.TERMINATED,
+        OrchestrationStatus.CONTINUED_AS_NEW,
+    }
+)
+
+
+def begin_episode(instance: Instance, token: str, now: datetime) -> OrchestratorWorkItem:
+    """Build the work item of an instance from everything that is in its inbox now."""
+    inbox = instance.inbox
+    if inbox and type(inbox[0]) is ExecutionRewound:
+        inbox = inbox[:1]  # engines take a rewind only by itself
+    new_events: list[HistoryEvent] = [OrchestratorStarted(-1, now), *inbox]
+    instance.episode = Episode(token, new_events, len(inbox))
+    return OrchestratorWorkItem(
+        instance_id=instance.instance_id,
+        new_events=new_events,
+        past_events=HistorySlice(instance.history),
+        execution_id=instance.execution_id,
+        trace_context=instance.span,
+        completion_token=token,
+    )
+
+
+def complete_episode(tx: Transition, instance: Instance, result: OrchestratorResult) -> None:
+    """Commit an episode: history, status, outgoing messages, timers, activities.
+
+    Raises:
+        InvalidRequestError: the result makes no sense; nothing was changed.
+    """
+    episode = instance.episode
+    if episode is None:
+        return
+    completion = _completion_of(instance, result.actions)
+    events = _consume(instance, episode, result.num_events_processed)
+    instance.episode = None
+    instance.wants_turn = False
+    instance.abandons = 0
+    history = instance.history
+    history += events
+    instance.updated_at = tx.now
+    tx.changed[instance] = None
+    _note_requests(instance, events)
+    if result.trace_context is not None:
+        instance.span = result.trace_context
+        instance.changed_row = True
+    if instance.custom_status != result.custom_status and (
+        result.custom_status is not None
+        or completion is None
+        or completion.status is not OrchestrationStatus.CONTINUED_AS_NEW
+    ):
+        instance.custom_status = result.custom_status
+        instance.changed_row = True
+    _carry_out(tx, instance, result.actions, completion)
+    if completion is None:
+        _go_on(tx, instance, history)
+    else:
+        _end(tx, instance, completion, events)
+    tx.make_runnable(instance)
+
+
+def _completion_of(instance: Instance, actions: Sequence[OrchestratorAction]) -> CompleteOrchestration | None:
+    """The first completion, which wins."""
+    for action in actions:
+        if type(action) is CompleteOrchestration:
+            if action.status not in _ENDS:
+                raise InvalidRequestError(
+                    f"Instance {instance.instance_id!r} cannot be completed with status {action.status}."
+                )
+            return action
+        if type(action) not in _HANDLERS:
+            raise InvalidRequestError(
+                f"Instance {instance.instance_id!r}: this hub does not know actions of type {type(action).__name__}."
+            )
+        if type(action) is RewindOrchestration:
+            check_rewound(instance, action.new_history)
+    return None
+
+
+def _consume(instance: Instance, episode: Episode, processed: int | None) -> list[HistoryEvent]:
+    """Move the events of the episode out of the inbox; a worker may have left some of them."""
+    events, consumed = episode.new_events, episode.consumed
+    if processed is not None and 0 < processed < len(events):
+        events = events[:processed]
+        consumed = processed - 1  # the first event is the start of the episode
+    del instance.inbox[:consumed]
+    instance.inbox_base += consumed
+    return events
+
+
+def _note_requests(instance: Instance, events: list[HistoryEvent]) -> None:
+    for event in events:
+        kind = type(event)
+        if kind is ExecutionSuspended:
+            instance.is_paused = True
+        elif kind is ExecutionResumed:
+            instance.is_paused = False
+
+
+def _carry_out(
+    tx: Transition,
+    instance: Instance,
+    actions: Sequence[OrchestratorAction],
+    completion: CompleteOrchestration | None,
+) -> None:
+    for action in actions:
+        if action is completion:
+            if completion.status is not OrchestrationStatus.CONTINUED_AS_NEW:
+                return  # what follows the end of an instance is a defect of its engine (vector 065)
+            continue
+        handler = _HANDLERS.get(type(action))
+        if handler is not None:
+            handler(tx, instance, action)
+
+
+def _go_on(tx: Transition, instance: Instance, history: list[HistoryEvent]) -> None:
+    """The end of an episode that did not end the execution."""
+    if instance.history is history:  # otherwise a rewind has put another in its place
+        history.append(OrchestratorCompleted(-1, tx.now))
+    status = OrchestrationStatus.SUSPENDED if instance.is_paused else OrchestrationStatus.RUNNING
+    if instance.status is not status:
+        was_pending = instance.status is OrchestrationStatus.PENDING
+        instance.status = status
+        instance.changed_row = True
+        if was_pending:
+            tx.reached.append(instance)
+
+
+def _end(
+    tx: Transition, instance: Instance, completion: CompleteOrchestration, events: list[HistoryEvent]
+) -> None:
+    status, output, failure = completion.status, completion.result, completion.failure
+    if status is OrchestrationStatus.CONTINUED_AS_NEW:
+        request = next((event for event in events if type(event) is ExecutionTerminated), None)
+        if request is None:
+            was_pending = instance.status is OrchestrationStatus.PENDING
+            continue_as_new(tx, instance, completion)
+            if was_pending:
+                tx.reached.append(instance)
+            return
+        # a termination beats a continue-as-new of the same episode
+        status, output, failure = OrchestrationStatus.TERMINATED, request.input, None
+    instance.history.append(ExecutionCompleted(completion.id, tx.now, status.value, output, failure))
+    instance.history.append(OrchestratorCompleted(-1, tx.now))
+    finish(tx, instance, status, output=output, failure=failure)
+
+
+# --- actions ------------------------------------------------------------------------------------------------
+
+
+def _schedule_task(tx: Transition, instance: Instance, action: ScheduleTask) -> None:
+    instance.history.append(
+        TaskScheduled(
+            action.id, tx.now, action.name, action.version, action.input, action.trace_context, action.tags
+        )
+    )
+    activity = Activity(
+        instance_id=instance.instance_id,
+        execution_id=instance.execution_id,
+        task_id=action.id,
+        name=action.name,
+        version=action.version,
+        input=action.input,
+        tags=action.tags,
+        trace_context=action.trace_context,
+    )
+    instance.activities[action.id] = activity
+    tx.activities.append(activity)
+
+
+def _create_timer(tx: Transition, instance: Instance, action: CreateTimer) -> None:
+    instance.history.append(TimerCreated(action.id, tx.now, action.fire_at))
+    if action.fire_at <= tx.now:
+        tx.deliver(instance, TimerFired(-1, tx.now, action.fire_at, action.id))
+        return
+    timer = DurableTimer(instance.instance_id, instance.execution_id, action.id, action.fire_at)
+    instance.timers[action.id] = timer
+    tx.timers.append(timer)
+
+
+def _create_sub_orchestration(tx: Transition, instance: Instance, action: CreateSubOrchestration) -> None:
+    instance.history.append(
+        SubOrchestrationInstanceCreated(
+            action.id,
+            tx.now,
+            action.name,
+            action.instance_id,
+            action.version,
+            action.input,
+            action.trace_context,
+            action.tags,
+        )
+    )
+    create_child(tx, instance, action)
+
+
+def _send_event(tx: Transition, instance: Instance, action: SendEvent) -> None:
+    instance.history.append(EventSent(action.id, tx.now, action.instance_id, action.name, action.data))
+    tx.raise_event(action.instance_id, action.name, action.data)
+
+
+def _terminate(tx: Transition, _instance: Instance, action: TerminateOrchestration) -> None:
+    terminate(tx, action.instance_id, output=action.reason, recurse=action.recurse)
+
+
+def _rewind(tx: Transition, instance: Instance, action: RewindOrchestration) -> None:
+    apply_rewind(tx, instance, action.new_history)
+
+
+_HANDLERS: dict[type, Callable[..., None]] = {
+    ScheduleTask: _schedule_task,
+    CreateTimer: _create_timer,
+    CreateSubOrchestration: _create_sub_orchestration,
+    SendEvent: _send_event,
+    TerminateOrchestration: _terminate,
+    RewindOrchestration: _rewind,
+    CallEntity: entities.call,
+    SignalEntity: entities.signal,
+    RequestEntityLock: entities.request_lock,
+    UnlockEntity: entities.unlock,
+}

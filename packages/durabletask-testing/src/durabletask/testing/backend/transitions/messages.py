@@ -1,0 +1,135 @@
+"""Messages reach an instance: events, requests of clients, answers of activities, timers (7.1, 7.5, 12.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from durabletask.core.errors import InstanceNotFoundError, InvalidRequestError
+from durabletask.core.history import (
+    EventRaised,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    HistoryEvent,
+    OrchestratorCompleted,
+    OrchestratorStarted,
+    TaskCompleted,
+    TaskFailed,
+    TimerFired,
+)
+from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.work_items import ActivityResult
+from durabletask.testing.backend.effects import Transition
+from durabletask.testing.backend.state import Activity, DurableTimer, Instance
+
+from .ending import finish
+
+__all__ = ["answer_activity", "fire_timer", "force_terminate", "raise_event", "resume", "suspend"]
+
+MAXIMUM_BATCH = 500  # instances in one call, protocol sections 12.6 and 12.10
+
+
+def raise_event(tx: Transition, instance_id: str, name: str, data: str | None) -> None:
+    """Deliver an external event; a finished instance drops it.
+
+    Raises:
+        InstanceNotFoundError: there is no such instance.
+        InvalidRequestError: the event has no name.
+    """
+    if not name:
+        raise InvalidRequestError(f"An event for instance {instance_id!r} needs a name.")
+    instance = _find(tx, instance_id, "raise an event at")
+    if not instance.is_terminal:
+        tx.deliver(instance, EventRaised(-1, tx.now, name, data))
+
+
+def suspend(tx: Transition, instance_id: str, reason: str | None) -> None:
+    """Suspend a live instance. A second request changes nothing: engines must not see it (row 066).
+
+    Raises:
+        InstanceNotFoundError: there is no such instance.
+    """
+    instance = _find(tx, instance_id, "suspend")
+    if not instance.is_terminal and not instance.is_suspended:
+        instance.is_suspended = True
+        tx.deliver(instance, ExecutionSuspended(-1, tx.now, reason))
+
+
+def resume(tx: Transition, instance_id: str, reason: str | None) -> None:
+    """Resume a suspended instance; others are left alone, engines must not see a stray resume (row 067).
+
+    Raises:
+        InstanceNotFoundError: there is no such instance.
+    """
+    instance = _find(tx, instance_id, "resume")
+    if not instance.is_terminal and instance.is_suspended:
+        instance.is_suspended = False
+        tx.deliver(instance, ExecutionResumed(-1, tx.now, reason))
+
+
+def _find(tx: Transition, instance_id: str, verb: str) -> Instance:
+    instance = tx.state.instances.get(instance_id)
+    if instance is None:
+        raise InstanceNotFoundError(
+            f"Cannot {verb} {instance_id!r}: there is no such orchestration instance in this task hub. "
+            "Check the id, and that the instance was created in this hub and not purged."
+        )
+    return instance
+
+
+def answer_activity(tx: Transition, activity: Activity, result: ActivityResult) -> None:
+    """An activity answered; the answer is dropped when its execution is over or has it already."""
+    if activity.detached_key:
+        tx.attended.append(activity)
+        return
+    instance = tx.state.instances.get(activity.instance_id)
+    if instance is None or instance.activities.get(activity.task_id) is not activity:
+        return
+    del instance.activities[activity.task_id]
+    event: HistoryEvent
+    if result.failure is not None:
+        event = TaskFailed(-1, tx.now, activity.task_id, result.failure)
+    else:
+        event = TaskCompleted(-1, tx.now, activity.task_id, result.result)
+    tx.deliver(instance, event)
+
+
+def fire_timer(tx: Transition, timer: DurableTimer) -> None:
+    """A durable timer is due; it is dropped when its execution is over."""
+    instance = tx.state.instances.get(timer.instance_id)
+    if instance is None or instance.timers.get(timer.timer_id) is not timer:
+        return
+    del instance.timers[timer.timer_id]
+    tx.deliver(instance, TimerFired(-1, tx.now, timer.fire_at, timer.timer_id))
+
+
+def force_terminate(tx: Transition, instance_ids: Sequence[str], reason: str | None) -> list[str]:
+    """End live instances as TERMINATED without running them; return the ids that could not be."""
+    refused: list[str] = []
+    for instance_id in instance_ids:
+        instance = tx.state.instances.get(instance_id)
+        if instance is None or instance.is_terminal:
+            refused.append(instance_id)
+            continue
+        instance.history += [
+            OrchestratorStarted(-1, tx.now),
+            *instance.inbox,
+            ExecutionTerminated(-1, tx.now, reason),
+            ExecutionCompleted(-1, tx.now, OrchestrationStatus.TERMINATED.value, reason),
+            OrchestratorCompleted(-1, tx.now),
+        ]
+        finish(tx, instance, OrchestrationStatus.TERMINATED, output=reason)
+    return refused
+
+
+def check_batch(instance_ids: Sequence[str]) -> None:
+    """Refuse batches beyond the protocol's size.
+
+    Raises:
+        InvalidRequestError: more than 500 ids.
+    """
+    if len(instance_ids) > MAXIMUM_BATCH:
+        raise InvalidRequestError(
+            f"{len(instance_ids)} instance ids in one call; split them into calls of at most {MAXIMUM_BATCH}."
+        )
