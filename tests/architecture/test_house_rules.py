@@ -77,7 +77,7 @@ def test_all_distributions_share_one_version() -> None:
 
 def test_only_core_ships_the_shared_package_file() -> None:
     """One wheel owns ``durabletask/__init__.py``; a second one would overwrite it."""
-    owners = [path for path in PACKAGES.glob("*/src/durabletask/__init__.py")]
+    owners = list(PACKAGES.glob("*/src/durabletask/__init__.py"))
 
     assert [path.relative_to(PACKAGES).parts[0] for path in owners] == ["durabletask-core"]
 

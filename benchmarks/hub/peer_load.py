@@ -1,0 +1,65 @@
+"""The same loads by the other SDK's client and worker: `python peer_load.py HOST:PORT fan N | chain N`.
+
+With `memory` instead of an address its own in-memory backend runs in the same process. Prints one JSON
+object: seconds of wall clock, seconds of CPU.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+
+from durabletask import client as dtc
+from durabletask.worker import ConcurrencyOptions, TaskHubGrpcWorker
+
+address, shape, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+quiet = logging.getLogger("quiet")
+quiet.setLevel(logging.CRITICAL)
+if address == "memory":
+    from durabletask.testing import create_test_backend
+
+    backend = create_test_backend(port=50981, max_history_size=100_000)
+    backend.start()
+    address = "localhost:50981"
+
+
+def plus_one(ctx, number):
+    return number + 1
+
+
+def chain(ctx, length):
+    number = 0
+    for _ in range(length):
+        number = yield ctx.call_activity(plus_one, input=number)
+    return number
+
+
+worker = TaskHubGrpcWorker(
+    host_address=address,
+    logger=quiet,
+    concurrency_options=ConcurrencyOptions(
+        maximum_concurrent_activity_work_items=1000, maximum_concurrent_orchestration_work_items=1000
+    ),
+)
+worker.add_orchestrator(chain)
+worker.add_activity(plus_one)
+worker.start()
+client = dtc.TaskHubGrpcClient(host_address=address, logger=quiet)
+
+
+def run(count, length):
+    ids = [client.schedule_new_orchestration(chain, input=length) for _ in range(count)]
+    for one in ids:
+        state = client.wait_for_orchestration_completion(one, timeout=300)
+        assert state.get_output() == length, state
+
+
+run(1, 3)  # warm up
+begun, cpu = time.perf_counter(), time.process_time()
+if shape == "fan":
+    run(size, 3)
+else:
+    run(1, size)
+print(json.dumps({"wall": time.perf_counter() - begun, "cpu": time.process_time() - cpu}), flush=True)
+os._exit(0)

@@ -1,0 +1,232 @@
+"""Our hub against others, everything in one run: `python benchmarks/hub/run.py [--rounds 5] [PART...]`.
+
+Parts: embedded, durable, wire, scale. Every figure is the median of the rounds, the sides alternate
+within a round, and what counts are the ratios. The other products live in environments of their own,
+made on first use in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CONCURRENT = 500
+UNARY_CALLS = 9  # of a three-activity orchestration: create, wait, four episodes, three activities
+STREAM_MESSAGES = 7  # four episodes, three activities
+Result = dict[str, float]
+
+
+def environment(name: str, requirement: str, variable: str) -> str:
+    """The interpreter of an environment that has one other product."""
+    if os.environ.get(variable):
+        return os.environ[variable]
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "durabletask-bench" / name
+    python = home / "bin" / "python"
+    if not (home / "complete").exists():
+        venv.create(home, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
+        (home / "complete").touch()
+    return str(python)
+
+
+def measure(*command: object) -> Result:
+    """Run a load to its end and read what it printed last."""
+    run = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=900, check=False
+    )
+    lines = [line for line in run.stdout.splitlines() if line.startswith("{")]
+    if run.returncode or not lines:
+        sys.exit(f"{command} failed ({run.returncode}):\n{run.stdout[-2000:]}\n{run.stderr[-4000:]}")
+    return json.loads(lines[-1])
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def server(*command: object) -> Iterator[tuple[str, Callable[[], float]]]:
+    """A server process: its address, and what CPU it has used."""
+    with subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                found = re.search(r"127\.0\.0\.1:(\d+)", line)
+                if found:
+                    yield f"127.0.0.1:{found[1]}", lambda: cpu_of(process.pid)
+                    return
+            sys.exit(f"{command} did not start")
+        finally:
+            process.kill()
+
+
+def compare(title: str, sides: dict[str, Callable[[], float]], rounds: int, target: str, unit: str) -> None:
+    """Run the sides in turn and print their medians and the ratio of the first to the second."""
+    values: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            values[name].append(side())
+    medians = {name: statistics.median(found) for name, found in values.items()}
+    print(f"\n{title}")
+    for name, found in values.items():
+        print(f"  {name:<34} {medians[name]:>10.3f} {unit}   ({min(found):.3f} to {max(found):.3f})")
+    first, *others = medians
+    for other in others:
+        print(f"  {first} / {other}: {medians[first] / medians[other]:.2f}   target {target}", flush=True)
+
+
+def ours(connection: str, shape: str, size: int) -> Callable[[], float]:
+    return lambda: size_per_second(
+        measure(sys.executable, HERE / "our_load.py", connection, shape, size), size
+    )
+
+
+def size_per_second(result: Result, size: int) -> float:
+    return size / result["wall"]
+
+
+def embedded(rounds: int) -> None:
+    """In memory, one process each: hub, worker and client together."""
+    peer = environment("peer", "durabletask==1.12.0", "DURABLETASK_PEER_PYTHON")
+
+    def theirs(shape: str, size: int) -> Callable[[], float]:
+        return lambda: size_per_second(measure(peer, HERE / "peer_load.py", "memory", shape, size), size)
+
+    for shape, size, target in (("fan", CONCURRENT, ">= 15"), ("chain", 1000, ">= 30")):
+        title = f"embedded, memory, {shape} {size}: orchestrations (steps) per second"
+        sides = {"ours": ours("Endpoint=memory://", shape, size), "peer": theirs(shape, size)}
+        compare(title, sides, rounds, target, "/s")
+
+
+def durable(rounds: int) -> None:
+    """On one SQLite file: ours with synchronous=FULL, DBOS with its defaults."""
+    dbos = environment("dbos", "dbos>=3.4,<3.5", "DURABLETASK_DBOS_PYTHON")
+    with tempfile.TemporaryDirectory() as folder:
+        counter = iter(range(10_000))
+
+        def our_side(shape: str, size: int) -> Callable[[], float]:
+            def run() -> float:
+                connection = f"Endpoint=sqlite:///{folder}/ours{next(counter)}.db"
+                return ours(connection, shape, size)()
+
+            return run
+
+        def their_side(shape: str, size: int) -> Callable[[], float]:
+            def run() -> float:
+                path = f"{folder}/dbos{next(counter)}.db"
+                return size_per_second(measure(dbos, HERE / "dbos_load.py", path, shape, size), size)
+
+            return run
+
+        for shape, size, target in (
+            ("fan", CONCURRENT, ">= 5"),
+            ("chain", 100, ">= 1.5"),
+            ("chain", 1000, ">= 1.5"),
+        ):
+            title = f"embedded, SQLite, {shape} {size}: orchestrations (steps) per second"
+            compare(
+                title, {"ours": our_side(shape, size), "DBOS": their_side(shape, size)}, rounds, target, "/s"
+            )
+
+
+def wire(rounds: int) -> None:
+    """The peer's client and worker against our server and against its own; the raw floor beside them."""
+    peer = environment("peer", "durabletask==1.12.0", "DURABLETASK_PEER_PYTHON")
+    emulator = [sys.executable, "-m", "durabletask.testing.emulator", "--port", "0", "--log-level", "error"]
+    port = 50_982
+
+    def load(command: list[object], shape: str, size: int) -> tuple[Result, float]:
+        with server(*command) as (address, cpu):
+            measure(peer, HERE / "peer_load.py", address, "fan", 20)
+            before = cpu()
+            result = measure(peer, HERE / "peer_load.py", address, shape, size)
+            return result, cpu() - before
+
+    theirs: list[object] = [peer, HERE / "peer_server.py", port]
+    sides = {
+        "our server": lambda: load([*emulator], "fan", CONCURRENT)[1] / CONCURRENT * 1000,
+        "peer's server": lambda: load(theirs, "fan", CONCURRENT)[1] / CONCURRENT * 1000,
+        "floor (raw echo)": lambda: floor() * 1000,
+    }
+    compare("gRPC, peer's worker: server CPU per orchestration", sides, rounds, "<= 0.75, floor <= 1.3", "ms")
+    chains = {
+        "our server": lambda: 1000 / load([*emulator], "chain", 1000)[0]["wall"],
+        "peer's server": lambda: 1000 / load(theirs, "chain", 1000)[0]["wall"],
+    }
+    compare("gRPC, peer's worker, chain 1000: steps per second", chains, rounds, ">= 1", "/s")
+    with tempfile.TemporaryDirectory() as folder:
+        counter = iter(range(10_000))
+
+        def our_worker(*extra: object) -> float:
+            with server(*emulator, *extra) as (address, _):
+                connection = f"Endpoint=http://{address};Authentication=None"
+                return ours(connection, "fan", CONCURRENT)()
+
+        sides = {
+            "SQLite over gRPC": lambda: our_worker("--store", f"{folder}/{next(counter)}.db"),
+            "memory over gRPC": our_worker,
+        }
+        compare("gRPC, our worker: orchestrations per second", sides, rounds, ">= 0.8", "/s")
+
+
+def floor() -> float:
+    """Server CPU of the bare messages of one orchestration, in seconds."""
+    calls, messages = 6400, 20_000
+    with server(sys.executable, HERE / "echo.py", "serve") as (address, cpu):
+
+        def cost(kind: str, count: int) -> float:
+            before = cpu()
+            subprocess.run([sys.executable, HERE / "echo.py", kind, address, str(count)], check=True)
+            return (cpu() - before) / count
+
+        cost("unary", 640)
+        return UNARY_CALLS * cost("unary", calls) + STREAM_MESSAGES * cost("stream", messages)
+
+
+def scale(rounds: int) -> None:
+    """Instances at rest, and a backlog before the first worker."""
+    del rounds
+    idle = measure(sys.executable, HERE / "scale.py", "timers", 20_000)
+    print("\n20,000 waiting instances with timers")
+    print(
+        f"  idle CPU {idle['idle_cpu']:.2%} of one core (target < 2%), RSS {idle['rss_mb']:.0f} MB (target < 300)"
+    )
+    for name, extra in (("memory", []), ("SQLite", [tempfile.mkdtemp() + "/scale.db"])):
+        done = measure(sys.executable, HERE / "scale.py", "backlog", 10_000, *extra)
+        print(
+            f"  backlog, {name}: {done['completed']:.0f} of 10,000 completed in {done['wall']:.1f} s",
+            flush=True,
+        )
+
+
+PARTS = {"embedded": embedded, "durable": durable, "wire": wire, "scale": scale}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which parts; all of them by default")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    for name in options.parts or PARTS:
+        PARTS[name](options.rounds)
+
+
+if __name__ == "__main__":
+    main()
