@@ -1,0 +1,600 @@
+"""``DurableTaskClient``: starts, queries and steers orchestrations and entities of one task hub."""
+
+# ruff: noqa: A002 - "input" is the protocol's word
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import msgspec
+from typing_extensions import Self
+
+from . import telemetry
+from .connection import resolve_transport
+from .connection_string import ConnectionString
+from .entities import CleanEntityStorageResult, EntityId, EntityMetadata, EntityQuery
+from .errors import ConfigurationError, InvalidRequestError, SerializationError
+from .history import HistoryEvent, encode_history
+from .instances import (
+    CreateInstanceRequest,
+    InstanceIdQuery,
+    InstanceQuery,
+    OrchestrationState,
+    OrchestrationStatus,
+    PurgeBatch,
+    PurgeFilter,
+    PurgeInstance,
+    PurgeRequest,
+    PurgeResult,
+    ReusePolicy,
+)
+from .paging import AsyncPages
+from .registry import name_of
+from .serialization import DEFAULT_CONVERTER, DataConverter
+from .transport import Transport
+
+if TYPE_CHECKING:
+    from .context import RunsSync
+
+__all__ = ["DurableTaskClient"]
+
+InputT = TypeVar("InputT")
+
+_BATCH = 500  # instances per call, protocol section 12.6
+_DEFAULT_WAIT = 60.0
+
+
+class DurableTaskClient:
+    """A client of one task hub. Connects when it is first used; ``async with`` closes it at the end.
+
+    Times without a zone are taken as UTC. Every method can raise a ``TransportError``; one that names the
+    endpoint (``TransportUnavailableError``) when nobody answers there.
+
+    Args:
+        connection: a connection string, or a ``Transport`` (which ``close`` leaves open).
+        task_hub: name of the task hub, unless the connection string or the transport knows it.
+        data_converter: how values become payloads; must be the one that workers use.
+        default_version: version of orchestrations that are started without one.
+        credential: where tokens come from, instead of ``Authentication=`` (see ``resolve_transport``).
+
+    Raises:
+        ConnectionStringError, MissingPackageError: the connection cannot be used.
+    """
+
+    def __init__(
+        self,
+        connection: str | ConnectionString | Transport,
+        task_hub: str | None = None,
+        *,
+        data_converter: DataConverter | None = None,
+        default_version: str | None = None,
+        credential: object | None = None,
+    ) -> None:
+        self._owns_transport = not isinstance(connection, Transport)
+        if isinstance(connection, Transport):
+            if task_hub is not None and task_hub != connection.task_hub:
+                raise ConfigurationError(
+                    f"The transport is for task hub {connection.task_hub!r}, the argument says {task_hub!r}."
+                )
+            self._transport = connection
+        else:
+            self._transport = resolve_transport(connection, task_hub, credential=credential)
+        self._converter = data_converter or DEFAULT_CONVERTER
+        self._default_version = default_version
+
+    @property
+    def transport(self) -> Transport:
+        """The connection to the hub."""
+        return self._transport
+
+    async def close(self) -> None:
+        """Give back the connection, if the client made it. The client may be used again afterwards."""
+        if self._owns_transport:
+            await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        """Nothing is connected yet."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    # --- orchestrations: start, look, wait -----------------------------------------------------------------
+
+    @overload
+    async def schedule_new_orchestration(
+        self,
+        orchestrator: Callable[[Any, InputT], object]
+        | RunsSync[InputT, object]
+        | type[RunsSync[InputT, object]],
+        input: InputT,
+        *,
+        instance_id: str | None = None,
+        start_at: datetime | timedelta | None = None,
+        version: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        reuse_policy: ReusePolicy | None = None,
+    ) -> str: ...
+    @overload
+    async def schedule_new_orchestration(
+        self,
+        orchestrator: str | Callable[[Any], object],
+        input: object = None,
+        *,
+        instance_id: str | None = None,
+        start_at: datetime | timedelta | None = None,
+        version: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        reuse_policy: ReusePolicy | None = None,
+    ) -> str: ...
+    async def schedule_new_orchestration(
+        self,
+        orchestrator: object,
+        input: object = None,
+        *,
+        instance_id: str | None = None,
+        start_at: datetime | timedelta | None = None,
+        version: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        reuse_policy: ReusePolicy | None = None,
+    ) -> str:
+        """Start an orchestration and return its instance id.
+
+        Args:
+            orchestrator: the orchestrator's function, class or object, or its registered name.
+            input: what the orchestrator gets as its input.
+            instance_id: an id of your choice; by default 32 random hexadecimal digits. It must not begin
+                with ``@`` (those are entities).
+            start_at: not before this time, or not before this long from now.
+            version: version of the instance; the client's ``default_version`` by default.
+            tags: names and values that tools show and that activities of the instance can read.
+            reuse_policy: which instances of the same id may be replaced; none by default.
+
+        Raises:
+            InstanceAlreadyExistsError: the id is in use and may not be replaced.
+            InvalidRequestError: the id or the name cannot be used.
+            SerializationError: the input has no JSON form; the message names the part.
+        """
+        name = name_of(orchestrator)
+        if not name.strip():
+            raise InvalidRequestError("The name of an orchestrator must not be empty.")
+        instance_id = self._checked_id(uuid.uuid4().hex if instance_id is None else instance_id)
+        if version is None:
+            version = self._default_version
+        now = datetime.now(timezone.utc)
+        with telemetry.creating(name, instance_id, version) as trace_context:
+            return await self._transport.create_instance(
+                CreateInstanceRequest(
+                    name=name,
+                    instance_id=instance_id,
+                    input=self._serialize(input, f"Input of orchestration {name!r}"),
+                    version=version,
+                    scheduled_start_at=now + start_at if isinstance(start_at, timedelta) else _utc(start_at),
+                    reuse_policy=reuse_policy,
+                    tags=dict(tags or {}),
+                    trace_context=trace_context,
+                    request_time=now,
+                )
+            )
+
+    async def get_orchestration_state(
+        self, instance_id: str, *, fetch_payloads: bool = True
+    ) -> OrchestrationState | None:
+        """The state of an instance, or ``None`` when there is none of that id.
+
+        Args:
+            instance_id: id of the instance.
+            fetch_payloads: whether input, output and custom status are wanted.
+        """
+        return self._readable(
+            await self._transport.get_instance(instance_id, include_payloads=fetch_payloads)
+        )
+
+    async def wait_for_orchestration_start(
+        self,
+        instance_id: str,
+        *,
+        fetch_payloads: bool = True,
+        timeout_in_seconds: float | None = _DEFAULT_WAIT,
+    ) -> OrchestrationState | None:
+        """Wait until an instance has begun to run; ``None`` at the time-out.
+
+        Args:
+            instance_id: id of the instance; one that does not exist yet is waited for.
+            fetch_payloads: whether input, output and custom status are wanted.
+            timeout_in_seconds: how long to wait, on the hub's clock; ``None`` for as long as it takes.
+
+        Raises:
+            InstanceNotFoundError: the instance was purged meanwhile.
+        """
+        return self._readable(
+            await self._transport.wait_for_instance_start(
+                instance_id, include_payloads=fetch_payloads, timeout=_seconds(timeout_in_seconds)
+            )
+        )
+
+    async def wait_for_orchestration_completion(
+        self,
+        instance_id: str,
+        *,
+        fetch_payloads: bool = True,
+        timeout_in_seconds: float | None = _DEFAULT_WAIT,
+    ) -> OrchestrationState | None:
+        """Wait until an instance has ended in whatever way; ``None`` at the time-out.
+
+        Args and Raises: as for ``wait_for_orchestration_start``.
+        """
+        return self._readable(
+            await self._transport.wait_for_instance_completion(
+                instance_id, include_payloads=fetch_payloads, timeout=_seconds(timeout_in_seconds)
+            )
+        )
+
+    # --- orchestrations: steer -----------------------------------------------------------------------------
+
+    async def raise_orchestration_event(self, instance_id: str, event_name: str, data: object = None) -> None:
+        """Deliver an external event; an instance that has ended drops it.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance (some hubs drop the event instead).
+        """
+        if not event_name:
+            raise InvalidRequestError("The name of an external event must not be empty.")
+        payload = self._serialize(data, f"Data of event {event_name!r}")
+        with telemetry.raising_event(event_name, instance_id):
+            await self._transport.raise_event(instance_id, event_name, payload)
+
+    async def terminate_orchestration(
+        self, instance_id: str, output: object = None, *, recursive: bool = True
+    ) -> None:
+        """Ask an instance to end as TERMINATED. No-op when there is none, or when it has ended.
+
+        Args:
+            instance_id: id of the instance.
+            output: becomes the output of the instance.
+            recursive: also terminate the orchestrations that it has started as its children.
+        """
+        payload = self._serialize(output, "Output of the termination")
+        await self._transport.terminate_instance(instance_id, output=payload, recursive=recursive)
+
+    async def suspend_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
+        """Suspend an instance: events are kept and handled when it is resumed."""
+        await self._transport.suspend_instance(instance_id, reason=reason)
+
+    async def resume_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
+        """Resume a suspended instance."""
+        await self._transport.resume_instance(instance_id, reason=reason)
+
+    async def rewind_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
+        """Undo the failures of a FAILED instance and let it go on.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+            InvalidOperationError: the instance is not FAILED.
+        """
+        await self._transport.rewind_instance(instance_id, reason=reason)
+
+    async def restart_orchestration(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
+        """Run an instance that has ended again from its start; returns the id of the new run.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+            InvalidOperationError: the instance has not ended.
+        """
+        return await self._transport.restart_instance(instance_id, with_new_instance_id=with_new_instance_id)
+
+    async def force_terminate_orchestrations(
+        self, instance_ids: Iterable[str], *, reason: str | None = None
+    ) -> list[str]:
+        """End instances as TERMINATED without running them; returns the ids that could not be ended."""
+        left: list[str] = []
+        for batch in _batches(list(instance_ids)):
+            left += await self._transport.force_terminate_instances(batch, reason=reason)
+        return left
+
+    # --- orchestrations: find and remove -------------------------------------------------------------------
+
+    def query_orchestrations(
+        self,
+        *,
+        runtime_statuses: Iterable[OrchestrationStatus] = (),
+        created_from: datetime | None = None,
+        created_to: datetime | None = None,
+        instance_id_prefix: str | None = None,
+        fetch_payloads: bool = False,
+        page_size: int = 100,
+    ) -> AsyncPages[OrchestrationState]:
+        """Instances by creation time: ``async for state in client.query_orchestrations(...)``.
+
+        Args:
+            runtime_statuses: only these; all by default.
+            created_from: created at this time or later.
+            created_to: created before this time.
+            instance_id_prefix: only ids that begin with this text.
+            fetch_payloads: whether input, output and custom status are wanted.
+            page_size: how many to ask the hub for at a time.
+        """
+        query = InstanceQuery(
+            runtime_statuses=tuple(runtime_statuses),
+            created_from=_utc(created_from),
+            created_to=_utc(created_to),
+            instance_id_prefix=instance_id_prefix,
+            include_payloads=fetch_payloads,
+            page_size=page_size,
+        )
+
+        async def fetch(token: str | None) -> tuple[Sequence[OrchestrationState], str | None]:
+            page = await self._transport.query_instances(
+                msgspec.structs.replace(query, continuation_token=token)
+            )
+            states = [msgspec.structs.replace(state, reader=self._converter) for state in page.states]
+            return states, page.continuation_token
+
+        return AsyncPages(fetch)
+
+    def list_instance_ids(
+        self,
+        *,
+        runtime_statuses: Iterable[OrchestrationStatus] = (),
+        completed_from: datetime | None = None,
+        completed_to: datetime | None = None,
+        page_size: int = 100,
+    ) -> AsyncPages[str]:
+        """Ids of instances that have ended, by completion time; arguments as for ``query_orchestrations``."""
+        query = InstanceIdQuery(
+            runtime_statuses=tuple(runtime_statuses),
+            completed_from=_utc(completed_from),
+            completed_to=_utc(completed_to),
+            page_size=page_size,
+        )
+
+        async def fetch(token: str | None) -> tuple[Sequence[str], str | None]:
+            page = await self._transport.list_instance_ids(
+                msgspec.structs.replace(query, last_instance_key=token)
+            )
+            return page.instance_ids, page.last_instance_key
+
+        return AsyncPages(fetch)
+
+    async def purge_orchestration(self, instance_id: str, *, recursive: bool = False) -> PurgeResult:
+        """Remove an instance that has ended, with its history; one that is missing or live counts zero.
+
+        Args:
+            instance_id: id of the instance.
+            recursive: also remove the orchestrations that it has started as its children.
+        """
+        request = PurgeInstance(instance_id=instance_id, recursive=recursive)
+        return await self._transport.purge_instances(request)
+
+    async def purge_orchestrations(
+        self,
+        instance_ids: Iterable[str] | None = None,
+        *,
+        created_from: datetime | None = None,
+        created_to: datetime | None = None,
+        runtime_statuses: Iterable[OrchestrationStatus] = (),
+        recursive: bool = False,
+    ) -> PurgeResult:
+        """Remove instances that have ended, given by their ids or by a filter, until none is left.
+
+        Args:
+            instance_ids: which ones; without ids the filter decides.
+            created_from: created at this time or later.
+            created_to: created before this time.
+            runtime_statuses: only these (of those that mean an end); all by default.
+            recursive: also remove children.
+        """
+        if instance_ids is not None:
+            ids = [instance_ids] if isinstance(instance_ids, str) else list(instance_ids)
+            batches: list[PurgeRequest] = [
+                PurgeBatch(instance_ids=batch, recursive=recursive) for batch in _batches(ids)
+            ]
+        else:
+            batches = [
+                PurgeFilter(
+                    created_from=_utc(created_from),
+                    created_to=_utc(created_to),
+                    runtime_statuses=tuple(runtime_statuses),
+                    recursive=recursive,
+                )
+            ]
+        count, is_complete = 0, True
+        for request in batches:
+            while True:
+                result = await self._transport.purge_instances(request)
+                count += result.deleted_instance_count
+                if result.is_complete is not False:
+                    break
+                if result.deleted_instance_count == 0:  # no progress: do not ask for ever
+                    is_complete = False
+                    break
+        return PurgeResult(count, is_complete)
+
+    # --- history -------------------------------------------------------------------------------------------
+
+    async def get_orchestration_history(
+        self, instance_id: str, *, execution_id: str | None = None
+    ) -> list[HistoryEvent]:
+        """The whole history of an instance.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance (some hubs give an empty history instead).
+        """
+        events: list[HistoryEvent] = []
+        async for chunk in self._transport.stream_history(instance_id, execution_id=execution_id):
+            events.extend(chunk)
+        return events
+
+    async def download_history(
+        self, instance_id: str, path: str | PathLike[str], *, execution_id: str | None = None
+    ) -> int:
+        """Write the history of an instance to a file and return the number of events.
+
+        The file is one JSON array, one event per line, and always the same for the same history;
+        ``decode_history`` reads it.
+        """
+        events = await self.get_orchestration_history(instance_id, execution_id=execution_id)
+        lines = [encode_history([event])[1:-1] for event in events]
+        text = b"[\n" + b",\n".join(lines) + b"\n]\n"
+        await asyncio.get_running_loop().run_in_executor(None, Path(path).write_bytes, text)
+        return len(events)
+
+    # --- entities ------------------------------------------------------------------------------------------
+
+    async def signal_entity(
+        self,
+        entity_id: EntityId | str,
+        operation: str,
+        input: object = None,
+        *,
+        start_at: datetime | timedelta | None = None,
+    ) -> None:
+        """Send a one-way message to an entity; the first one creates it.
+
+        Args:
+            entity_id: the id, or its text form ``@name@key``.
+            operation: name of the operation.
+            input: what the operation gets as its input.
+            start_at: not before this time, or not before this long from now.
+        """
+        if isinstance(start_at, timedelta):
+            start_at = datetime.now(timezone.utc) + start_at
+        await self._transport.signal_entity(
+            str(_entity(entity_id)),
+            operation,
+            input=self._serialize(input, f"Input of entity operation {operation!r}"),
+            request_id=str(uuid.uuid4()),
+            scheduled_time=_utc(start_at),
+        )
+
+    async def get_entity(
+        self, entity_id: EntityId | str, *, include_state: bool = True
+    ) -> EntityMetadata | None:
+        """What is known of an entity, or ``None`` when it does not exist."""
+        return await self._transport.get_entity(str(_entity(entity_id)), include_state=include_state)
+
+    def query_entities(
+        self,
+        *,
+        instance_id_prefix: str | None = None,
+        last_modified_from: datetime | None = None,
+        last_modified_to: datetime | None = None,
+        include_state: bool = True,
+        include_transient: bool = False,
+        page_size: int = 100,
+    ) -> AsyncPages[EntityMetadata]:
+        """Entities by id: ``async for entity in client.query_entities(...)``.
+
+        Args:
+            instance_id_prefix: only ids that begin with this text, ``@name@...``.
+            last_modified_from: modified at this time or later.
+            last_modified_to: modified before this time.
+            include_state: whether the states are wanted.
+            include_transient: also entities without state.
+            page_size: how many to ask the hub for at a time.
+        """
+        query = EntityQuery(
+            instance_id_prefix=instance_id_prefix,
+            last_modified_from=_utc(last_modified_from),
+            last_modified_to=_utc(last_modified_to),
+            include_state=include_state,
+            include_transient=include_transient,
+            page_size=page_size,
+        )
+
+        async def fetch(token: str | None) -> tuple[Sequence[EntityMetadata], str | None]:
+            page = await self._transport.query_entities(
+                msgspec.structs.replace(query, continuation_token=token)
+            )
+            return page.entities, page.continuation_token
+
+        return AsyncPages(fetch)
+
+    async def clean_entity_storage(
+        self, *, remove_empty_entities: bool = True, release_orphaned_locks: bool = True
+    ) -> CleanEntityStorageResult:
+        """Remove empty entities and release locks whose holder is gone; returns what was done."""
+        removed = released = 0
+        token: str | None = None
+        seen: set[str] = set()
+        while True:
+            result = await self._transport.clean_entity_storage(
+                remove_empty_entities=remove_empty_entities,
+                release_orphaned_locks=release_orphaned_locks,
+                continuation_token=token,
+            )
+            removed += result.empty_entities_removed
+            released += result.orphaned_locks_released
+            token = result.continuation_token
+            if not token or token in seen:
+                return CleanEntityStorageResult(removed, released)
+            seen.add(token)
+
+    # --- the task hub --------------------------------------------------------------------------------------
+
+    async def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:
+        """Create the task hub, where the hub's server allows it."""
+        await self._transport.create_task_hub(recreate_if_exists=recreate_if_exists)
+
+    async def delete_task_hub(self) -> None:
+        """Delete the task hub and everything in it."""
+        await self._transport.delete_task_hub()
+
+    # --- parts ---------------------------------------------------------------------------------------------
+
+    def _serialize(self, value: object, subject: str) -> str | None:
+        try:
+            return self._converter.serialize(value)
+        except SerializationError as error:
+            raise SerializationError(f"{subject}: {error}") from error
+
+    def _readable(self, state: OrchestrationState | None) -> OrchestrationState | None:
+        return None if state is None else msgspec.structs.replace(state, reader=self._converter)
+
+    def _checked_id(self, instance_id: str) -> str:
+        limit = self._transport.maximum_instance_id_length
+        if not instance_id:
+            raise InvalidRequestError("An instance id must not be empty; leave it out to get a random one.")
+        if instance_id.startswith("@"):
+            raise InvalidRequestError(
+                f"The instance id {instance_id!r} begins with '@', which marks entities. Choose another id, or "
+                "use signal_entity for an entity."
+            )
+        if limit is not None and len(instance_id) > limit:
+            raise InvalidRequestError(
+                f"The instance id {instance_id[:40]!r}... has {len(instance_id)} characters; the hub takes at "
+                f"most {limit}."
+            )
+        return instance_id
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    """A time as aware UTC; naive ones are UTC (decisions, row 18)."""
+    if time is None or time.tzinfo is timezone.utc:
+        return time
+    return time.replace(tzinfo=timezone.utc) if time.tzinfo is None else time.astimezone(timezone.utc)
+
+
+def _seconds(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
+def _entity(entity_id: EntityId | str) -> EntityId:
+    return EntityId.parse(entity_id) if isinstance(entity_id, str) else entity_id
+
+
+def _batches(items: list[str]) -> list[list[str]]:
+    return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
