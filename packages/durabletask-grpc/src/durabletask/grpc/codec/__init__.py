@@ -1,0 +1,1 @@
+"""Core's types to protobuf and back: pure functions, one module per concern."""

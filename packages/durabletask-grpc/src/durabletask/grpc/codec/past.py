@@ -1,0 +1,239 @@
+"""The committed history inside a work item: read late by workers, written once by servers.
+
+A turn of a long orchestration carries its whole past. A worker that still has the session looks at the
+last events only, so ``LazyPast`` parses nothing until it is asked. A server sends the same past again with
+every turn, so ``EncodedPasts`` keeps the bytes of what it has sent and adds what is new: handing out a past
+costs a copy in memory, whatever its length.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, overload
+
+from durabletask.core.errors import OrchestrationStateError
+from durabletask.core.history import HistoryEvent
+from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
+from google.protobuf.message import DecodeError
+
+from .history import decode_events, decode_past
+from .history_encoding import encode_event
+
+__all__ = ["EncodedPasts", "LazyPast", "encode_length", "encode_one"]
+
+
+class LazyPast(Sequence[HistoryEvent]):
+    """The past events of a work item, converted when they are looked at.
+
+    Args:
+        encoded: bytes of each past event; reading a few parses only those.
+        parse_all: parses all of them in one go, which is four times as cheap per event.
+        exact: keep every timestamp, not only those that replay needs.
+    """
+
+    __slots__ = ("_decode", "_encoded", "_events", "_parse_all")
+
+    def __init__(
+        self,
+        encoded: Sequence[bytes],
+        parse_all: Callable[[], Iterable[pb.HistoryEvent]],
+        *,
+        exact: bool = False,
+    ) -> None:
+        self._encoded = encoded
+        self._parse_all = parse_all
+        self._decode = decode_events if exact else decode_past
+        self._events: list[HistoryEvent] | None = None
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    @overload
+    def __getitem__(self, index: int) -> HistoryEvent: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[HistoryEvent]: ...
+    def __getitem__(self, index: int | slice) -> HistoryEvent | Sequence[HistoryEvent]:
+        if self._events is not None:
+            return self._events[index]
+        if isinstance(index, int):
+            return self._read((self._encoded[index],))[0]
+        wanted = self._encoded[index]
+        return self._read(wanted) if len(wanted) * 4 < len(self._encoded) else self._all()[index]
+
+    def __iter__(self) -> Iterator[HistoryEvent]:
+        return iter(self._all())
+
+    def __repr__(self) -> str:
+        return f"LazyPast({len(self)} events)"
+
+    def _read(self, encoded: Sequence[bytes]) -> list[HistoryEvent]:
+        parse = pb.HistoryEvent.FromString
+        try:
+            return self._decode([parse(event) for event in encoded])
+        except DecodeError as error:
+            raise _unreadable(error) from None
+
+    def _all(self) -> list[HistoryEvent]:
+        if self._events is None:
+            try:
+                self._events = self._decode(self._parse_all())
+            except DecodeError as error:
+                raise _unreadable(error) from None
+            self._parse_all = tuple  # what it held is no longer needed
+        return self._events
+
+
+def _unreadable(error: DecodeError) -> OrchestrationStateError:
+    return OrchestrationStateError(f"The history that the hub sent cannot be parsed: {error}")
+
+
+_PAST_TAG: Final = b"\x1a"  # OrchestratorRequest.pastEvents, field 3, length-delimited
+_CHUNK_TAG: Final = b"\x0a"  # HistoryChunk.events, field 1, length-delimited
+_NEW_TAG: Final = b"\x22"  # OrchestratorRequest.newEvents, field 4, length-delimited
+
+
+def encode_length(number: int) -> bytes:
+    """A length as the wire writes it (a varint)."""
+    if number < 0x80:
+        return number.to_bytes(1, "little")
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def encode_one(event: HistoryEvent) -> bytes:
+    """The bytes of one event."""
+    message = pb.HistoryEvent()
+    encode_event(message, event)
+    return message.SerializeToString()
+
+
+class _Encoded:
+    """What was sent of one execution: the past as bytes, and the last new events one by one."""
+
+    __slots__ = ("count", "data", "fresh", "last")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last: HistoryEvent | None = None
+        self.data = bytearray()
+        # By identity; the event is kept so that its identity stays its own.
+        self.fresh: dict[int, tuple[HistoryEvent, bytes]] = {}
+
+    def continues(self, past: Sequence[HistoryEvent]) -> bool:
+        """Whether ``past`` begins with the events whose bytes are here (a history only grows)."""
+        if self.count == 0:
+            return True
+        if len(past) < self.count:
+            return False
+        last = past[self.count - 1]
+        return last is self.last or last == self.last
+
+    def extend(self, events: Sequence[HistoryEvent]) -> None:
+        """Take the next events of the past; what was sent as new is not encoded again."""
+        for event in events:
+            sent = self.fresh.get(id(event))
+            body = encode_one(event) if sent is None else sent[1]
+            self.data += _PAST_TAG + encode_length(len(body)) + body
+            self.last = event
+        self.count += len(events)
+
+    def take_new(self, events: Sequence[HistoryEvent]) -> bytes:
+        """The new events as fields of the request."""
+        self.fresh = {id(event): (event, encode_one(event)) for event in events}
+        parts: list[bytes] = []
+        for _, body in self.fresh.values():
+            parts += (_NEW_TAG, encode_length(len(body)), body)
+        return b"".join(parts)
+
+
+class EncodedPasts:
+    """Bytes of the pasts that were sent, by instance and execution, within bounds; the oldest go first.
+
+    Args:
+        max_bytes: bound of the bytes that are kept.
+        max_entries: bound of the executions that are kept.
+    """
+
+    def __init__(self, *, max_bytes: int = 64 * 1024 * 1024, max_entries: int = 20_000) -> None:
+        self._max_bytes = max_bytes
+        self._max_entries = max_entries
+        self._entries: OrderedDict[tuple[str, str], _Encoded] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are kept."""
+        return self._bytes
+
+    def encode(
+        self,
+        instance_id: str,
+        execution_id: str | None,
+        past: Sequence[HistoryEvent],
+        new: Sequence[HistoryEvent],
+    ) -> tuple[bytearray, bytes]:
+        """Past and new events as fields of an ``OrchestratorRequest``, ready to be put together.
+
+        The first part belongs to the cache: copy it before the next call.
+        """
+        if execution_id is None:  # nothing tells the generations of the instance apart
+            entry = _Encoded()
+            entry.extend(past)
+            return entry.data, entry.take_new(new)
+        key = (instance_id, execution_id)
+        found = self._entries.pop(key, None)
+        if found is not None:
+            self._bytes -= len(found.data)
+        entry = found if found is not None and found.continues(past) else _Encoded()
+        entry.extend(past[entry.count :])
+        fields = entry.take_new(new)
+        self._entries[key] = entry
+        self._bytes += len(entry.data)
+        self._trim()
+        return entry.data, fields
+
+    def chunks(self, instance_id: str, execution_id: str | None, size: int) -> Iterator[bytes] | None:
+        """The past that was sent last as ``HistoryChunk`` messages of about ``size`` bytes, if it is kept."""
+        entry = self._entries.get((instance_id, execution_id or ""))
+        return None if entry is None else _as_chunks(bytes(entry.data), size)
+
+    def forget(self, instance_id: str, execution_id: str | None) -> None:
+        """Give back what is kept of an execution."""
+        entry = self._entries.pop((instance_id, execution_id or ""), None)
+        if entry is not None:
+            self._bytes -= len(entry.data)
+
+    def _trim(self) -> None:
+        entries = self._entries
+        while entries and (self._bytes > self._max_bytes or len(entries) > self._max_entries):
+            _, oldest = entries.popitem(last=False)
+            self._bytes -= len(oldest.data)
+
+
+def _as_chunks(data: bytes, size: int) -> Iterator[bytes]:
+    """Turn ``OrchestratorRequest.pastEvents`` fields into messages of ``HistoryChunk.events`` fields."""
+    parts: list[bytes] = []
+    length = position = 0
+    while position < len(data):
+        start = position + 1
+        position, shift, body = start, 0, 0
+        while data[position] >= 0x80:
+            body |= (data[position] & 0x7F) << shift
+            shift += 7
+            position += 1
+        position += 1 + (body | data[position] << shift)
+        parts += (_CHUNK_TAG, data[start:position])
+        length += position - start
+        if length >= size:
+            yield b"".join(parts)
+            parts, length = [], 0
+    if parts:
+        yield b"".join(parts)

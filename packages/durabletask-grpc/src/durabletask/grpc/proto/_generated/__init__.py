@@ -1,0 +1,1 @@
+"""Generated code. Private: nothing outside `durabletask.grpc` may import it."""
