@@ -1,3 +1,141 @@
-"""Durable orchestrations in Python."""
+"""Durable orchestrations in Python: the names that programs use.
+
+Each name is imported when it is first asked for, so that a program pays only for what it uses.
+"""
 
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .core.authoring import ActivityContext as ActivityContext
+    from .core.authoring import TaskActivity as TaskActivity
+    from .core.authoring import TaskOrchestrator as TaskOrchestrator
+    from .core.client import DurableTaskClient as DurableTaskClient
+    from .core.connection import resolve_transport as resolve_transport
+    from .core.connection_string import ConnectionString as ConnectionString
+    from .core.context import OrchestrationContext as OrchestrationContext
+    from .core.entities import EntityId as EntityId
+    from .core.entities import EntityMetadata as EntityMetadata
+    from .core.errors import ConfigurationError as ConfigurationError
+    from .core.errors import DurableTaskError as DurableTaskError
+    from .core.errors import InstanceAlreadyExistsError as InstanceAlreadyExistsError
+    from .core.errors import InstanceNotFoundError as InstanceNotFoundError
+    from .core.errors import NonDeterminismError as NonDeterminismError
+    from .core.errors import NonRetryableError as NonRetryableError
+    from .core.errors import RetryAfter as RetryAfter
+    from .core.errors import SerializationError as SerializationError
+    from .core.errors import TaskCancelledError as TaskCancelledError
+    from .core.errors import TaskError as TaskError
+    from .core.errors import TaskFailedError as TaskFailedError
+    from .core.errors import TaskFailedException as TaskFailedException
+    from .core.errors import TransportError as TransportError
+    from .core.failures import FailureDetails as FailureDetails
+    from .core.hosting.limits import ConcurrencyOptions as ConcurrencyOptions
+    from .core.instances import OrchestrationState as OrchestrationState
+    from .core.instances import OrchestrationStatus as OrchestrationStatus
+    from .core.instances import PurgeResult as PurgeResult
+    from .core.instances import ReusePolicy as ReusePolicy
+    from .core.retry import RetryPolicy as RetryPolicy
+    from .core.serialization import DataConverter as DataConverter
+    from .core.serialization import JsonDataConverter as JsonDataConverter
+    from .core.tasks import Task as Task
+    from .core.tasks import task_all as task_all
+    from .core.tasks import task_any as task_any
+    from .core.transport import Transport as Transport
+    from .core.versioning import VersionFailureStrategy as VersionFailureStrategy
+    from .core.versioning import VersioningOptions as VersioningOptions
+    from .core.versioning import VersionMatchStrategy as VersionMatchStrategy
+    from .core.worker import DurableTaskWorker as DurableTaskWorker
+else:
+    _HOMES = {
+        "authoring": ("ActivityContext", "TaskActivity", "TaskOrchestrator"),
+        "client": ("DurableTaskClient",),
+        "connection": ("resolve_transport",),
+        "connection_string": ("ConnectionString",),
+        "context": ("OrchestrationContext",),
+        "entities": ("EntityId", "EntityMetadata"),
+        "errors": (
+            "ConfigurationError",
+            "DurableTaskError",
+            "InstanceAlreadyExistsError",
+            "InstanceNotFoundError",
+            "NonDeterminismError",
+            "NonRetryableError",
+            "RetryAfter",
+            "SerializationError",
+            "TaskCancelledError",
+            "TaskError",
+            "TaskFailedError",
+            "TaskFailedException",
+            "TransportError",
+        ),
+        "failures": ("FailureDetails",),
+        "hosting.limits": ("ConcurrencyOptions",),
+        "instances": ("OrchestrationState", "OrchestrationStatus", "PurgeResult", "ReusePolicy"),
+        "retry": ("RetryPolicy",),
+        "serialization": ("DataConverter", "JsonDataConverter"),
+        "tasks": ("Task", "task_all", "task_any"),
+        "transport": ("Transport",),
+        "versioning": ("VersionFailureStrategy", "VersionMatchStrategy", "VersioningOptions"),
+        "worker": ("DurableTaskWorker",),
+    }
+    _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+    def __getattr__(name):
+        """Import a public name at its first use."""
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib  # noqa: PLC0415 - not needed by programs that import from the modules
+
+        value = getattr(importlib.import_module(f"{__name__}.core.{home}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        """Public names, imported or not."""
+        return sorted({*globals(), *__all__})
+
+
+__all__ = [
+    "ActivityContext",
+    "ConcurrencyOptions",
+    "ConfigurationError",
+    "ConnectionString",
+    "DataConverter",
+    "DurableTaskClient",
+    "DurableTaskError",
+    "DurableTaskWorker",
+    "EntityId",
+    "EntityMetadata",
+    "FailureDetails",
+    "InstanceAlreadyExistsError",
+    "InstanceNotFoundError",
+    "JsonDataConverter",
+    "NonDeterminismError",
+    "NonRetryableError",
+    "OrchestrationContext",
+    "OrchestrationState",
+    "OrchestrationStatus",
+    "PurgeResult",
+    "RetryAfter",
+    "RetryPolicy",
+    "ReusePolicy",
+    "SerializationError",
+    "Task",
+    "TaskActivity",
+    "TaskCancelledError",
+    "TaskError",
+    "TaskFailedError",
+    "TaskFailedException",
+    "TaskOrchestrator",
+    "Transport",
+    "TransportError",
+    "VersionFailureStrategy",
+    "VersionMatchStrategy",
+    "VersioningOptions",
+    "resolve_transport",
+    "task_all",
+    "task_any",
+]
