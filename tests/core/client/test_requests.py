@@ -1,5 +1,7 @@
 """What a client asks of its transport."""
 
+# ruff: noqa: A002 - "input" is the word of the protocol
+
 from __future__ import annotations
 
 import json
@@ -7,8 +9,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from fake_transport import NOON, FakeTransport, a_state
-
 from durabletask.core.client import DurableTaskClient
 from durabletask.core.entities import EntityId
 from durabletask.core.errors import ConfigurationError, InvalidRequestError, SerializationError
@@ -23,6 +23,7 @@ from durabletask.core.instances import (
     ReusePolicy,
 )
 from durabletask.core.serialization import DataConverter
+from fake_transport import NOON, FakeTransport, a_state
 
 
 @pytest.fixture
@@ -47,7 +48,9 @@ def last_request(hub: FakeTransport) -> object:
     return hub.calls[-1][1]
 
 
-async def test_an_instance_gets_32_hex_digits_as_its_id(client: DurableTaskClient, hub: FakeTransport) -> None:
+async def test_an_instance_gets_32_hex_digits_as_its_id(
+    client: DurableTaskClient, hub: FakeTransport
+) -> None:
     """Without an id of their own, instances get random ones in the protocol's form."""
     instance_id = await client.schedule_new_orchestration("order")
 
@@ -264,7 +267,7 @@ async def test_a_client_closes_only_the_transport_it_made(hub: FakeTransport) ->
 
 async def test_a_task_hub_other_than_the_transports_is_an_error(hub: FakeTransport) -> None:
     """Two names for one hub are a mistake of the program."""
-    with pytest.raises(ConfigurationError, match="'test'.*'other'"):
+    with pytest.raises(ConfigurationError, match=r"'test'.*'other'"):
         DurableTaskClient(hub, "other")
 
 

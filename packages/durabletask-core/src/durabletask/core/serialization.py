@@ -76,6 +76,8 @@ def _decode_hook(target: type, value: object) -> object:
             return validate(value)
         except ValueError as error:  # pydantic.ValidationError is one; msgspec then adds the path
             raise ValueError(_flatten(error)) from error
+    if target is object:  # a member annotated so takes plain JSON values
+        return value
     if get_origin(target) in _ITERABLES:
         return msgspec.convert(value, list[get_args(target)[0]], dec_hook=_decode_hook)  # type: ignore[misc]
     raise NotImplementedError(f"objects of type {_type_name(target)} cannot be read from JSON")
