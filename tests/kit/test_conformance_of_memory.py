@@ -2,7 +2,6 @@
 
 import pytest
 from conformance_hubs import MemoryHub
-
 from durabletask.testing.conformance import *  # noqa: F403
 
 

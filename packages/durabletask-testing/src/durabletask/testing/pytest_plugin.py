@@ -6,7 +6,6 @@ project before a fixture asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from .backend import InMemoryBackend
     from .clock import VirtualClock
     from .conformance import ConformanceReport
-    from .environment import OrchestrationTestEnvironment
 
 __all__ = ["durable_env", "task_hub", "virtual_clock"]
 
@@ -83,7 +81,9 @@ class _ConformanceCollector:
         outcome = "failed" if report.failed else "skipped" if report.skipped else "passed"
         self._report.add(label, outcome, report.nodeid.partition("::")[2])
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    ) -> None:
         if self._report is None:
             return
         terminalreporter.section("transport conformance")

@@ -51,7 +51,7 @@ class ConformanceHub(ABC):
         """Stop the hub as a crash would, start it on the same storage; the capability ``durable``."""
         raise NotSupportedError(f"{self.name} does not survive a restart.")
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - many hubs have nothing to give back
         """Give everything back: transports, servers, files."""
 
     async def advance(self, by: timedelta) -> None:
