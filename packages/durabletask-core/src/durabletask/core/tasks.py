@@ -50,6 +50,11 @@ RESULT: Final = 2
 RAW_FAILURE: Final = 3
 FAILURE: Final = 4
 
+# Who has taken notice of a task.
+UNSEEN: Final = 0
+LOOKED_AT: Final = 1
+WAITED_FOR: Final = 2
+
 
 class Waiter(ABC):
     """Something that is told when a task ends."""
@@ -82,6 +87,10 @@ class TaskScope(ABC):
         """See ``task_any``."""
 
     @abstractmethod
+    def count_failure(self) -> int:
+        """The number of failures up to now; gives failures their order in history."""
+
+    @abstractmethod
     def note_unseen(self, task: Task[object]) -> None:
         """A task has ended that nobody has looked at so far."""
 
@@ -111,7 +120,7 @@ class Task(Generic[T_co]):
     Use ``await task`` (``yield task`` in a generator orchestrator). Tasks are compared by identity.
     """
 
-    __slots__ = ("_code", "_lasti", "_observed", "_others", "_scope", "_state", "_value", "_waiter")
+    __slots__ = ("_code", "_lasti", "_observed", "_order", "_others", "_scope", "_state", "_value", "_waiter")
 
     def __init__(self, scope: TaskScope, code: CodeType | None = None, lasti: int = 0) -> None:
         self._scope = scope
@@ -119,7 +128,7 @@ class Task(Generic[T_co]):
         self._lasti = lasti
         self._state: int = PENDING
         self._value: object = None
-        self._observed = False
+        self._observed: int = UNSEEN
         self._waiter: Waiter | None = None
         self._others: dict[Waiter, None] | None = None
 
@@ -130,19 +139,19 @@ class Task(Generic[T_co]):
             raise self._foreign()
         if self._state == PENDING:
             yield self
-        self._observed = True
+        self._observed = WAITED_FOR
         return self._read()
 
     @property
     def is_complete(self) -> bool:
         """Whether the task has ended: with a result, a failure, or by cancellation."""
-        self._observed = True
+        self._observed = self._observed or LOOKED_AT
         return self._state != PENDING
 
     @property
     def is_failed(self) -> bool:
         """Whether the task has ended without a result."""
-        self._observed = True
+        self._observed = self._observed or LOOKED_AT
         return self._state >= RAW_FAILURE
 
     @property
@@ -157,7 +166,7 @@ class Task(Generic[T_co]):
         Raises:
             UnawaitedTaskError: the task has not ended yet.
         """
-        self._observed = True
+        self._observed = self._observed or LOOKED_AT
         return self._read()
 
     def get_result(self) -> T_co:
@@ -167,7 +176,7 @@ class Task(Generic[T_co]):
     @property
     def exception(self) -> BaseException | None:
         """The failure of a failed task, otherwise ``None``."""
-        self._observed = True
+        self._observed = self._observed or LOOKED_AT
         return self._failure() if self._state >= RAW_FAILURE else None
 
     def get_exception(self) -> BaseException | None:
@@ -186,7 +195,7 @@ class Task(Generic[T_co]):
         """
         if self._state != PENDING:
             return False
-        self._observed = True
+        self._observed = self._observed or LOOKED_AT
         self._withdraw()
         if self._state == PENDING:
             self._settle(FAILURE, TaskCancelledError(f"{self} was cancelled."))
@@ -253,6 +262,8 @@ class Task(Generic[T_co]):
         """End the task and tell whoever waits, in the order in which they came."""
         self._state = state
         self._value = value
+        if state >= RAW_FAILURE:
+            self._order: int = self._scope.count_failure()
         waiter, others = self._waiter, self._others
         if waiter is not None:
             self._waiter = None
@@ -265,13 +276,16 @@ class Task(Generic[T_co]):
                 other.wake(self)
 
     def _subscribe(self, waiter: Waiter) -> None:
-        self._observed = True
+        self._observed = WAITED_FOR
         if self._waiter is None and self._others is None:
             self._waiter = waiter
         elif self._waiter is not waiter:
             if self._others is None:
                 self._others = {}
             self._others[waiter] = None
+
+    def _has_waiter(self, waiter: Waiter) -> bool:
+        return self._waiter is waiter or (self._others is not None and waiter in self._others)
 
     def _unsubscribe(self, waiter: Waiter) -> None:
         if self._waiter is waiter:
@@ -284,7 +298,7 @@ class Task(Generic[T_co]):
     @property
     def _is_live(self) -> bool:
         """Whether an answer would reach somebody: nobody has asked yet, or somebody is waiting."""
-        if not self._observed or (self._waiter is not None and self._waiter.is_waiting):
+        if self._observed < WAITED_FOR or (self._waiter is not None and self._waiter.is_waiting):
             return True
         return self._others is not None and any(other.is_waiting for other in self._others)
 

@@ -1,0 +1,44 @@
+"""What a function says it returns: the type to which an orchestrator's calls convert its result."""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import inspect
+import typing
+from typing import Any
+
+__all__ = ["declared_result"]
+
+_ASYNC = (collections.abc.Awaitable, collections.abc.Coroutine)
+_YIELDING = (collections.abc.Generator,)
+
+
+@functools.lru_cache(maxsize=4096)
+def _declared(function: Any) -> object:
+    try:
+        hints = typing.get_type_hints(inspect.unwrap(function))
+    except (NameError, AttributeError, TypeError, SyntaxError, ValueError):
+        return None  # plain JSON values, as for a call by name
+    found = hints.get("return")
+    origin, arguments = typing.get_origin(found), typing.get_args(found)
+    if origin in _ASYNC or origin in _YIELDING:
+        found = arguments[-1] if arguments else None
+    if found in (Any, object, type(None)) or isinstance(found, typing.TypeVar):
+        return None
+    return found
+
+
+def declared_result(target: object) -> object:
+    """The return annotation of a function, of the ``run`` of a class or object, or ``None`` without one."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    run = getattr(target, "run", None)
+    if run is not None:
+        target = getattr(run, "__func__", run)
+    elif not hasattr(target, "__code__"):
+        target = getattr(type(target), "__call__", target)  # noqa: B004 - its annotations are wanted
+    try:
+        return _declared(target)
+    except TypeError:  # cannot be hashed
+        return None

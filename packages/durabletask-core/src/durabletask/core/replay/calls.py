@@ -1,0 +1,133 @@
+"""Calls of activities and sub-orchestrations, with their retries (protocol section 8.8, decisions row 4)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from types import CodeType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from durabletask.core.actions import CreateSubOrchestration, ScheduleTask
+from durabletask.core.errors import TaskFailedError
+from durabletask.core.failures import FailureDetails
+from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, Task, Waiter
+
+from .timers import Timer
+
+if TYPE_CHECKING:
+    from durabletask.core.retry import RetryPolicy
+
+    from .ledger import Ledger
+
+__all__ = ["ActivityCall", "Call", "ChildCall", "Retries", "task_failure"]
+
+_NO_DETAILS = FailureDetails("durabletask.UnknownFailure", "The hub recorded no details of the failure.")
+
+
+class Retries:
+    """How often a call has failed so far, and what its policy says."""
+
+    __slots__ = ("attempts", "policy", "started_at", "timer")
+
+    def __init__(self, policy: RetryPolicy, started_at: datetime) -> None:
+        self.policy = policy
+        self.started_at = started_at
+        self.attempts = 0
+        self.timer: Timer | None = None
+
+
+class Call(Task[object], Waiter):
+    """A call that the hub answers under the id of the action that made it."""
+
+    __slots__ = ("_action", "_open", "_result_type", "_retries", "_scheduled")
+
+    _scope: Ledger
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        action: ScheduleTask | CreateSubOrchestration,
+        open_calls: dict[int, Call],
+        result_type: object,
+        policy: RetryPolicy | None,
+        code: CodeType | None,
+        lasti: int,
+    ) -> None:
+        super().__init__(ledger, code, lasti)
+        self._action = action
+        self._open = open_calls
+        self._result_type = result_type
+        self._retries = None if policy is None else Retries(policy, ledger.clock)
+        ledger.pending[action.id] = open_calls[action.id] = self
+
+    def failed(self, failure: FailureDetails | None) -> None:
+        """An attempt failed: wait for the next one, or end."""
+        failure = failure or _NO_DETAILS
+        retries = self._retries
+        if retries is not None:
+            retries.attempts += 1
+            ledger = self._scope
+            try:
+                delay = retries.policy.next_delay(
+                    failure, attempts=retries.attempts, started_at=retries.started_at, now=ledger.clock
+                )
+                if delay is not None:
+                    retries.timer = Timer(ledger, ledger.clock + delay, self._code, self._lasti)
+                    retries.timer._subscribe(self)
+                    return
+            except Exception as error:  # noqa: BLE001 - the predicate is user code; a time can overflow
+                self._settle(FAILURE, error)
+                return
+        self._settle(RAW_FAILURE, failure)
+
+    def wake(self, task: Task[object]) -> None:
+        """The delay is over: try again under a new id."""
+        if self._state != PENDING or self._retries is None:
+            return
+        self._retries.timer = None
+        ledger = self._scope
+        self._action = msgspec.structs.replace(self._action, id=ledger.next_id(), trace_context=None)
+        ledger.pending[self._action.id] = self._open[self._action.id] = self
+
+    def _withdraw(self) -> None:
+        self._scope.pending.pop(self._action.id, None)
+        self._open.pop(self._action.id, None)
+        if self._retries is not None and self._retries.timer is not None:
+            self._retries.timer.cancel()
+
+    def _decode(self, raw: object) -> object:
+        return self._scope.decode(raw, self._result_type)
+
+    def _explain(self, raw: object) -> BaseException:
+        return task_failure(raw, self._describe(), self._action.name, self._action.id)
+
+
+class ActivityCall(Call):
+    """A call of an activity."""
+
+    __slots__ = ()
+
+    def _describe(self) -> str:
+        return f"activity {self._action.name!r}, id {self._action.id}"
+
+
+class ChildCall(Call):
+    """A call of a sub-orchestration."""
+
+    __slots__ = ()
+
+    def _describe(self) -> str:
+        return f"sub-orchestration {self._action.name!r}, id {self._action.id}"
+
+
+def task_failure(raw: object, what: str, name: str, action_id: int) -> TaskFailedError:
+    """The exception for a failure that the history records; its message starts with the root cause."""
+    details = raw if isinstance(raw, FailureDetails) else _NO_DETAILS
+    root = details.root_cause
+    return TaskFailedError(
+        f"{root.message or root.error_type} ({root.error_type} in {what})",
+        details,
+        task_name=name,
+        task_id=action_id,
+    )

@@ -1,0 +1,333 @@
+"""The context that orchestrators get during replay: it turns calls into actions and tasks."""
+
+# ruff: noqa: A002, D102 - "input" is the protocol's word; the abstract class documents the methods
+
+from __future__ import annotations
+
+import logging
+import random
+from _thread import get_ident
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from sys import _getframe
+from types import CodeType, MappingProxyType
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from durabletask.core.actions import (
+    CallEntity,
+    CreateSubOrchestration,
+    RequestEntityLock,
+    ScheduleTask,
+    SendEvent,
+    SignalEntity,
+)
+from durabletask.core.context import EntityLock, OrchestrationContext, seeded_random
+from durabletask.core.entities import EntityId
+from durabletask.core.errors import EntityLockError
+from durabletask.core.registry import name_of
+from durabletask.core.tasks import Awaitables, Task
+
+from .annotations import declared_result
+from .calls import ActivityCall, ChildCall
+from .events import EventWait
+from .ledger import Ledger, Restart
+from .locks import CriticalSection, EntityCall, LockRequest
+from .timers import Timer
+
+if TYPE_CHECKING:
+    from durabletask.core.retry import RetryPolicy
+
+__all__ = ["ReplayContext", "ReplayFilter"]
+
+T = TypeVar("T")
+_NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class ReplayFilter(logging.Filter):
+    """Lets records pass only while an orchestration is not replaying."""
+
+    def __init__(self, ledger: Ledger, target: logging.Logger) -> None:
+        super().__init__()
+        self._ledger = ledger
+        self._target = target
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Also asks the filters of the logger that the record is passed on to."""
+        return not self._ledger.is_replaying and bool(self._target.filter(record))
+
+
+class ReplayContext(OrchestrationContext):
+    """See ``OrchestrationContext``. Signatures are those of its overloads taken together, hence the ignores."""
+
+    __slots__ = ("_ledger", "_logger", "_random")
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._random: random.Random | None = None
+        self._logger: logging.Logger | None = None
+
+    # --- who and when ------------------------------------------------------------------------------------
+
+    @property
+    def instance_id(self) -> str:
+        return self._ledger.instance_id
+
+    @property
+    def execution_id(self) -> str | None:
+        return self._ledger.execution_id
+
+    @property
+    def parent_instance_id(self) -> str | None:
+        started = self._ledger.started
+        return started.parent.instance_id if started is not None and started.parent is not None else None
+
+    @property
+    def name(self) -> str:
+        started = self._ledger.started
+        return started.name if started is not None else ""
+
+    @property
+    def version(self) -> str | None:
+        started = self._ledger.started
+        return (started.version or None) if started is not None else None
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        started = self._ledger.started
+        return (started.tags if started is not None else None) or _NO_TAGS
+
+    @property
+    def is_replaying(self) -> bool:
+        return self._ledger.is_replaying
+
+    @property
+    def current_utc_datetime(self) -> datetime:
+        return self._ledger.clock
+
+    def new_uuid(self) -> str:
+        return self._ledger.new_uuid()
+
+    @property
+    def random(self) -> random.Random:
+        if self._random is None:
+            self._random = seeded_random(f"{self._ledger.instance_id}\n{self._ledger.execution_id or ''}")
+        return self._random
+
+    @property
+    def logger(self) -> logging.Logger:
+        if self._logger is None:
+            self._logger = self.create_replay_safe_logger(logging.getLogger("durabletask.orchestration"))
+        return self._logger
+
+    def create_replay_safe_logger(self, logger: logging.Logger) -> logging.Logger:
+        safe = logging.Logger(logger.name)  # noqa: LOG001 - a private child: its filter must not reach others
+        safe.parent = logger
+        safe.addFilter(ReplayFilter(self._ledger, logger))
+        return safe
+
+    # --- calls -------------------------------------------------------------------------------------------
+
+    def call_activity(  # type: ignore[override]
+        self,
+        activity: object,
+        input: object = None,
+        *,
+        return_type: object = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[object]:
+        ledger = self._ledger
+        if ledger.thread != get_ident():
+            ledger.check_open("call_activity")
+        frame = _getframe(1)
+        if type(activity) is not str:
+            return_type = return_type or declared_result(activity)
+            activity = name_of(activity)
+        if version is None and ledger.started is not None:
+            version = ledger.started.version
+        payload = None if input is None else ledger.encode(input, f"The input of activity {activity!r}")
+        ledger.last_id = action_id = ledger.last_id + 1
+        action = ScheduleTask(action_id, activity, version or None, payload, dict(tags) if tags else None)
+        return ActivityCall(
+            ledger, action, ledger.activities, return_type, retry_policy, frame.f_code, frame.f_lasti
+        )
+
+    def call_sub_orchestrator(  # type: ignore[override]
+        self,
+        orchestrator: object,
+        input: object = None,
+        *,
+        return_type: object = None,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[object]:
+        ledger = self._ledger
+        ledger.check_open("call_sub_orchestrator")
+        code, lasti = _place()
+        if not isinstance(orchestrator, str):
+            return_type = return_type or declared_result(orchestrator)
+        name = name_of(orchestrator)
+        if version is None and ledger.versioning is not None:
+            version = ledger.versioning.default_version
+        payload = ledger.encode(input, f"The input of sub-orchestration {name!r}")
+        action_id = ledger.next_id()
+        action = CreateSubOrchestration(
+            id=action_id,
+            name=name,
+            instance_id=instance_id or f"{ledger.execution_id or ledger.instance_id}:{action_id:04x}",
+            version=version or None,
+            input=payload,
+            tags=dict(tags) if tags else None,
+        )
+        return ChildCall(ledger, action, ledger.children, return_type, retry_policy, code, lasti)
+
+    # --- time and events ---------------------------------------------------------------------------------
+
+    def create_timer(self, fire_at: datetime | timedelta | float) -> Task[None]:
+        ledger = self._ledger
+        ledger.check_open("create_timer")
+        return Timer(ledger, self._moment(fire_at), *_place())
+
+    def wait_for_external_event(  # type: ignore[override]
+        self, name: str, data_type: object = None, timeout: timedelta | float | None = None
+    ) -> Task[object]:
+        ledger = self._ledger
+        ledger.check_open("wait_for_external_event")
+        wait = EventWait(ledger, name, data_type, *_place())
+        if not ledger.mailbox.enter(wait) and timeout is not None:
+            wait.limit_to(self._moment(timeout))
+        return wait
+
+    def send_event(self, instance_id: str, name: str, data: object = None) -> None:
+        ledger = self._ledger
+        ledger.check_open("send_event")
+        payload = ledger.encode(data, f"The data of event {name!r}")
+        action = SendEvent(id=ledger.next_id(), instance_id=instance_id, name=name, data=payload)
+        ledger.propose(action, *_place())
+
+    def _moment(self, when: datetime | timedelta | float) -> datetime:
+        """An absolute UTC time; delays count from the orchestration's clock."""
+        if isinstance(when, datetime):
+            return when.replace(tzinfo=timezone.utc) if when.tzinfo is None else when.astimezone(timezone.utc)
+        delay = when if isinstance(when, timedelta) else timedelta(seconds=when)
+        return self._ledger.clock + delay
+
+    # --- entities ----------------------------------------------------------------------------------------
+
+    def call_entity(  # type: ignore[override]
+        self, entity: EntityId | str, operation: str, input: object = None, *, return_type: object = None
+    ) -> Task[object]:
+        ledger = self._ledger
+        ledger.check_open("call_entity")
+        target = str(_entity_id(entity))
+        payload = ledger.encode(input, f"The input of operation {operation!r} of entity {target!r}")
+        action_id = ledger.next_id()
+        if ledger.section is not None:
+            ledger.section.check_call(target)
+        action = CallEntity(
+            id=action_id,
+            request_id=ledger.new_uuid(),
+            operation=operation,
+            target_instance_id=target,
+            input=payload,
+            parent_instance_id=ledger.instance_id,
+            parent_execution_id=ledger.execution_id,
+        )
+        call = EntityCall(ledger, action, return_type, *_place())
+        if ledger.section is not None:
+            ledger.section.call_started(target, call)
+        return call
+
+    def signal_entity(
+        self,
+        entity: EntityId | str,
+        operation: str,
+        input: object = None,
+        *,
+        signal_time: datetime | None = None,
+    ) -> None:
+        ledger = self._ledger
+        ledger.check_open("signal_entity")
+        target = str(_entity_id(entity))
+        payload = ledger.encode(input, f"The input of operation {operation!r} of entity {target!r}")
+        action_id = ledger.next_id()
+        if ledger.section is not None:
+            ledger.section.check_signal(target)
+        action = SignalEntity(
+            id=action_id,
+            request_id=ledger.new_uuid(),
+            operation=operation,
+            target_instance_id=target,
+            input=payload,
+            scheduled_time=None if signal_time is None else self._moment(signal_time),
+        )
+        ledger.propose(action, *_place())
+
+    def lock_entities(self, entities: Iterable[EntityId | str]) -> Task[EntityLock]:
+        ledger = self._ledger
+        ledger.check_open("lock_entities")
+        wanted = {str(_entity_id(entity)) for entity in entities}
+        if not wanted:
+            raise ValueError("lock_entities needs at least one entity.")
+        lock_set = tuple(sorted(wanted))
+        action_id = ledger.next_id()
+        if ledger.section is not None:
+            raise EntityLockError(
+                "lock_entities was called inside a critical section. Lock all entities at once, or leave the first "
+                "section before entering the second."
+            )
+        section_id = ledger.new_uuid()
+        action = RequestEntityLock(
+            id=action_id,
+            critical_section_id=section_id,
+            lock_set=lock_set,
+            parent_instance_id=ledger.instance_id,
+        )
+        members = tuple(EntityId.parse(text) for text in lock_set)
+        section = ledger.section = CriticalSection(ledger, section_id, members, action_id)
+        return LockRequest(ledger, action, section, *_place())
+
+    # --- the instance itself -----------------------------------------------------------------------------
+
+    def set_custom_status(self, custom_status: object) -> None:
+        ledger = self._ledger
+        ledger.check_open("set_custom_status")
+        ledger.custom_status = ledger.encode(custom_status, "The custom status")
+
+    def continue_as_new(
+        self, new_input: object = None, *, save_events: bool = True, new_version: str | None = None
+    ) -> None:
+        ledger = self._ledger
+        ledger.check_open("continue_as_new")
+        payload = ledger.encode(new_input, "The new input of continue_as_new")
+        ledger.restart = Restart(payload, save_events, new_version)
+
+    # --- groups ------------------------------------------------------------------------------------------
+
+    def task_all(  # type: ignore[override]
+        self,
+        tasks: Awaitables[object],
+        *,
+        return_exceptions: bool = False,
+        fail_fast: bool = True,
+        limit: int | None = None,
+    ) -> Task[list[object]]:
+        return self._ledger.make_all(
+            tasks, return_exceptions=return_exceptions, fail_fast=fail_fast, limit=limit
+        )
+
+    def task_any(self, tasks: Awaitables[T]) -> Task[Task[T]]:
+        return self._ledger.make_any(tasks)  # type: ignore[return-value]
+
+
+def _place() -> tuple[CodeType, int]:
+    """The line of user code that called the context's method."""
+    frame = _getframe(2)
+    return frame.f_code, frame.f_lasti
+
+
+def _entity_id(entity: EntityId | str) -> EntityId:
+    return EntityId.parse(entity) if isinstance(entity, str) else entity

@@ -1,0 +1,179 @@
+"""Groups: ``task_all`` and ``task_any`` as tasks that wait for their members (decisions, rows 1 and 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from durabletask.core.errors import TaskFailedError
+from durabletask.core.failures import FailureDetails
+from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, Task, Waiter
+
+from .fibers import Fiber
+from .locations import calling_frame
+
+if TYPE_CHECKING:
+    from .ledger import Ledger
+
+__all__ = ["AllOf", "AnyOf"]
+
+
+class _Group(Task[object], Waiter):
+    """What both kinds share: members, and leaving them when the group ends."""
+
+    __slots__ = ("_members",)
+
+    _scope: Ledger
+
+    def __init__(self, ledger: Ledger) -> None:
+        frame = calling_frame()
+        super().__init__(ledger, frame.f_code, frame.f_lasti)
+        self._members: list[Task[object]] = []
+
+    @property
+    def is_waiting(self) -> bool:
+        return self._state == PENDING and self._is_live
+
+    def _leave_members(self) -> None:
+        for member in self._members:
+            if member._state == PENDING:
+                member._unsubscribe(self)
+
+    def _withdraw(self) -> None:
+        self._leave_members()
+        for member in self._members:
+            member.cancel()
+
+
+class AllOf(_Group):
+    """Ends when every member has ended, or with the first failure."""
+
+    __slots__ = ("_fail_fast", "_limit", "_open", "_return_exceptions", "_source")
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        members: Iterable[object],
+        *,
+        return_exceptions: bool,
+        fail_fast: bool,
+        limit: int | None,
+    ) -> None:
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}.")
+        super().__init__(ledger)
+        self._return_exceptions = return_exceptions
+        self._fail_fast = fail_fast and not return_exceptions
+        self._limit = limit
+        self._open = 0
+        # A sequence is adopted at once, so that no coroutine of it is lost; any other iterable is pulled.
+        if limit is None or isinstance(members, (list, tuple)):
+            members = [ledger.adopt(member) for member in members]
+        self._source: Iterator[object] | None = iter(members)
+        self._pull()
+
+    def wake(self, task: Task[object]) -> None:
+        """A member has ended."""
+        if self._state != PENDING:
+            return
+        self._open -= 1
+        if self._fail_fast and task._state >= RAW_FAILURE:
+            self._end(RAW_FAILURE, task)
+        else:
+            self._pull()
+
+    def _pull(self) -> None:
+        """Take members from the source as far as the limit allows; end when nothing is left."""
+        failed: Task[object] | None = None
+        while self._source is not None and (self._limit is None or self._open < self._limit):
+            try:
+                member = self._scope.adopt(next(self._source))
+            except StopIteration:
+                self._source = None
+                break
+            except Exception as error:  # noqa: BLE001 - the iterable is user code: its error is the group's
+                self._end(FAILURE, error)
+                return
+            self._members.append(member)
+            if member._state == PENDING:
+                self._await(member)
+                continue
+            member._observed = member._observed or 1
+            if (
+                self._fail_fast
+                and member._state >= RAW_FAILURE
+                and (failed is None or member._order < failed._order)
+            ):
+                failed = member
+        if failed is not None:
+            self._end(RAW_FAILURE, failed)
+        elif self._open == 0 and self._source is None:
+            is_failed = not self._return_exceptions and any(m._state >= RAW_FAILURE for m in self._members)
+            self._end(RAW_FAILURE if is_failed else RAW_RESULT, None)
+
+    def _await(self, member: Task[object]) -> None:
+        if isinstance(member, Fiber):
+            member.start()
+        if not member._has_waiter(self):
+            member._subscribe(self)
+            self._open += 1
+
+    def _end(self, state: int, value: object) -> None:
+        self._source = None
+        self._leave_members()
+        self._settle(state, value)
+
+    def _decode(self, raw: object) -> object:
+        del raw
+        return [m._failure() if m._state >= RAW_FAILURE else m._read() for m in self._members]
+
+    def _explain(self, raw: object) -> BaseException:
+        if isinstance(raw, Task):
+            return raw._failure()
+        failures = [_as_task_failure(m._failure()) for m in self._members if m._state >= RAW_FAILURE]
+        first = failures[0]
+        return TaskFailedError(
+            str(first), first.details, task_name=first.task_name, task_id=first.task_id, failures=failures
+        )
+
+    def _describe(self) -> str:
+        return f"task_all of {len(self._members)}"
+
+
+class AnyOf(_Group):
+    """Ends with the first member that has ended."""
+
+    __slots__ = ()
+
+    def __init__(self, ledger: Ledger, members: Iterable[object]) -> None:
+        super().__init__(ledger)
+        self._members = [ledger.adopt(member) for member in members]
+        if not self._members:
+            raise ValueError("task_any needs at least one task: with none it would wait forever.")
+        for member in self._members:
+            if isinstance(member, Fiber):
+                member.start()
+            member._observed = member._observed or 1
+        ended = next((member for member in self._members if member._state != PENDING), None)
+        if ended is not None:
+            self._settle(RESULT, ended)
+            return
+        for member in self._members:
+            member._subscribe(self)
+
+    def wake(self, task: Task[object]) -> None:
+        """A member has ended: it is the winner."""
+        if self._state == PENDING:
+            self._leave_members()
+            self._settle(RESULT, task)
+
+    def _describe(self) -> str:
+        return f"task_any of {len(self._members)}"
+
+
+def _as_task_failure(error: BaseException) -> TaskFailedError:
+    if isinstance(error, TaskFailedError):
+        return error
+    made = TaskFailedError(str(error), FailureDetails.from_exception(error))
+    made.__cause__ = error
+    return made

@@ -1,0 +1,448 @@
+"""The ledger: open tasks, pending actions and everything else that changes while an orchestration runs.
+
+This is the only mutable state of the engine. The handlers of ``transitions`` write into it what the history
+says; the context writes into it what the user's code asks for; ``session`` reads from it what is to be sent.
+
+Law: user code runs only inside ``drain`` (and in iterables that groups pull), which the session calls between two
+events. So the order of the events, and nothing else, decides what the code sees.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from _thread import get_ident
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from types import CodeType
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, Union
+
+import msgspec
+
+from durabletask.core.actions import (
+    CompleteOrchestration,
+    CreateSubOrchestration,
+    OrchestratorAction,
+    ScheduleTask,
+)
+from durabletask.core.errors import ForeignTaskError, SchedulingError, SerializationError, UnawaitedTaskError
+from durabletask.core.failures import FailureDetails
+from durabletask.core.history import EPOCH, ExecutionStarted, HistoryEvent, TraceContext
+from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.tasks import FAILURE, UNSEEN, Awaitables, Task, TaskScope, Waiter
+
+from . import misuse
+from .calls import Call
+from .events import Mailbox
+from .fibers import Body, Fiber, is_body
+from .groups import AllOf, AnyOf
+from .locations import calling_frame, frame_location
+from .locks import CriticalSection, EntityCall, LockRequest
+from .timers import Timer
+
+if TYPE_CHECKING:
+    from durabletask.core.registry import OrchestratorDefinition, Registry
+    from durabletask.core.serialization import DataConverter
+    from durabletask.core.versioning import VersioningOptions
+
+    from .transitions import Table
+
+__all__ = ["Ledger", "OneWay", "Proposal", "ReplayObserver", "Restart"]
+
+_logger = logging.getLogger("durabletask.orchestration")
+
+# Namespace of deterministic UUIDs, protocol section 8.12.
+_UUID_NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_OID, "9e952958-5e33-4daf-827f-2fa12937b875")
+
+
+class OneWay:
+    """An action that nobody waits for."""
+
+    __slots__ = ("_action", "_code", "_lasti")
+
+    def __init__(self, action: OrchestratorAction, code: CodeType | None = None, lasti: int = 0) -> None:
+        self._action = action
+        self._code = code
+        self._lasti = lasti
+
+
+Proposal: TypeAlias = Union[OneWay, Call, Timer, EntityCall, LockRequest]
+"""Anything with an action that the history has not confirmed yet."""
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """What ``continue_as_new`` asked for."""
+
+    input: str | None
+    save_events: bool
+    new_version: str | None
+
+
+class ReplayObserver(Protocol):
+    """What telemetry may want to know, and say, about a run. The engine works without one.
+
+    Every method is called for new work only, never for what the history already tells.
+    """
+
+    def trace_for(self, action: ScheduleTask | CreateSubOrchestration) -> TraceContext | None:
+        """The trace context that newly scheduled work carries."""
+
+    def answered(self, scheduled: HistoryEvent | None, answer: HistoryEvent) -> None:
+        """An activity, child, timer or entity has answered; ``scheduled`` is the event that confirmed it."""
+
+    def sent(self, action: OrchestratorAction) -> None:
+        """A one-way action leaves for the hub."""
+
+    def completed(self, started: ExecutionStarted | None, action: CompleteOrchestration) -> None:
+        """The orchestration is complete."""
+
+
+class Ledger(TaskScope):
+    """See the module. Attributes are the engine's own; users see the context."""
+
+    __slots__ = (
+        "activities",
+        "children",
+        "clock",
+        "continuing",
+        "converter",
+        "custom_status",
+        "definition",
+        "entity_calls",
+        "execution_id",
+        "failures",
+        "fibers",
+        "history_is_rewound",
+        "instance_id",
+        "is_replaying",
+        "last_id",
+        "lock_requests",
+        "mailbox",
+        "main",
+        "matched",
+        "maximum_timer_interval",
+        "observer",
+        "pending",
+        "ready",
+        "registry",
+        "restart",
+        "scheduled_events",
+        "section",
+        "started",
+        "status",
+        "strict",
+        "surplus",
+        "suspended_events",
+        "table",
+        "thread",
+        "timers",
+        "unawaited_groups",
+        "unseen",
+        "uuids",
+        "versioning",
+    )
+
+    def __init__(
+        self,
+        instance_id: str,
+        *,
+        registry: Registry,
+        converter: DataConverter,
+        table: Table,
+        execution_id: str | None = None,
+        maximum_timer_interval: timedelta | None = None,
+        versioning: VersioningOptions | None = None,
+        strict: bool = False,
+        observer: ReplayObserver | None = None,
+    ) -> None:
+        self.instance_id = instance_id
+        self.execution_id = execution_id
+        self.registry = registry
+        self.converter = converter
+        self.maximum_timer_interval = maximum_timer_interval
+        self.versioning = versioning
+        self.strict = strict
+        self.observer = observer
+        # Where the orchestration stands.
+        self.table = table
+        self.thread = 0  # the thread that may schedule at this moment; no thread has the id 0
+        self.clock: datetime = EPOCH
+        self.is_replaying = True
+        self.started: ExecutionStarted | None = None
+        self.definition: OrchestratorDefinition | None = None
+        self.status: OrchestrationStatus | None = None  # set by the completion
+        self.restart: Restart | None = None
+        self.continuing = False
+        self.custom_status: str | None = None
+        self.last_id = 0
+        self.uuids = 0
+        self.failures = 0
+        # What the hub has yet to confirm, and to answer.
+        self.pending: dict[int, Proposal] = {}
+        self.activities: dict[int, Call] = {}
+        self.children: dict[int, Call] = {}
+        self.timers: dict[int, Timer] = {}
+        self.entity_calls: dict[str, EntityCall] = {}
+        self.lock_requests: dict[str, LockRequest] = {}
+        self.section: CriticalSection | None = None
+        self.mailbox = Mailbox()
+        self.suspended_events: list[HistoryEvent] = []
+        # User code that runs.
+        self.main: Fiber | None = None
+        self.fibers: dict[Body, Fiber] = {}
+        self.ready: deque[Fiber] = deque()
+        # What messages are made of.
+        self.matched: deque[Proposal] = deque(maxlen=5)
+        self.surplus: Proposal | None = None
+        self.history_is_rewound = False
+        self.unseen: list[Task[object]] = []
+        self.unawaited_groups: dict[Task[object], None] = {}
+        self.scheduled_events: dict[int, HistoryEvent] = {}
+
+    # --- actions -----------------------------------------------------------------------------------------
+
+    def next_id(self) -> int:
+        """The id of the next action."""
+        self.last_id += 1
+        return self.last_id
+
+    def propose(self, action: OrchestratorAction, code: CodeType | None = None, lasti: int = 0) -> None:
+        """Ask for an action that nobody waits for."""
+        self.pending[action.id] = OneWay(action, code, lasti)
+
+    def check_open(self, what: str) -> None:
+        """Refuse to schedule from another thread, between turns, and after completion."""
+        if self.thread == get_ident():
+            return
+        where = frame_location(calling_frame())
+        if self.status is not None:
+            reason = (
+                "after the orchestration had completed. Nothing that follows a completion can have an effect"
+            )
+        elif self.thread:
+            reason = "from another thread. Only the orchestrator's own code may schedule; move threaded work into an activity"
+        else:
+            reason = (
+                "while the orchestrator was not running. Do not hand its context to asyncio tasks, threads or other "
+                "orchestrations"
+            )
+        raise SchedulingError(f"{what} was used at {where} {reason}.")
+
+    def new_uuid(self) -> str:
+        """The next deterministic UUID (protocol section 8.12)."""
+        name = f"{self.instance_id}_{self.clock:%Y-%m-%dT%H:%M:%S.%f}Z_{self.uuids}"
+        self.uuids += 1
+        return str(uuid.uuid5(_UUID_NAMESPACE, name))
+
+    # --- payloads ----------------------------------------------------------------------------------------
+
+    def encode(self, value: object, what: str) -> str | None:
+        """Serialize a value at once, so that later changes to it have no effect."""
+        try:
+            return self.converter.serialize(value)
+        except SerializationError as error:
+            raise misuse.unserializable(value, what, error) from error
+
+    def decode(self, raw: object, target: object) -> object:
+        """Deserialize a payload that the history recorded."""
+        return self.converter.deserialize(raw if isinstance(raw, str) else None, target)
+
+    # --- tasks -------------------------------------------------------------------------------------------
+
+    def spawn(self, body: Body) -> Fiber:
+        """The fiber of a coroutine or generator; one per body."""
+        fiber = self.fibers.get(body)
+        if fiber is None:
+            fiber = self.fibers[body] = Fiber(self, body)
+        return fiber
+
+    def adopt(self, member: object) -> Task[object]:
+        """A member of a group as a task of this orchestration."""
+        if isinstance(member, Task):
+            if member._scope is not self:
+                raise ForeignTaskError(
+                    f"{member} belongs to another orchestration instance: a group can only hold tasks of its own."
+                )
+            return member
+        if is_body(member):
+            return self.spawn(member)
+        raise misuse.foreign_member(member, frame_location(calling_frame()))
+
+    def make_all(
+        self, members: Awaitables[object], *, return_exceptions: bool, fail_fast: bool, limit: int | None
+    ) -> Task[list[object]]:
+        """See ``task_all``."""
+        self.check_open("task_all")
+        made: Task[list[object]] = AllOf(  # type: ignore[assignment]
+            self, members, return_exceptions=return_exceptions, fail_fast=fail_fast, limit=limit
+        )
+        self._watch(made)
+        return made
+
+    def make_any(self, members: Awaitables[object]) -> Task[Task[object]]:
+        """See ``task_any``."""
+        self.check_open("task_any")
+        made: Task[Task[object]] = AnyOf(self, members)  # type: ignore[assignment]
+        self._watch(made)
+        return made
+
+    def _watch(self, group: Task[object]) -> None:
+        if len(self.unawaited_groups) >= 64:  # forget those that somebody awaited meanwhile
+            self.unawaited_groups = {g: None for g in self.unawaited_groups if g._observed == UNSEEN}
+        self.unawaited_groups[group] = None
+
+    def count_failure(self) -> int:
+        """Order of failures in history."""
+        self.failures += 1
+        return self.failures
+
+    def note_unseen(self, task: Task[object]) -> None:
+        """Remember a task that ended before anybody looked at it."""
+        if len(self.unseen) >= 256:  # forget those that somebody looked at meanwhile
+            self.unseen = [seen for seen in self.unseen if seen._observed == UNSEEN]
+        self.unseen.append(task)
+
+    # --- user code ---------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Run user code until all of it waits."""
+        ready = self.ready
+        while ready:
+            ready.popleft().step()
+        if self.restart is not None and self.status is None and not self.continuing:
+            self.stop_for_restart()
+
+    def begin(self, body: Body) -> None:
+        """Start the orchestrator's own fiber."""
+        self.main = self.spawn(body)
+        self.main._subscribe(_MainWaiter())
+        self.main.start()
+
+    def close_fibers(self) -> None:
+        """Abandon all user code that is still suspended."""
+        self.ready.clear()
+        fibers = list(self.fibers.values())
+        self.fibers.clear()
+        for fiber in reversed(fibers):  # innermost work first
+            fiber.close()
+
+    # --- completion --------------------------------------------------------------------------------------
+
+    def finish(self, main: Fiber) -> None:
+        """The orchestrator returned or raised."""
+        if main._state == FAILURE:
+            self.finish_with_error(main._failure())
+        else:
+            self.finish_with(main._value)
+
+    def finish_with_error(self, error: BaseException) -> None:
+        """Complete with what the orchestrator raised."""
+        if self.restart is None:
+            self.fail(misuse.missing_event_loop(error) or error)
+            return
+        _logger.warning(
+            "Orchestration %r asked to continue as new and then raised %r; the request stands.",
+            self.instance_id,
+            error,
+        )
+        self.stop_for_restart()
+
+    def finish_with(self, result: object) -> None:
+        """Complete with the value that the orchestrator returned."""
+        if self.restart is not None:
+            self.stop_for_restart()
+            return
+        location = self.definition.location if self.definition is not None else "an unknown place"
+        try:
+            invalid = misuse.invalid_result(result, location)
+            if invalid is not None:
+                raise invalid
+            text = self.encode(result, f"The result of the orchestrator at {location}")
+            self._report_unawaited()
+        except Exception as error:  # noqa: BLE001 - a converter may raise anything
+            self.fail(error)
+            return
+        self.complete(OrchestrationStatus.COMPLETED, result=text)
+
+    def fail(self, error: BaseException, *, non_retriable: bool | None = None) -> None:
+        """Complete with a failure."""
+        self.complete(
+            OrchestrationStatus.FAILED,
+            failure=FailureDetails.from_exception(error, non_retriable=non_retriable),
+        )
+
+    def complete(
+        self, status: OrchestrationStatus, *, result: str | None = None, failure: FailureDetails | None = None
+    ) -> None:
+        """End the generation. The first completion stands; nothing of the user's runs afterwards."""
+        if self.status is not None:
+            return
+        self._release_section()
+        self.status = status
+        restart = self.restart if status is OrchestrationStatus.CONTINUED_AS_NEW else None
+        action = CompleteOrchestration(
+            id=self.next_id(),
+            status=status,
+            result=result,
+            failure=failure,
+            new_version=restart.new_version if restart is not None else None,
+            carryover_events=self.mailbox.unread() if restart is not None and restart.save_events else (),
+        )
+        self.propose(action)
+        self.thread = 0
+        self.table = self.table.ended
+        self.close_fibers()
+        if self.observer is not None and not self.is_replaying:
+            self.observer.completed(self.started, action)
+
+    def stop_for_restart(self) -> None:
+        """The orchestrator waits or has ended after ``continue_as_new``: nothing of it runs any more.
+
+        The completion itself follows at the end of the batch, so that events which are still to come in it are
+        carried over and a termination among them wins.
+        """
+        self._release_section()
+        self.continuing = True
+        self.thread = 0
+        self.table = self.table.continuing
+        self.close_fibers()
+
+    def complete_restart(self) -> None:
+        """The batch is over: continue as new if that was asked for."""
+        if self.continuing and self.status is None and self.restart is not None:
+            self.complete(OrchestrationStatus.CONTINUED_AS_NEW, result=self.restart.input)
+
+    def _release_section(self) -> None:
+        if self.section is not None:
+            self.thread = get_ident()
+            self.section.release()
+
+    def _report_unawaited(self) -> None:
+        found = [task for task in self._unfinished() if task._observed == UNSEEN]
+        if not found or (self.is_replaying and not self.strict):
+            return
+        message = (
+            f"Orchestration {self.instance_id!r} completed although it never awaited:\n{misuse.never_awaited(found)}\n"
+            "Was an 'await' forgotten? Work that was scheduled goes on, but its result and failures are lost."
+        )
+        if self.strict:
+            raise UnawaitedTaskError(message)
+        _logger.warning("%s", message)
+
+    def _unfinished(self) -> Iterable[Task[object]]:
+        yield from self.unseen
+        for table in (self.activities, self.children, self.timers, self.entity_calls, self.lock_requests):
+            yield from table.values()
+        yield from self.mailbox.open_waits()
+        yield from self.unawaited_groups
+
+
+class _MainWaiter(Waiter):
+    """Completes the orchestration when its own fiber ends."""
+
+    __slots__ = ()
+
+    def wake(self, task: Task[object]) -> None:
+        if isinstance(task, Fiber):
+            task._scope.finish(task)

@@ -1,0 +1,222 @@
+"""Matches the history's confirmations with the actions that the code made (protocol section 8.4).
+
+``_RULES`` says which event confirms which action, and what must agree. The second function of a rule is for
+strict mode only (decisions, row 17). An entity action may also be confirmed in the legacy shape, by an
+``EventSent`` (protocol section 11.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+from durabletask.core.actions import (
+    CallEntity,
+    CompleteOrchestration,
+    CreateSubOrchestration,
+    CreateTimer,
+    OrchestratorAction,
+    RequestEntityLock,
+    ScheduleTask,
+    SendEvent,
+    SignalEntity,
+    UnlockEntity,
+)
+from durabletask.core.errors import NonDeterminismError
+from durabletask.core.history import (
+    EntityLockRequested,
+    EntityOperationCalled,
+    EntityOperationSignaled,
+    EntityUnlockSent,
+    EventSent,
+    HistoryEvent,
+    SubOrchestrationInstanceCreated,
+    TaskScheduled,
+    TimerCreated,
+)
+from durabletask.core.instances import decode_payload
+
+from .locations import locate
+from .locks import EntityCall, LockRequest
+
+if TYPE_CHECKING:
+    from .ledger import Ledger, Proposal
+
+__all__ = ["CONFIRMATIONS", "confirm", "surplus_action"]
+
+_INTERNAL_TIMER = -100  # some hubs record a timer of their own under this id; it is nobody's action
+
+Comparison: TypeAlias = Callable[[HistoryEvent, OrchestratorAction], bool]
+
+
+def _attributes(*pairs: tuple[str, str]) -> Comparison:
+    """Whether attributes of the event equal attributes of the action."""
+
+    def agree(event: HistoryEvent, action: OrchestratorAction) -> bool:
+        return all(getattr(event, ours, None) == getattr(action, theirs, None) for ours, theirs in pairs)
+
+    return agree
+
+
+def _payload(event: HistoryEvent, action: OrchestratorAction, *, of_action: str = "input") -> bool:
+    """Whether the payloads are the same JSON; spacing does not matter."""
+    ours, theirs = getattr(event, "input", None), getattr(action, of_action, None)
+    return ours == theirs or decode_payload(ours) == decode_payload(theirs)
+
+
+def _always(event: HistoryEvent, action: OrchestratorAction) -> bool:
+    del event, action
+    return True
+
+
+def _all(*comparisons: Comparison) -> Comparison:
+    def agree(event: HistoryEvent, action: OrchestratorAction) -> bool:
+        return all(comparison(event, action) for comparison in comparisons)
+
+    return agree
+
+
+def _same_sent_event(event: HistoryEvent, action: OrchestratorAction) -> bool:
+    sent, send = cast("EventSent", event), cast("SendEvent", action)
+    return sent.instance_id == send.instance_id and sent.name.casefold() == send.name.casefold()
+
+
+def _sent_data(event: HistoryEvent, action: OrchestratorAction) -> bool:
+    return _payload(event, action, of_action="data")
+
+
+def _legacy_lock(event: HistoryEvent, action: OrchestratorAction) -> bool:
+    return cast("EventSent", event).instance_id == cast("RequestEntityLock", action).lock_set[0]
+
+
+_same_name = _attributes(("name", "name"))
+_same_target = _attributes(("target_instance_id", "target_instance_id"))
+_same_operation = _all(_same_target, _attributes(("operation", "operation")), _payload)
+_legacy_target = _attributes(("instance_id", "target_instance_id"))
+
+_RULES: Final[dict[tuple[type, type], tuple[Comparison, Comparison]]] = {
+    (TaskScheduled, ScheduleTask): (_same_name, _payload),
+    (SubOrchestrationInstanceCreated, CreateSubOrchestration): (
+        _same_name,
+        _all(_attributes(("instance_id", "instance_id")), _payload),
+    ),
+    (TimerCreated, CreateTimer): (_always, _attributes(("fire_at", "fire_at"))),
+    (EventSent, SendEvent): (_same_sent_event, _sent_data),
+    (EntityOperationCalled, CallEntity): (_always, _same_operation),
+    (EntityOperationSignaled, SignalEntity): (_always, _same_operation),
+    (EntityLockRequested, RequestEntityLock): (_always, _attributes(("lock_set", "lock_set"))),
+    (EntityUnlockSent, UnlockEntity): (_always, _same_target),
+    (EventSent, CallEntity): (_legacy_target, _always),
+    (EventSent, SignalEntity): (_legacy_target, _always),
+    (EventSent, UnlockEntity): (_legacy_target, _always),
+    (EventSent, RequestEntityLock): (_legacy_lock, _always),
+}
+
+CONFIRMATIONS: Final = frozenset(event for event, _ in _RULES)
+"""The kinds of events that confirm actions."""
+
+
+def confirm(ledger: Ledger, event: HistoryEvent) -> None:
+    """Strike out the action that an event confirms.
+
+    Raises:
+        NonDeterminismError: the code has made no such action.
+    """
+    event_id = event.event_id
+    if event_id == _INTERNAL_TIMER:
+        return
+    proposal = ledger.pending.pop(event_id, None)
+    if proposal is None:
+        raise NonDeterminismError(_report(ledger, event, None))
+    action = proposal._action
+    if not (type(event) is TaskScheduled and type(action) is ScheduleTask and event.name == action.name):
+        rule = _RULES.get((type(event), type(action)))
+        if rule is None or not rule[0](event, action):
+            raise NonDeterminismError(_report(ledger, event, proposal))
+    if ledger.strict and not _RULES[type(event), type(action)][1](event, action):
+        raise NonDeterminismError(_report(ledger, event, proposal))
+    ledger.matched.append(proposal)
+    if isinstance(proposal, EntityCall):
+        proposal.use_request_id(_recorded_id(event, "request_id") or proposal._request_id)
+    elif isinstance(proposal, LockRequest):
+        proposal.use_section_id(_recorded_id(event, "critical_section_id") or proposal._section_id)
+    if ledger.observer is not None:
+        ledger.scheduled_events[event_id] = event
+
+
+def surplus_action(ledger: Ledger, proposal: Proposal) -> NonDeterminismError:
+    """The error for an action that the history, long past its episode, never confirmed (strict mode)."""
+    return NonDeterminismError(_report(ledger, None, proposal))
+
+
+def _recorded_id(event: HistoryEvent, attribute: str) -> str | None:
+    """The id that answers will carry; in the legacy shape it is in the JSON of the message."""
+    if not isinstance(event, EventSent):
+        return cast("str | None", getattr(event, attribute, None))
+    message = decode_payload(event.input)
+    found = message.get("id") if isinstance(message, dict) else None
+    return found if isinstance(found, str) else None
+
+
+# --- the report ------------------------------------------------------------------------------------------
+
+_EVENT_WORDS: Final[dict[type, str]] = {
+    TaskScheduled: "activity {name!r}",
+    SubOrchestrationInstanceCreated: "sub-orchestration {name!r} as {instance_id!r}",
+    TimerCreated: "timer until {fire_at}",
+    EventSent: "event {name!r} sent to {instance_id!r}",
+    EntityOperationCalled: "call of {operation!r} at entity {target_instance_id!r}",
+    EntityOperationSignaled: "signal {operation!r} to entity {target_instance_id!r}",
+    EntityLockRequested: "lock of {lock_set}",
+    EntityUnlockSent: "unlock of {target_instance_id!r}",
+}
+_ACTION_WORDS: Final[dict[type, str]] = {
+    ScheduleTask: _EVENT_WORDS[TaskScheduled],
+    CreateSubOrchestration: _EVENT_WORDS[SubOrchestrationInstanceCreated],
+    CreateTimer: _EVENT_WORDS[TimerCreated],
+    SendEvent: _EVENT_WORDS[EventSent],
+    CallEntity: _EVENT_WORDS[EntityOperationCalled],
+    SignalEntity: _EVENT_WORDS[EntityOperationSignaled],
+    RequestEntityLock: _EVENT_WORDS[EntityLockRequested],
+    UnlockEntity: _EVENT_WORDS[EntityUnlockSent],
+    CompleteOrchestration: "completion with status {status}",
+}
+_CAUSES: Final = (
+    "Likely causes: the orchestrator's code was changed while this instance was running; it branches on the wall "
+    "clock, random numbers, the environment or mutable globals; it iterates over a set; or it reads data that only an "
+    "activity may read. Deploy changed orchestrators under a new name or version, or let old instances finish first."
+)
+_SHOWN = 80  # characters of a payload that a report shows
+
+
+def _words(shown: HistoryEvent | OrchestratorAction, *, with_payload: bool) -> str:
+    words = _EVENT_WORDS.get(type(shown)) or _ACTION_WORDS.get(type(shown)) or type(shown).__name__
+    text = words.format(**{name: getattr(shown, name) for name in shown.__struct_fields__})
+    payload = getattr(shown, "input", None) or getattr(shown, "data", None)
+    if with_payload and payload:
+        text += f" with input {payload if len(payload) <= _SHOWN else payload[:_SHOWN] + '...'}"
+    return text
+
+
+def _report(ledger: Ledger, event: HistoryEvent | None, proposal: Proposal | None) -> str:
+    """History and code side by side, with the place in the code."""
+    in_history = "nothing" if event is None else _words(event, with_payload=ledger.strict)
+    in_code, place = "nothing", ""
+    if proposal is not None:
+        in_code = _words(proposal._action, with_payload=ledger.strict)
+        place = f" at {locate(proposal._code, proposal._lasti)}" if proposal._code is not None else ""
+    number = event.event_id if event is not None else cast("Proposal", proposal)._action.id
+    name = ledger.started.name if ledger.started is not None else "?"
+    lines = [
+        f"Orchestrator {name!r}, instance {ledger.instance_id!r}: the code took another path than its history.",
+        f"Event id {number}: expected (history): {in_history}; found (code): {in_code}{place}.",
+    ]
+    if ledger.matched:
+        lines.append("The last actions that matched:")
+        lines += [
+            f"  {matched._action.id}: {_words(matched._action, with_payload=False)} "
+            f"at {locate(matched._code, matched._lasti)}"
+            for matched in ledger.matched
+        ]
+    lines.append(_CAUSES)
+    return "\n".join(lines)

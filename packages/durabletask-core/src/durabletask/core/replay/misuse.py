@@ -1,0 +1,155 @@
+"""Finds words for what an orchestrator's code did wrong: where, what was found, what to write instead."""
+
+from __future__ import annotations
+
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from durabletask.core.errors import (
+    ForeignAwaitableError,
+    InvalidResultError,
+    SerializationError,
+    UnawaitedTaskError,
+)
+from durabletask.core.tasks import Task
+
+from .locations import frame_location, innermost_user_frame, locate, traceback_location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "foreign_awaitable",
+    "foreign_member",
+    "invalid_result",
+    "missing_event_loop",
+    "never_awaited",
+    "unserializable",
+]
+
+_REPLACEMENTS = {
+    "sleep": "'await ctx.create_timer(delay)'",
+    "wait_for": "'ctx.wait_for_external_event(name, timeout=...)', or 'ctx.task_any([task, ctx.create_timer(delay)])'",
+    "timeout": "'ctx.task_any([task, ctx.create_timer(delay)])'",
+    "gather": "'await ctx.task_all([...])'",
+    "_GatheringFuture": "'await ctx.task_all([...])'",
+    "wait": "'ctx.task_all([...])', 'ctx.task_any([...])' or 'ctx.wait_for_external_event(name)'",
+    "to_thread": "an activity, called with 'await ctx.call_activity(...)'",
+    "run_in_executor": "an activity, called with 'await ctx.call_activity(...)'",
+    "acquire": "'ctx.lock_entities([...])'",
+    "get": "'ctx.wait_for_external_event(name)' for a queue, an activity for input and output",
+}
+_ELSE = (
+    "a durable task of the context (call_activity, create_timer, wait_for_external_event, task_all, ...); "
+    "input and output, such as HTTP calls, belong in an activity"
+)
+
+
+def foreign_awaitable(body: object, yielded: object) -> ForeignAwaitableError:
+    """The error for awaiting or yielding something that is not a durable task."""
+    names, frames = _await_chain(body)
+    what, replacement = _what_was_awaited(names, yielded)
+    return ForeignAwaitableError(
+        f"The orchestrator awaited {what} at {frame_location(innermost_user_frame(frames))}. An orchestrator can "
+        f"only await durable tasks, because it is replayed from its history. Use instead: {replacement}."
+    )
+
+
+def foreign_member(value: object, where: str) -> ForeignAwaitableError:
+    """The error for a member of a group that is neither a task nor a coroutine."""
+    return ForeignAwaitableError(
+        f"A group at {where} contains {_name_type(value)}: its members must be durable tasks or coroutines. "
+        f"Use instead: {_REPLACEMENTS.get(type(value).__name__, _ELSE)}."
+    )
+
+
+def missing_event_loop(error: BaseException) -> ForeignAwaitableError | None:
+    """The error behind asyncio's complaint that no event loop runs, if ``error`` is that."""
+    if type(error) is not RuntimeError or "no running event loop" not in str(error):
+        return None
+    name, trace = "", error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_name if trace.tb_frame.f_code.co_name in _REPLACEMENTS else name
+        trace = trace.tb_next
+    return ForeignAwaitableError(
+        f"The orchestrator used asyncio{'.' + name if name else ''} at {traceback_location(error.__traceback__)}. "
+        f"An orchestrator can only await durable tasks. Use instead: {_REPLACEMENTS.get(name, _ELSE)}."
+    )
+
+
+def invalid_result(result: object, definition_at: str) -> InvalidResultError | None:
+    """The error for a result that was never awaited, or ``None`` for any other value."""
+    found = _unawaited(result)
+    if found is None:
+        return None
+    if isinstance(result, AsyncGeneratorType):
+        hint = "It is an async generator: use 'await' instead of 'yield', or 'def' instead of 'async def'."
+    else:
+        hint = "Was an 'await' ('yield' or 'yield from', in a generator) forgotten? Return the awaited value."
+    return InvalidResultError(
+        f"The orchestrator at {definition_at} returned {found} instead of a value. {hint}"
+    )
+
+
+def unserializable(
+    value: object, what: str, error: SerializationError
+) -> SerializationError | UnawaitedTaskError:
+    """Say what could not be serialized, and whether a forgotten ``await`` is the reason."""
+    found = _unawaited(value)
+    if found is None and isinstance(value, (list, tuple, set)):
+        found = next((text for text in map(_unawaited, value) if text), None)
+    elif found is None and isinstance(value, dict):
+        found = next((text for text in map(_unawaited, value.values()) if text), None)
+    if found is not None:
+        return UnawaitedTaskError(f"{what} contains {found}. Await it first and pass on its result.")
+    return SerializationError(f"{what} cannot be serialized. {error}")
+
+
+def never_awaited(tasks: Iterable[Task[Any]]) -> str:
+    """One line per task that nobody awaited."""
+    return "\n".join(f"  {task} made at {locate(task._code, task._lasti)}" for task in tasks)
+
+
+def _unawaited(value: object) -> str | None:
+    if isinstance(value, Task):
+        return f"the task {value} made at {locate(value._code, value._lasti)}"
+    if isinstance(value, CoroutineType):
+        code = value.cr_code
+        return f"the coroutine {value.__qualname__!r} (defined at {code.co_filename}:{code.co_firstlineno})"
+    if isinstance(value, GeneratorType):
+        code = value.gi_code
+        return f"the generator {value.__qualname__!r} (defined at {code.co_filename}:{code.co_firstlineno})"
+    if isinstance(value, AsyncGeneratorType):
+        return f"the async generator {value.__qualname__!r}"
+    return None
+
+
+def _await_chain(body: object) -> tuple[list[str], list[FrameType]]:
+    """Names and frames of the coroutines from the orchestrator down to what it is suspended on."""
+    names: list[str] = []
+    frames: list[FrameType] = []
+    found = body
+    while found is not None:
+        frame = getattr(found, "cr_frame", None) or getattr(found, "gi_frame", None)
+        if isinstance(frame, FrameType):
+            frames.append(frame)
+            module = frame.f_globals.get("__name__", "")
+            names.append(f"{module}.{getattr(found, '__qualname__', '')}")
+        found = getattr(found, "cr_await", None) or getattr(found, "gi_yieldfrom", None)
+    return names, frames
+
+
+def _what_was_awaited(names: list[str], yielded: object) -> tuple[str, str]:
+    for name in names[1:]:
+        replacement = _REPLACEMENTS.get(name.rpartition(".")[2])
+        if replacement is not None and name.startswith(("asyncio.", "anyio.", "trio.")):
+            package, function = name.partition(".")[0], name.rpartition(".")[2]
+            return f"{package}.{function}", replacement
+    if yielded is None:
+        return "a bare 'yield' (as in asyncio.sleep(0))", _REPLACEMENTS["sleep"]
+    return _name_type(yielded), _REPLACEMENTS.get(type(yielded).__name__, _ELSE)
+
+
+def _name_type(value: object) -> str:
+    kind = type(value)
+    return f"{'an' if kind.__name__[:1] in 'AEIOaeio' else 'a'} {kind.__module__}.{kind.__qualname__}"

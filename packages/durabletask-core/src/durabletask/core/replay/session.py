@@ -1,0 +1,272 @@
+"""``OrchestrationSession``: one instance of an orchestrator, from its history to its actions.
+
+No sockets, no clock, no threads, no event loop. A session is fed history events and answers with actions:
+
+    session = OrchestrationSession("order-17", registry=registry, converter=converter)
+    session.replay(past_events)
+    result = session.advance(new_events)
+
+A session that is kept alive goes on with ``session.resume(past_events)``: if the past that was delivered is what
+the session has consumed, followed by the confirmations of its own actions, only what is new costs anything.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from durabletask.core.actions import CreateSubOrchestration, OrchestratorAction, ScheduleTask
+from durabletask.core.errors import (
+    NonDeterminismError,
+    OrchestrationStateError,
+    OrchestratorMisuseError,
+    ReplayError,
+)
+from durabletask.core.history import HistoryEvent
+from durabletask.core.tasks import running_scopes
+from durabletask.core.versioning import VersioningOptions
+from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult
+
+from .ledger import Ledger, OneWay, ReplayObserver
+from .matching import CONFIRMATIONS, confirm, surplus_action
+from .rewind import rewind, rewind_request, seems_finished
+from .transitions import INERT, RUNNING, SUSPENDED, unsupported
+
+if TYPE_CHECKING:
+    from durabletask.core.registry import Registry
+    from durabletask.core.serialization import DataConverter
+
+__all__ = ["OrchestrationSession"]
+
+
+class OrchestrationSession:
+    """See the module. One thread at a time may use a session.
+
+    Args:
+        instance_id: id of the instance.
+        registry: where orchestrators are looked up.
+        converter: turns values into payloads and back.
+        execution_id: id of the generation, if the work item tells it; else the history's.
+        maximum_timer_interval: longest timer the hub takes; longer ones are split. ``None``: any length.
+        versioning: which instances this worker accepts, and the default version of children.
+        strict: also fail for what replay alone would tolerate (decisions, row 17), and for tasks never awaited.
+        observer: told about new work and answers; see ``ReplayObserver``.
+    """
+
+    __slots__ = ("_count", "_fingerprint", "_is_closed", "_ledger", "_past", "_waiting_past", "trace_context")
+
+    def __init__(
+        self,
+        instance_id: str,
+        *,
+        registry: Registry,
+        converter: DataConverter,
+        execution_id: str | None = None,
+        maximum_timer_interval: timedelta | None = None,
+        versioning: VersioningOptions | None = None,
+        strict: bool = False,
+        observer: ReplayObserver | None = None,
+    ) -> None:
+        self._ledger = Ledger(
+            instance_id,
+            registry=registry,
+            converter=converter,
+            table=RUNNING,
+            execution_id=execution_id,
+            maximum_timer_interval=maximum_timer_interval,
+            versioning=versioning,
+            strict=strict,
+            observer=observer,
+        )
+        self._count = 0
+        self._fingerprint: list[tuple[int, HistoryEvent]] = []
+        self._past: Sequence[HistoryEvent] = ()
+        self._waiting_past: Sequence[HistoryEvent] = ()
+        self._is_closed = False
+        self.trace_context: OrchestrationTraceContext | None = None
+        """Span of the whole orchestration, passed through to the result (protocol section 10)."""
+
+    @property
+    def instance_id(self) -> str:
+        """Id of the instance."""
+        return self._ledger.instance_id
+
+    @property
+    def event_count(self) -> int:
+        """How many events of the history the session has consumed."""
+        return self._count
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether this generation has ended; the session cannot be resumed then."""
+        return self._ledger.status is not None
+
+    def replay(self, past_events: Sequence[HistoryEvent]) -> None:
+        """Consume the past of an instance. A session that has consumed events takes what follows them.
+
+        Raises:
+            VersionMismatchError: the instance is to be left to another worker.
+        """
+        self._past = past_events if self._count == 0 else [*self._past, *past_events]
+        if seems_finished(past_events):  # to be rewound: then no user code runs
+            self._waiting_past = past_events
+            self._count += len(past_events)
+            return
+        self._apply(past_events, is_replaying=True)
+
+    def advance(self, new_events: Sequence[HistoryEvent]) -> OrchestratorResult:
+        """Consume new events and say what is to be done.
+
+        Raises:
+            OrchestrationStateError: there are no events, or they cannot start or rewind an instance.
+            VersionMismatchError: the instance is to be left to another worker.
+        """
+        ledger = self._ledger
+        if not new_events:
+            raise OrchestrationStateError(f"The batch for instance {ledger.instance_id!r} has no new events.")
+        request = rewind_request(self._past, new_events)
+        if request is not None:
+            return self._result([rewind(self._past, new_events, request)])
+        self._past = ()
+        if self._waiting_past:
+            late, self._waiting_past = self._waiting_past, ()
+            self._count -= len(late)
+            self._apply(late, is_replaying=True)
+        self._apply(new_events, is_replaying=False)
+        if ledger.started is None and ledger.status is None and ledger.table is not SUSPENDED:
+            raise OrchestrationStateError(
+                f"The history of instance {ledger.instance_id!r} does not start: it has no ExecutionStarted event."
+            )
+        ledger.complete_restart()
+        return self._result(self._actions())
+
+    def resume(self, past_events: Sequence[HistoryEvent]) -> bool:
+        """Whether the session can go on from here, given the past that was delivered.
+
+        True when the past is what was consumed, followed by the confirmations of the session's own actions. They
+        are consumed; only they and two known events are looked at. After False the session is of no more use.
+        """
+        ledger, count = self._ledger, self._count
+        if self._is_closed or ledger.status is not None or not 0 < count <= len(past_events):
+            return False
+        if not all(_is_same(past_events[index], event) for index, event in self._fingerprint):
+            return False
+        event = self._fingerprint[-1][1]
+        for index in range(count, len(past_events)):
+            event = past_events[index]
+            kind = type(event)
+            if kind in CONFIRMATIONS:
+                try:
+                    confirm(ledger, event)
+                except NonDeterminismError:
+                    return False
+            elif kind not in INERT:
+                return False
+        if ledger.pending:
+            return False
+        self._count = len(past_events)
+        self._fingerprint = [self._fingerprint[0], (self._count - 1, event)]
+        return True
+
+    def close(self) -> None:
+        """Abandon the session: user code that is suspended is closed, once, and logs nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._ledger.is_replaying = True
+        self._ledger.close_fibers()
+
+    # --- inside ------------------------------------------------------------------------------------------
+
+    def _apply(self, events: Sequence[HistoryEvent], *, is_replaying: bool) -> None:
+        ledger = self._ledger
+        if not events or self._is_closed:
+            return
+        thread = get_ident()
+        outer = running_scopes.get(thread)
+        running_scopes[thread] = ledger
+        ledger.is_replaying = is_replaying
+        ledger.thread = thread if ledger.status is None and not ledger.continuing else 0
+        ready = ledger.ready
+        try:
+            for event in events:
+                try:
+                    ledger.table.handlers.get(type(event), unsupported)(ledger, event)
+                    if ready:
+                        ledger.drain()
+                except (ReplayError, OrchestratorMisuseError) as error:  # noqa: PERF203 - free in 3.11
+                    self._fail(error)
+            self._check_surplus()
+        finally:
+            ledger.thread = 0
+            if outer is None:
+                del running_scopes[thread]
+            else:
+                running_scopes[thread] = outer
+        first = events[0]
+        self._fingerprint = [(self._count, first), (self._count + len(events) - 1, event)]
+        self._count += len(events)
+
+    def _fail(self, error: Exception) -> None:
+        """End with an error of the engine's; in strict mode also after a completion that replay made."""
+        ledger = self._ledger
+        if ledger.status is not None and isinstance(error, NonDeterminismError):
+            ledger.status = None
+            ledger.pending = {
+                number: proposal
+                for number, proposal in ledger.pending.items()
+                if not _completes(proposal._action)
+            }
+        ledger.fail(error, non_retriable=isinstance(error, (ReplayError, OrchestratorMisuseError)) or None)
+
+    def _check_surplus(self) -> None:
+        """Strict mode: an action that the history should have confirmed long ago, unless it was rewound."""
+        ledger = self._ledger
+        if ledger.surplus is not None and not ledger.history_is_rewound and ledger.status is None:
+            self._fail(surplus_action(ledger, ledger.surplus))
+
+    def _actions(self) -> list[OrchestratorAction]:
+        ledger = self._ledger
+        if ledger.observer is not None:
+            self._attach_traces(ledger.observer)
+        return [proposal._action for proposal in ledger.pending.values()]
+
+    def _attach_traces(self, observer: ReplayObserver) -> None:
+        """Give trace contexts to work that was scheduled now; work of the past has its own."""
+        for proposal in self._ledger.pending.values():
+            action = proposal._action
+            if isinstance(action, (ScheduleTask, CreateSubOrchestration)):
+                if action.trace_context is None:
+                    context = observer.trace_for(action)
+                    proposal._action = msgspec.structs.replace(action, trace_context=context)
+            elif isinstance(proposal, OneWay) and not _completes(action):
+                observer.sent(action)
+
+    def _result(self, actions: Sequence[OrchestratorAction]) -> OrchestratorResult:
+        return OrchestratorResult(
+            instance_id=self._ledger.instance_id,
+            actions=actions,
+            custom_status=self._ledger.custom_status,
+            trace_context=self.trace_context,
+        )
+
+
+def _completes(action: OrchestratorAction) -> bool:
+    return type(action).__name__ == "CompleteOrchestration"
+
+
+def _is_same(delivered: HistoryEvent, consumed: HistoryEvent) -> bool:
+    """Whether two events are one. Times of recording may be missing from a past that is delivered again."""
+    if delivered is consumed or delivered == consumed:
+        return True
+    if type(delivered) is not type(consumed):
+        return False
+    return all(
+        getattr(delivered, name) == getattr(consumed, name)
+        for name in consumed.__struct_fields__
+        if name != "timestamp"
+    )

@@ -1,0 +1,55 @@
+"""Durable timers: absolute fire times, split where the hub takes only short ones (protocol section 8.7)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from types import CodeType
+from typing import TYPE_CHECKING
+
+from durabletask.core.actions import CreateTimer
+from durabletask.core.tasks import PENDING, RESULT, Task
+
+if TYPE_CHECKING:
+    from .ledger import Ledger
+
+__all__ = ["Timer"]
+
+
+class Timer(Task[None]):
+    """A timer, or the first of several that together reach a far fire time."""
+
+    __slots__ = ("_action", "_fire_at")
+
+    _scope: Ledger
+
+    def __init__(
+        self, ledger: Ledger, fire_at: datetime, code: CodeType | None = None, lasti: int = 0
+    ) -> None:
+        super().__init__(ledger, code, lasti)
+        self._fire_at = fire_at
+        self._create(ledger.clock)
+
+    def fired(self) -> None:
+        """The hub's timer fired: go on to the next part, or end."""
+        if self._state != PENDING:
+            return
+        if self._action.fire_at < self._fire_at:
+            self._create(self._action.fire_at)
+        else:
+            self._settle(RESULT, None)
+
+    def _create(self, start: datetime) -> None:
+        ledger = self._scope
+        longest = ledger.maximum_timer_interval
+        fire_at = self._fire_at
+        if longest is not None and fire_at - start > longest:
+            fire_at = start + longest
+        self._action = CreateTimer(id=ledger.next_id(), fire_at=fire_at)
+        ledger.pending[self._action.id] = ledger.timers[self._action.id] = self
+
+    def _withdraw(self) -> None:
+        self._scope.pending.pop(self._action.id, None)
+        self._scope.timers.pop(self._action.id, None)
+
+    def _describe(self) -> str:
+        return f"timer until {self._fire_at.isoformat()}"
