@@ -9,6 +9,7 @@ table of overrides beside the test.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -113,6 +114,46 @@ class Rule(NamedTuple):
     row: int
     says: str
     apply: Callable[[Vector, Episode], None]
+
+
+# --- row 1 ---------------------------------------------------------------------------------------------------
+
+_SCHEDULING_STEPS = frozenset({"activity", "sub", "timer", "callEntity"})
+
+
+def _ids_of_variables(vector: Vector) -> dict[str, int]:
+    """The ids of handles of a program without branches: its scheduling steps, counted."""
+    counted = [s for s in vector.raw["orchestrators"].get("Main", ()) if s["do"] in _SCHEDULING_STEPS]
+    return {step["task"]: number for number, step in enumerate(counted, 1) if "task" in step}
+
+
+def _wait_for_all_fails_in_member_order(vector: Vector, episode: Episode) -> None:
+    """Of several failed members the vectors tell the first in history, we the first in the list."""
+    failed: dict[int, Json] = {}
+    for event in episode.history:
+        body = event.get("taskFailed") or event.get("subOrchestrationInstanceFailed")
+        if body:
+            failed.setdefault(body["taskScheduledId"], body["failureDetails"])
+    ids = _ids_of_variables(vector)
+    for step in vector.steps():
+        if step["do"] != "awaitAll" and step.get("kind") != "all":
+            continue
+        members = [ids.get(name, -1) for name in step["tasks"]]
+        theirs = next((failure for number, failure in failed.items() if number in members), None)
+        ours = next((failed[number] for number in members if number in failed), None)
+        if theirs is not None and ours is not None and theirs != ours:
+            _tell_other_failure(episode.actions, theirs, ours)
+
+
+def _tell_other_failure(actions: list[Json], theirs: Json, ours: Json) -> None:
+    caught = [{"type": f["errorType"], "message": f["errorMessage"]} for f in (theirs, ours)]
+    for action in actions:
+        body = action.get("completeOrchestration", {})
+        if "result" in body and json.loads(body["result"]) == caught[0]:
+            body["result"] = json.dumps(caught[1])
+        failure = body.get("failureDetails", {})
+        if failure.get("innerFailure") == theirs:
+            failure["innerFailure"] = ours
 
 
 # --- row 4 ---------------------------------------------------------------------------------------------------
@@ -262,6 +303,7 @@ def _engine_failures_are_final(_: Vector, episode: Episode) -> None:
 
 
 RULES: Sequence[Rule] = (
+    Rule(1, "waiting for all tells the first failure in member order", _wait_for_all_fails_in_member_order),
     Rule(4, "every attempt gets a new id and keeps everything else", _retries_take_new_ids),
     Rule(6, "carried events are spelled as they arrived", _carried_names_as_they_arrived),
     Rule(8, "child ids start with the execution id when it is known", _child_ids_from_the_execution_id),

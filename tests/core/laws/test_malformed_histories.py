@@ -185,7 +185,7 @@ def test_mutated_histories_give_a_result_or_a_documented_error(
         assert [x.id for x in result.actions] == [x.id for x in again.actions]
 
 
-@law(examples=40)
+@law(examples=60)
 @given(
     program=programs(size=8),
     seed=st.integers(0, 2**16),
