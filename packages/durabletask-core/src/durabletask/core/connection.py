@@ -7,6 +7,7 @@ in ``connection_string.py``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, cast
@@ -72,7 +73,15 @@ class CredentialProvider(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Give back every resource."""
+        """Give back every resource. A later ``get_token`` begins anew."""
+
+    @property
+    def transport_options(self) -> Mapping[str, object]:
+        """What the hubs that take these tokens are known to need, as options of a remote transport.
+
+        Options that the caller of ``resolve_transport`` gives win over these.
+        """
+        return {}
 
 
 class TransportFactory(Protocol):
@@ -124,8 +133,10 @@ def resolve_transport(
         connection_string = ConnectionString.parse(connection_string)
     connection_string = connection_string.with_task_hub(task_hub)
     provider = _resolve_credential(connection_string, credential)
-    if provider is not None and not allow_insecure_credential:
-        _check_protected(connection_string)
+    if provider is not None and not connection_string.is_embedded:
+        if not allow_insecure_credential:
+            _check_protected(connection_string)
+        options = {**provider.transport_options, **options}
     factory = cast(
         "TransportFactory",
         load_plugin(
@@ -193,7 +204,7 @@ class _Adapter(Protocol):
 
 
 def _check_protected(connection_string: ConnectionString) -> None:
-    if connection_string.is_secure or connection_string.is_loopback or connection_string.is_embedded:
+    if connection_string.is_secure or connection_string.is_loopback:
         return
     raise ConfigurationError(
         f"A credential would travel unprotected: {connection_string.endpoint} is plaintext and "

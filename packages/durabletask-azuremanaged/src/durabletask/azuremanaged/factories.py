@@ -1,0 +1,170 @@
+"""Client and worker from host address, task hub and credential, for those who have no connection string."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from durabletask.core.client import DurableTaskClient
+from durabletask.core.connection import CredentialProvider, resolve_transport
+from durabletask.core.connection_string import ConnectionString
+from durabletask.core.errors import ConfigurationError, ConnectionStringError
+from durabletask.core.worker import DurableTaskWorker
+
+from .credentials import from_credential
+
+if TYPE_CHECKING:
+    from durabletask.core.hosting.limits import ConcurrencyOptions
+    from durabletask.core.registry import Registrations
+    from durabletask.core.serialization import DataConverter
+    from durabletask.core.transport import Transport
+    from durabletask.core.versioning import VersioningOptions
+
+__all__ = ["DurableTaskSchedulerClient", "DurableTaskSchedulerWorker", "scheduler_transport"]
+
+
+def scheduler_transport(
+    *,
+    host_address: str,
+    taskhub: str,
+    token_credential: object | None,
+    secure_channel: bool = True,
+    resource_id: str | None = None,
+    allow_insecure_credential: bool = False,
+    transport_options: Mapping[str, object] | None = None,
+) -> Transport:
+    """A transport to a task hub of the scheduler. Nothing is connected yet.
+
+    Args:
+        host_address: ``https://name.region.durabletask.io``, or ``host:port``. A scheme decides about TLS.
+        taskhub: name of the task hub.
+        token_credential: a sync or async ``TokenCredential``; ``None`` for a hub without sign-in.
+        secure_channel: whether to use TLS when the address has no scheme.
+        resource_id: for which resource tokens are asked; ``None`` means that of the cloud (section 2.3).
+        allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
+        transport_options: handed to the transport.
+
+    Raises:
+        ConfigurationError: an argument cannot be used; the message names it.
+    """
+    if not isinstance(host_address, str) or not host_address.strip():
+        raise ConfigurationError("host_address is empty. Write 'https://<name>.<region>.durabletask.io'.")
+    if "=" in host_address:
+        raise ConfigurationError(
+            "host_address looks like a connection string. Give that to DurableTaskClient and DurableTaskWorker of "
+            "'durabletask', or the bare address here."
+        )
+    if not taskhub or not taskhub.strip():
+        raise ConnectionStringError("taskhub is empty. Give the name of the task hub.")
+    address = host_address.strip()
+    if "://" not in address and not secure_channel:
+        address = f"http://{address}"
+    authentication = "None" if token_credential is None else None
+    connection = ConnectionString(endpoint=address, task_hub=taskhub, authentication=authentication)
+    credential = token_credential
+    if credential is not None and resource_id is not None and not isinstance(credential, CredentialProvider):
+        credential = from_credential(credential, connection, resource_id=resource_id)
+    return resolve_transport(
+        connection,
+        credential=credential,
+        allow_insecure_credential=allow_insecure_credential,
+        **(transport_options or {}),
+    )
+
+
+class DurableTaskSchedulerClient(DurableTaskClient):
+    """A ``DurableTaskClient`` from host address, task hub and credential.
+
+    Args:
+        host_address: ``https://name.region.durabletask.io``, or ``host:port``. A scheme decides about TLS.
+        taskhub: name of the task hub.
+        token_credential: a sync or async ``TokenCredential``; ``None`` for a hub without sign-in.
+        secure_channel: whether to use TLS when the address has no scheme.
+        resource_id: for which resource tokens are asked; ``None`` means that of the cloud (section 2.3).
+        allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
+        default_version: version of orchestrations that are started without one.
+        data_converter: how values become payloads; must be the one that workers use.
+        transport_options: handed to the transport.
+    """
+
+    def __init__(
+        self,
+        *,
+        host_address: str,
+        taskhub: str,
+        token_credential: object | None,
+        secure_channel: bool = True,
+        resource_id: str | None = None,
+        allow_insecure_credential: bool = False,
+        default_version: str | None = None,
+        data_converter: DataConverter | None = None,
+        transport_options: Mapping[str, object] | None = None,
+    ) -> None:
+        transport = scheduler_transport(
+            host_address=host_address,
+            taskhub=taskhub,
+            token_credential=token_credential,
+            secure_channel=secure_channel,
+            resource_id=resource_id,
+            allow_insecure_credential=allow_insecure_credential,
+            transport_options=transport_options,
+        )
+        super().__init__(transport, data_converter=data_converter, default_version=default_version)
+        self._owns_transport = True
+
+
+class DurableTaskSchedulerWorker(DurableTaskWorker):
+    """A ``DurableTaskWorker`` from host address, task hub and credential.
+
+    Args:
+        host_address: ``https://name.region.durabletask.io``, or ``host:port``. A scheme decides about TLS.
+        taskhub: name of the task hub.
+        token_credential: a sync or async ``TokenCredential``; ``None`` for a hub without sign-in.
+        secure_channel: whether to use TLS when the address has no scheme.
+        orchestrators: as of ``DurableTaskWorker``.
+        activities: as of ``DurableTaskWorker``.
+        entities: as of ``DurableTaskWorker``.
+        concurrency: as of ``DurableTaskWorker``.
+        versioning: as of ``DurableTaskWorker``.
+        data_converter: how values become payloads; must be the one that clients use.
+        resource_id: for which resource tokens are asked; ``None`` means that of the cloud (section 2.3).
+        allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
+        transport_options: handed to the transport.
+    """
+
+    def __init__(
+        self,
+        *,
+        host_address: str,
+        taskhub: str,
+        token_credential: object | None,
+        secure_channel: bool = True,
+        orchestrators: Registrations = (),
+        activities: Registrations = (),
+        entities: Registrations = (),
+        concurrency: ConcurrencyOptions | None = None,
+        versioning: VersioningOptions | None = None,
+        data_converter: DataConverter | None = None,
+        resource_id: str | None = None,
+        allow_insecure_credential: bool = False,
+        transport_options: Mapping[str, object] | None = None,
+    ) -> None:
+        transport = scheduler_transport(
+            host_address=host_address,
+            taskhub=taskhub,
+            token_credential=token_credential,
+            secure_channel=secure_channel,
+            resource_id=resource_id,
+            allow_insecure_credential=allow_insecure_credential,
+            transport_options=transport_options,
+        )
+        super().__init__(
+            transport,
+            orchestrators=orchestrators,
+            activities=activities,
+            entities=entities,
+            concurrency=concurrency,
+            versioning=versioning,
+            data_converter=data_converter,
+        )
+        self._owns_transport = True
