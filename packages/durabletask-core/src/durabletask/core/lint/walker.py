@@ -1,0 +1,267 @@
+"""The walk through an orchestrator and everything of its module that runs with it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+
+from .awaiting import TASK_METHODS, neglect
+from .definitions import Root, called_function, is_context_annotation
+from .findings import Finding, Silences
+from .names import is_set, resolve
+from .rules import call_usage, reference_usage
+from .scopes import AnyFunction, Scope
+
+__all__ = ["Walker"]
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_ORDER = "the order of a set differs between processes; iterate over sorted(...)"
+_NOT_CHECKED = frozenset({"annotation", "returns", "type_comment", "type_params"})
+_GROUPS = (".task_all", ".task_any", ".Task.all", ".Task.any")
+# Consumers whose result does not depend on the order, and those that hand it on.
+_ORDER_FREE = frozenset(
+    f"builtins.{name}" for name in ("sorted", "set", "frozenset", "len", "sum", "min", "max", "any", "all")
+)
+_ORDERED = frozenset(
+    f"builtins.{name}"
+    for name in ("list", "tuple", "enumerate", "iter", "next", "map", "filter", "zip", "dict.fromkeys")
+) | {"functools.reduce", "itertools.chain", "collections.deque"}
+
+
+class Walker:
+    """Collects the findings of one file.
+
+    Args:
+        file: file name for the findings.
+        silences: the lines on which findings are silenced.
+    """
+
+    def __init__(self, file: str, silences: Silences) -> None:
+        self._file = file
+        self._silences = silences
+        self._findings: set[Finding] = set()
+        self._seen: set[ast.AST] = set()
+        self._contexts: set[tuple[Scope, str]] = set()
+        self._path: list[ast.AST] = []
+
+    def findings(self) -> list[Finding]:
+        """What was found so far, in the order of the source."""
+        return sorted(self._findings)
+
+    def check(self, root: Root, contexts: Iterable[str] = ()) -> None:
+        """Look at one function, and at what it calls in the same module.
+
+        Args:
+            root: the function.
+            contexts: its parameters that are the orchestration's context, if not annotated so.
+        """
+        if root.node in self._seen:
+            return
+        self._seen.add(root.node)
+        outer, self._path = self._path, []
+        self._enter(root.node, root.scope, contexts)
+        self._path = outer
+
+    def _enter(self, node: AnyFunction, scope: Scope, contexts: Iterable[str] = ()) -> None:
+        inner = scope.child(node)
+        self._contexts.update((inner, name) for name in contexts)
+        self._path.append(node)
+        for statement in [node.body] if isinstance(node, ast.Lambda) else node.body:
+            self._visit(statement, inner)
+        self._path.pop()
+
+    def _visit(self, node: ast.AST, scope: Scope) -> None:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                self._nested(node, scope)
+                return
+            case ast.ClassDef():
+                scope = scope.child(node)
+            case ast.Call():
+                self._call(node, scope)
+            case ast.Name() | ast.Attribute():
+                self._reference(node, scope)
+            case ast.Global(names=names):
+                self._report(
+                    node,
+                    scope,
+                    "DT113",
+                    f"global {', '.join(names)} is shared by all instances and changed again by every replay; "
+                    "keep state in local variables, the input or an entity",
+                )
+            case _:
+                pass
+        self._iteration(node, scope)
+        self._path.append(node)
+        for name, value in ast.iter_fields(node):
+            if name not in _NOT_CHECKED:
+                for child in value if isinstance(value, list) else [value]:
+                    if isinstance(child, ast.AST):
+                        self._visit(child, scope)
+        self._path.pop()
+
+    def _nested(self, node: AnyFunction, scope: Scope) -> None:
+        own = Root(node, scope).own_parameters()
+        if own and is_context_annotation(own[0].annotation, scope.child(node), "ActivityContext"):
+            return
+        self._seen.add(node)
+        self._enter(node, scope)
+
+    # Contexts
+
+    def _is_context(self, node: ast.AST, scope: Scope, depth: int = 0) -> bool:
+        if not isinstance(node, ast.Name) or depth > 4:
+            return False
+        found = scope.find(node.id)
+        if found is None:
+            return False
+        owner, bindings = found
+        if (owner, node.id) in self._contexts:
+            return True
+        only = bindings[0]
+        if len(bindings) != 1:
+            return False
+        if is_context_annotation(only.annotation, owner, "OrchestrationContext"):
+            return True
+        return only.value is not None and self._is_context(only.value, owner, depth + 1)
+
+    def _context_name(self, scope: Scope) -> str:
+        current: Scope | None = scope
+        while current is not None:
+            for name, bindings in current.bindings.items():
+                if bindings[0].is_parameter and self._is_context(ast.Name(name, ast.Load()), current):
+                    return name
+            current = current.parent
+        return "context"
+
+    # Rules
+
+    def _call(self, node: ast.Call, scope: Scope) -> None:
+        path = resolve(node.func, scope)
+        usage = call_usage(path, len(node.args) + len(node.keywords)) if path is not None else None
+        if usage is not None:
+            message = usage.message(f"{_text(node.func)}()", self._context_name(scope))
+            self._report(node, scope, usage.code, message)
+        target = called_function(node, scope)
+        if target is not None:
+            self._follow(node, target, scope)
+        self._neglected(node, path or "", target, scope)
+
+    def _follow(self, node: ast.Call, target: Root, scope: Scope) -> None:
+        own = target.own_parameters()
+        named = {item.arg for item in own}
+        contexts = [
+            item.arg for item, value in zip(own, node.args, strict=False) if self._is_context(value, scope)
+        ]
+        contexts += [
+            keyword.arg
+            for keyword in node.keywords
+            if keyword.arg is not None and keyword.arg in named and self._is_context(keyword.value, scope)
+        ]
+        if own and is_context_annotation(
+            own[0].annotation, target.scope.child(target.node), "ActivityContext"
+        ):
+            return
+        self.check(target, contexts)
+
+    def _neglected(self, node: ast.Call, path: str, target: Root | None, scope: Scope) -> None:
+        function = node.func
+        is_task = path.startswith("durabletask.") and path.endswith(_GROUPS)
+        if isinstance(function, ast.Attribute) and function.attr in TASK_METHODS:
+            is_task = is_task or self._is_context(function.value, scope)
+        is_coroutine = target is not None and (
+            isinstance(target.node, ast.AsyncFunctionDef) or target.scope.child(target.node).is_generator
+        )
+        if not is_task and not is_coroutine:
+            return
+        reproach = neglect(node, self._path, scope)
+        if reproach is None:
+            return
+        in_coroutine = isinstance(scope.node, ast.AsyncFunctionDef)
+        keyword = "await" if in_coroutine else "yield" if is_task else "yield from"
+        what = "task" if is_task else "coroutine" if in_coroutine else "generator"
+        self._report(
+            node,
+            scope,
+            "DT111",
+            f"the {what} of {_text(function)}() {reproach}; write {keyword} {_text(function)}(...)",
+        )
+
+    def _reference(self, node: ast.Name | ast.Attribute, scope: Scope) -> None:
+        parent = self._path[-1] if self._path else None
+        is_called = isinstance(parent, ast.Call) and parent.func is node
+        if is_called or not isinstance(node.ctx, ast.Load):
+            return
+        path = resolve(node, scope)
+        usage = reference_usage(path) if path is not None else None
+        if usage is not None:
+            self._report(node, scope, usage.code, usage.message(_text(node), self._context_name(scope)))
+
+    # Sets
+
+    def _iteration(self, node: ast.AST, scope: Scope) -> None:
+        for iterated in self._iterated(node, scope):
+            if is_set(iterated, scope):
+                self._report(iterated, scope, "DT110", _ORDER)
+
+    def _iterated(self, node: ast.AST, scope: Scope) -> list[ast.expr]:
+        """What a node takes apart in order."""
+        match node:
+            case ast.For(iter=iterated) | ast.AsyncFor(iter=iterated):
+                return [iterated]
+            case ast.ListComp(generators=parts) | ast.DictComp(generators=parts):
+                return [] if self._is_order_free(scope) else [part.iter for part in parts]
+            case ast.GeneratorExp(generators=parts):
+                return [] if self._is_order_free(scope) else [part.iter for part in parts]
+            case ast.SetComp(elt=element, generators=parts):
+                awaits = any(isinstance(item, (ast.Await, ast.Yield)) for item in ast.walk(element))
+                return [part.iter for part in parts] if awaits else []
+            case ast.Starred(value=value, ctx=ast.Load()):
+                return [] if self._is_order_free(scope) else [value]
+            case ast.YieldFrom(value=value):
+                return [value]
+            case ast.Assign(targets=targets, value=value):
+                return [value] if any(isinstance(item, (ast.Tuple, ast.List)) for item in targets) else []
+            case ast.Call():
+                return self._consumed(node, scope)
+            case _:
+                return []
+
+    def _consumed(self, node: ast.Call, scope: Scope) -> list[ast.expr]:
+        path = resolve(node.func, scope) or ""
+        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        if isinstance(node.func, ast.Attribute) and method == "pop" and not node.args:
+            return [node.func.value]
+        if path in _ORDERED and not self._is_order_free(scope):
+            return node.args
+        if method == "join" or method in {"task_all", "task_any"} or path.endswith(_GROUPS):
+            return node.args[:1]
+        return []
+
+    def _is_order_free(self, scope: Scope) -> bool:
+        """Whether the node at hand goes straight into ``sorted(...)`` or the like."""
+        parent = self._path[-1] if self._path else None
+        if isinstance(parent, (ast.List, ast.Tuple)) and len(self._path) > 1:
+            parent = self._path[-2]
+        return isinstance(parent, ast.Set) or (
+            isinstance(parent, ast.Call) and resolve(parent.func, scope) in _ORDER_FREE
+        )
+
+    # Findings
+
+    def _report(self, node: ast.expr | ast.stmt, scope: Scope, code: str, message: str) -> None:
+        statement = next((item for item in reversed(self._path) if isinstance(item, ast.stmt)), node)
+        lines = {node.lineno, node.end_lineno or node.lineno}
+        if not isinstance(statement, _FUNCTIONS):
+            lines.add(statement.lineno)
+        if self._silences.cover(code, lines):
+            return
+        column = node.col_offset + 1
+        self._findings.add(
+            Finding(self._file, node.lineno, column, code, message, scope.qualified_name or "<module>")
+        )
+
+
+def _text(node: ast.AST) -> str:
+    text = ast.unparse(node)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,180 @@
+"""Modules in which the determinism lint must find nothing."""
+
+from __future__ import annotations
+
+CLEAN: dict[str, str] = {
+    "the replacements": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            ctx.set_custom_status("x")
+            ctx.send_event("other", "name")
+            ctx.signal_entity("counter", "add", 1)
+            ctx.logger.info("at %s", ctx.current_utc_datetime)
+            print(ctx.new_uuid(), ctx.random.random())
+            await ctx.create_timer(3)
+            ctx.continue_as_new(names)
+    """,
+    "logging and print": """
+        import logging
+        logger = logging.getLogger(__name__)
+        async def orch(ctx: OrchestrationContext):
+            logger.info("x")
+            print("y")
+    """,
+    "values of the same modules": """
+        import asyncio, time, uuid, random, os
+        from datetime import datetime, timedelta, timezone
+        async def orch(ctx: OrchestrationContext, at: float):
+            generator = random.Random(ctx.instance_id)
+            try:
+                await ctx.create_timer(timedelta(seconds=3))
+            except asyncio.CancelledError:
+                raise
+            day = time.strftime("%d", time.gmtime(at))
+            key = uuid.uuid5(uuid.NAMESPACE_URL, "x")
+            return datetime.fromtimestamp(at, timezone.utc), day, key, generator.random(), os.path.join("a", "b")
+    """,
+    "names that only look like modules": """
+        async def orch(ctx: OrchestrationContext, random: list, time: object):
+            socket = time
+            return random.random(), time.time(), socket.connect()
+    """,
+    "a local function that shadows a builtin": """
+        def open(path): return path
+        async def orch(ctx: OrchestrationContext):
+            return open("x")
+    """,
+    "types and exceptions by name": """
+        import asyncio, requests
+        from pathlib import Path
+        async def orch(ctx: OrchestrationContext, path: Path):
+            queue: "asyncio.Queue[int] | None" = None
+            try:
+                await ctx.call_activity("x", str(path / "a"))
+            except (requests.ConnectionError, asyncio.TimeoutError) as error:
+                raise requests.HTTPError("x") from error
+            return queue, path.name, path.suffix, Path("x").parent
+    """,
+    "sets in any order": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            unique = set(names)
+            for name in sorted(unique):
+                await ctx.call_activity("a", name)
+            lengths = {len(name) for name in unique}
+            small = sorted([n for n in unique]) + sorted(n for n in unique)
+            return "a" in unique, len(unique), max(unique), sum(lengths), any(n for n in unique), small
+    """,
+    "a set that became a list": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            names = sorted(set(names))
+            for name in names:
+                await ctx.call_activity("a", name)
+            for key in {"a": 1}:
+                await ctx.call_activity("a", key)
+    """,
+    "tasks that are used later": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            tasks = []
+            for name in names:
+                tasks.append(ctx.call_activity("a", name))
+            tasks += [ctx.call_activity("b")]
+            more = [ctx.call_activity("c", name) for name in names] + [ctx.call_activity("d")]
+            timer = ctx.create_timer(3)
+            event = ctx.wait_for_external_event("go")
+            winner = await ctx.task_any([timer, event])
+            if winner == timer:
+                return event.result
+            timer.cancel()
+            by_name = {name: ctx.call_activity("e", name) for name in names}
+            await ctx.task_all(list(by_name.values()))
+            return await ctx.task_all(tasks + more)
+    """,
+    "a task that is returned, stored or closed over": """
+        class Box: ...
+        def start(ctx):
+            return ctx.call_activity("a")
+        async def orch(ctx: OrchestrationContext):
+            box = Box()
+            box.task = ctx.call_activity("b")
+            later = ctx.call_activity("c")
+            async def wait():
+                return await later
+            async with await ctx.lock_entities(["a"]):
+                pass
+            return await start(ctx), await box.task, await wait(), await (lambda: ctx.create_timer(1))()
+    """,
+    "generators": """
+        def orch(ctx: OrchestrationContext, _):
+            a = yield ctx.call_activity("a")
+            b = yield ctx.task_any([ctx.call_activity("b"), ctx.create_timer(1)])
+            c = yield from child(ctx)
+            return a, b, c
+        def child(ctx):
+            return (yield ctx.call_activity("c"))
+    """,
+    "activities, and functions nobody calls": """
+        import time
+        async def act(ctx: ActivityContext, n: int):
+            time.sleep(1)
+            return time.time()
+        def main():
+            return time.time()
+        async def orch(ctx: OrchestrationContext):
+            async def inner(ctx: ActivityContext):
+                return time.time()
+            return await ctx.call_activity(act, 3)
+    """,
+    "an annotated function registered as an activity": """
+        import time
+        async def act(ctx: OrchestrationContext, n: int):
+            return time.time()
+        Worker(activities=[act])
+    """,
+    "entities": """
+        import time
+        class Counter(TaskEntity):
+            def add(self, amount):
+                self.time = time.time()
+        Worker(entities={"counter": Counter})
+    """,
+    "silenced lines": """
+        import time
+        async def orch(ctx: OrchestrationContext):
+            a = time.time()  # durable: ok
+            b = time.time()  #durable:ok because it is only logged
+            ctx.call_activity("fire and forget")  # durable: ok DT111, DT101
+            c = dict(  # durable: ok
+                at=time.time(),
+            )
+            d = dict(
+                at=time.time(),  # durable: ok - measured, never decided upon
+            )
+            return a, b, c, d
+    """,
+    "star imports and relative imports": """
+        from os import *
+        from .random import choice
+        from . import time
+        async def orch(ctx: OrchestrationContext):
+            return choice([1]), time.time()
+    """,
+    "match statements and walrus": """
+        async def orch(ctx: OrchestrationContext, order: dict):
+            match order:
+                case {"kind": "a", **time}:
+                    return time.time()
+                case [random, *uuid]:
+                    return random.random(), uuid.uuid4()
+            if (value := await ctx.call_activity("x")) is not None:
+                return value
+    """,
+    "names that refer to themselves": """
+        async def orch(ctx: OrchestrationContext, a, b):
+            x = a | b
+            x = x | x - x & x
+            y = z = x
+            z = y
+            y = z
+            for item in y:
+                print(item)
+    """,
+}

@@ -1,0 +1,411 @@
+"""Modules with something for the determinism lint to find."""
+
+from __future__ import annotations
+
+# Each snippet is the body of a module. A line that ends in `#! DT101` must have exactly these findings.
+FINDINGS: dict[str, str] = {
+    "datetime.now": """
+        from datetime import datetime
+        async def orch(ctx: OrchestrationContext):
+            started = datetime.now()  #! DT101
+            return started
+    """,
+    "datetime through a module alias": """
+        import datetime as dt
+        async def orch(ctx: OrchestrationContext):
+            return dt.datetime.now(dt.timezone.utc), dt.date.today()  #! DT101 DT101
+    """,
+    "a renamed function": """
+        from time import time as now
+        async def orch(ctx: OrchestrationContext):
+            return now()  #! DT101
+    """,
+    "an alias at module level": """
+        import time
+        clock = time.monotonic
+        async def orch(ctx: OrchestrationContext):
+            return clock()  #! DT101
+    """,
+    "an alias inside of the function": """
+        import time
+        async def orch(ctx: OrchestrationContext):
+            clock = time.perf_counter  #! DT101
+            return clock()
+    """,
+    "an import inside of the function": """
+        async def orch(ctx: OrchestrationContext):
+            import time
+            return time.time_ns()  #! DT101
+    """,
+    "bare localtime": """
+        import time
+        async def orch(ctx: OrchestrationContext):
+            return time.localtime(), time.strftime("%H")  #! DT101 DT101
+    """,
+    "random functions": """
+        import random
+        from random import choice
+        async def orch(ctx: OrchestrationContext):
+            return random.random() + choice([1, 2])  #! DT102 DT102
+    """,
+    "unseeded generators": """
+        import random
+        async def orch(ctx: OrchestrationContext):
+            return random.Random().random(), random.SystemRandom()  #! DT102 DT102
+    """,
+    "secrets and urandom": """
+        import os, secrets
+        async def orch(ctx: OrchestrationContext):
+            return secrets.token_hex(), os.urandom(8)  #! DT102 DT102
+    """,
+    "numpy": """
+        import numpy as np
+        async def orch(ctx: OrchestrationContext):
+            return np.random.rand(3)  #! DT102
+    """,
+    "a function handed on": """
+        import random
+        async def orch(ctx: OrchestrationContext, names: list):
+            return sorted(names, key=random.random)  #! DT102
+    """,
+    "uuid1 and uuid4": """
+        import uuid
+        from uuid import uuid4 as new_id
+        async def orch(ctx: OrchestrationContext):
+            return [uuid.uuid1(), str(new_id())]  #! DT103 DT103
+    """,
+    "os.environ": """
+        import os
+        async def orch(ctx: OrchestrationContext):
+            a = os.environ["A"]  #! DT104
+            b = os.environ.get("B")  #! DT104
+            return a, b, os.getenv("C")  #! DT104
+    """,
+    "environ imported by name": """
+        from os import environ
+        async def orch(ctx: OrchestrationContext):
+            return "DEBUG" in environ  #! DT104
+    """,
+    "the machine": """
+        import platform, socket
+        async def orch(ctx: OrchestrationContext):
+            return platform.node(), socket.gethostname()  #! DT104 DT104
+    """,
+    "time.sleep": """
+        import time
+        async def orch(ctx: OrchestrationContext):
+            time.sleep(1)  #! DT105
+    """,
+    "asyncio.sleep and gather": """
+        import asyncio
+        async def orch(ctx: OrchestrationContext):
+            await asyncio.sleep(1)  #! DT106
+            return await asyncio.gather(ctx.call_activity("a"))  #! DT106
+    """,
+    "asyncio waits": """
+        import asyncio
+        async def orch(ctx: OrchestrationContext):
+            task = ctx.call_activity("a")
+            await asyncio.wait([task])  #! DT106
+            return await asyncio.wait_for(task, 3)  #! DT106
+    """,
+    "asyncio tasks": """
+        import asyncio
+        async def helper(): ...
+        async def orch(ctx: OrchestrationContext):
+            await asyncio.create_task(helper())  #! DT106
+            loop = asyncio.get_event_loop()  #! DT106
+            await loop.run_in_executor(None, print)
+    """,
+    "asyncio synchronisation": """
+        from asyncio import Event, Lock, Queue
+        async def orch(ctx: OrchestrationContext):
+            things = [Queue(), Event(), Lock()]  #! DT106 DT106 DT106
+            return things
+    """,
+    "asyncio.to_thread and timeout": """
+        import asyncio
+        async def orch(ctx: OrchestrationContext):
+            async with asyncio.timeout(3):  #! DT106
+                await asyncio.to_thread(print)  #! DT106
+    """,
+    "other event loops": """
+        import anyio, trio
+        async def orch(ctx: OrchestrationContext):
+            await anyio.sleep(1)  #! DT106
+            await trio.sleep(1)  #! DT106
+    """,
+    "threads": """
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+        async def orch(ctx: OrchestrationContext):
+            threading.Thread(target=print).start()  #! DT107
+            with ThreadPoolExecutor() as pool:  #! DT107
+                pool.submit(print)
+    """,
+    "processes": """
+        import multiprocessing, os, subprocess
+        async def orch(ctx: OrchestrationContext):
+            subprocess.run(["ls"])  #! DT107
+            os.system("ls")  #! DT107
+            multiprocessing.Process(target=print).start()  #! DT107
+    """,
+    "open": """
+        import json
+        async def orch(ctx: OrchestrationContext, path: str):
+            with open(path) as file:  #! DT108
+                return json.load(file)
+    """,
+    "pathlib": """
+        from pathlib import Path
+        async def orch(ctx: OrchestrationContext):
+            folder = Path("data")
+            text = (folder / "a.txt").read_text()  #! DT108
+            Path("out").write_text(text)  #! DT108
+            return Path.cwd(), folder.exists()  #! DT108 DT108
+    """,
+    "a path given as parameter": """
+        from pathlib import Path
+        async def orch(ctx: OrchestrationContext, path: Path):
+            return path.read_bytes()  #! DT108
+    """,
+    "os and shutil": """
+        import os, shutil
+        async def orch(ctx: OrchestrationContext):
+            os.remove("a")  #! DT108
+            shutil.copy("a", "b")  #! DT108
+            return os.path.exists("a") or os.listdir(".")  #! DT108 DT108
+    """,
+    "input and stdin": """
+        import sys
+        async def orch(ctx: OrchestrationContext):
+            return input("name? ") + sys.stdin.readline()  #! DT108 DT108
+    """,
+    "a database": """
+        import sqlite3
+        async def orch(ctx: OrchestrationContext):
+            return sqlite3.connect("a.db")  #! DT108
+    """,
+    "HTTP clients": """
+        import httpx, requests
+        from urllib.request import urlopen
+        async def orch(ctx: OrchestrationContext):
+            requests.get("http://example.org")  #! DT109
+            async with httpx.AsyncClient() as client:  #! DT109
+                await client.get("http://example.org")
+            return urlopen("http://example.org")  #! DT109
+    """,
+    "aiohttp, sockets and mail": """
+        import aiohttp, http.client, smtplib, socket
+        async def orch(ctx: OrchestrationContext):
+            async with aiohttp.ClientSession() as session:  #! DT109
+                await session.get("http://example.org")
+            socket.create_connection(("example.org", 80))  #! DT109
+            smtplib.SMTP("example.org")  #! DT109
+            http.client.HTTPConnection("example.org")  #! DT109
+    """,
+    "a loop over a set": """
+        async def orch(ctx: OrchestrationContext):
+            for name in {"a", "b"}:  #! DT110
+                await ctx.call_activity("x", name)
+    """,
+    "a loop over set(...)": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            for name in set(names):  #! DT110
+                await ctx.call_activity("x", name)
+    """,
+    "a comprehension over a variable that is a set": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            unique = frozenset(names)
+            return await ctx.task_all([ctx.call_activity("x", name) for name in unique])  #! DT110
+    """,
+    "set algebra": """
+        async def orch(ctx: OrchestrationContext, a: list, b: dict):
+            rest = set(a) - {"x"}
+            rest |= {"y"}
+            for name in rest.union(b):  #! DT110
+                await ctx.call_activity("x", name)
+            for name in b.keys() & rest:  #! DT110
+                await ctx.call_activity("x", name)
+    """,
+    "a set as annotated": """
+        async def orch(ctx: OrchestrationContext, names: set[str]):
+            for name in names:  #! DT110
+                await ctx.call_activity("x", name)
+    """,
+    "sets turned into sequences": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            unique = {name for name in names}
+            first = list(unique)[0]  #! DT110
+            second = unique.pop()  #! DT110
+            for index, name in enumerate(unique):  #! DT110
+                await ctx.call_activity("x", [index, name])
+            a, b = {1, 2}  #! DT110
+            return first, second, a, b, ",".join(unique), [*unique]  #! DT110 DT110
+    """,
+    "a task that nobody awaits": """
+        async def orch(ctx: OrchestrationContext):
+            ctx.call_activity("a")  #! DT111
+            ctx.create_timer(3)  #! DT111
+            ctx.wait_for_external_event("go")  #! DT111
+            ctx.call_sub_orchestrator("child")  #! DT111
+            ctx.task_all([ctx.call_activity("b")])  #! DT111
+    """,
+    "a list of tasks that nobody awaits": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            [ctx.call_activity("a", name) for name in names]  #! DT111
+    """,
+    "a task in a variable that is never used": """
+        async def orch(ctx: OrchestrationContext):
+            result = ctx.call_activity("a")  #! DT111
+            timer: object = ctx.create_timer(3)  #! DT111
+            return "done"
+    """,
+    "a task used as a value": """
+        async def orch(ctx: OrchestrationContext):
+            if ctx.call_activity("a") > 3:  #! DT111
+                return f"{ctx.call_activity('b')}"  #! DT111
+            rows = ctx.call_activity("c")  #! DT111
+            return rows[0] + rows["x"]
+    """,
+    "a generator that forgets to yield": """
+        def orch(ctx: OrchestrationContext, _):
+            ctx.call_activity("a")  #! DT111
+            result = yield ctx.call_activity("b")
+            return result
+    """,
+    "a coroutine that nobody awaits": """
+        async def helper(ctx): ...
+        async def orch(ctx: OrchestrationContext):
+            helper(ctx)  #! DT111
+    """,
+    "a generator helper without yield from": """
+        def helper(ctx):
+            yield ctx.call_activity("a")
+        def orch(ctx: OrchestrationContext):
+            helper(ctx)  #! DT111
+            yield from helper(ctx)
+    """,
+    "module level task_all": """
+        from durabletask import Task, task_all as every
+        async def orch(ctx: OrchestrationContext):
+            every([ctx.call_activity("a")])  #! DT111
+            Task.any([ctx.call_activity("a")])  #! DT111
+            await every([ctx.call_activity("b")])
+    """,
+    "hash, id and the process": """
+        import os
+        async def orch(ctx: OrchestrationContext, name: str):
+            return hash(name), id(name), os.getpid()  #! DT112 DT112 DT112
+    """,
+    "a global": """
+        COUNT = 0
+        async def orch(ctx: OrchestrationContext):
+            global COUNT  #! DT113
+            COUNT += 1
+    """,
+    "helpers that take the context": """
+        import time
+        def stamp(context, label):
+            return label, time.time()  #! DT101
+        async def deeper(c):
+            c.create_timer(1)  #! DT111
+        async def helper(x, *, context):
+            await deeper(context)
+        async def orch(ctx: OrchestrationContext):
+            await helper(1, context=ctx)
+            return stamp(ctx, "x")
+    """,
+    "helpers that do not take it but run with the orchestrator": """
+        import os
+        def limit():
+            return int(os.environ["LIMIT"])  #! DT104
+        async def orch(ctx: OrchestrationContext):
+            return limit()
+    """,
+    "nested functions, lambdas and comprehensions": """
+        import random, time
+        async def orch(ctx: OrchestrationContext, names: list):
+            async def branch(name):
+                time.sleep(1)  #! DT105
+                return await ctx.call_activity("a", name)
+            jitter = lambda: random.random()  #! DT102
+            await ctx.task_all([branch(name) for name in names])
+            return [time.time() for _ in names], jitter()  #! DT101
+    """,
+    "methods through self, also inherited": """
+        import time
+        class Base:
+            def stamp(self):
+                return time.time()  #! DT101
+        class Order(Base, TaskOrchestrator):
+            async def run(self, ctx, input):
+                self.stamp()
+                await self.pay(ctx)
+            async def pay(self, c):
+                c.call_activity("pay")  #! DT111
+    """,
+    "an orchestrator by registration in a mapping": """
+        import time
+        def make(worker_type):
+            async def orch(c, _):
+                c.call_activity("a")  #! DT111
+                return time.time()  #! DT101
+            async def act(c, _):
+                return time.time()
+            return worker_type("x", orchestrators={"orch": orch}, activities={"act": act})
+    """,
+    "an orchestrator by registration in a list held in a variable": """
+        import time
+        async def orch(c, _):
+            return time.time()  #! DT101
+        PROCESSES = [orch, lambda c, _: time.time()]  #! DT101
+        worker = Worker(orchestrators=PROCESSES)
+    """,
+    "add_orchestrator": """
+        import time
+        def orch(c, _):
+            yield c.call_activity("a")
+            return time.time()  #! DT101
+        worker.add_orchestrator(orch)
+    """,
+    "started by the client": """
+        import time
+        def orch(c):
+            return time.time()  #! DT101
+        async def main(client):
+            return await client.schedule_new_orchestration(orch), time.time()
+    """,
+    "registration wins over the base class": """
+        import time
+        class Hello(TaskActivity):
+            async def run(self, context: OrchestrationContext, input: str):
+                return time.time()
+        class Greet(TaskActivity):
+            async def run(self, context: OrchestrationContext, input: str):
+                return time.time()  #! DT101
+        Worker(orchestrators={"Greet": Greet()}, activities={"Hello": Hello()})
+    """,
+    "the context under an import alias, and quoted": """
+        import time
+        import durabletask as d
+        from durabletask import OrchestrationContext as Ctx
+        async def one(ctx: Ctx):
+            return time.time()  #! DT101
+        async def two(ctx: d.OrchestrationContext):
+            return time.time()  #! DT101
+        async def three(ctx: "d.OrchestrationContext"):
+            return time.time()  #! DT101
+    """,
+    "codes on the silencing comment": """
+        import time, uuid
+        async def orch(ctx: OrchestrationContext):
+            a = time.time()  # durable: ok DT103  #! DT101
+            return a, uuid.uuid4()  # durable: ok DT103
+    """,
+    "the comment in a string is no comment": """
+        import time
+        async def orch(ctx: OrchestrationContext):
+            return time.time(), "# durable: ok"  #! DT101
+    """,
+}
