@@ -115,6 +115,11 @@ class VirtualClock(Clock):
         return self._now
 
     @property
+    def next_due(self) -> datetime | None:
+        """The earliest time at which a hub wants to be woken; ``None``: never."""
+        return self._earliest()
+
+    @property
     def auto_advance(self) -> bool:
         """Whether time jumps by itself just now."""
         return self._auto_advance and not self._holds
