@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .facade import InMemoryBackend
+from .store import SqliteStore
 
-__all__ = ["InMemoryBackend"]
+__all__ = ["InMemoryBackend", "SqliteStore"]

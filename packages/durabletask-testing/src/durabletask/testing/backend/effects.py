@@ -36,12 +36,14 @@ class Transition:
         changed: instances to be written to the store.
         detached: activities whose execution ended before they answered.
         attended: detached activities that have answered.
+        clears_hub: everything that is stored for the hub goes, also what is not in memory.
     """
 
     __slots__ = (
         "activities",
         "attended",
         "changed",
+        "clears_hub",
         "created",
         "detached",
         "held",
@@ -68,6 +70,7 @@ class Transition:
         self.changed: dict[Instance, None] = {}
         self.detached: list[Activity] = []
         self.attended: list[Activity] = []
+        self.clears_hub: bool = False
 
     def deliver(self, instance: Instance, event: HistoryEvent) -> None:
         """Put an event into the inbox of a live instance and make the instance runnable."""

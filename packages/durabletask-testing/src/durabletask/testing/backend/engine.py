@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -31,14 +31,17 @@ from durabletask.testing.clock import Clock
 
 from .delivery import Delivery, Dispatcher, Kind, Stream
 from .effects import Transition
+from .journal import Journal
 from .paging import Position, microseconds
 from .queries import OrderedIndex
 from .state import Activity, DurableTimer, HubState, Instance, snapshot
+from .store.codec import restore_flags
 from .timers import TimerQueue
 from .transitions.creation import start_scheduled
 from .transitions.ending import remove
 from .transitions.episodes import begin_episode, complete_episode
 from .transitions.messages import answer_activity, fire_timer
+from .transitions.rewinding import restore_open_tasks
 
 __all__ = ["Engine", "EngineLimits", "Waiter"]
 
@@ -115,7 +118,8 @@ class Engine:
         self.task_hub: str = task_hub
         self.clock: Clock = clock
         self.limits: EngineLimits = limits
-        self.state: HubState = HubState(partial(secrets.token_hex, 16))
+        self.state: HubState = HubState(_new_id)
+        self.journal: Journal | None = None
         self.work: Dispatcher = Dispatcher()
         self.by_creation: OrderedIndex = OrderedIndex(_creation)
         self.by_completion: OrderedIndex = OrderedIndex(_completion)
@@ -135,8 +139,8 @@ class Engine:
         return self._timers.next_due()
 
     def is_busy(self) -> bool:
-        """Whether work is ready or in flight."""
-        return self.work.is_busy
+        """Whether work is ready or in flight, or something is not yet on disk."""
+        return self.work.is_busy or (self.journal is not None and self.journal.is_busy)
 
     def wake(self, now: datetime) -> None:
         """Run what is due."""
@@ -201,17 +205,53 @@ class Engine:
                 self.call_at(instance.scheduled_start_at, partial(self._start_scheduled, instance))
         if tx.created or tx.reached or tx.removed:
             self._note_lives(tx)
-        self._release(tx, self._answers(tx))
-        work.share()
-        self.notify_clock()
+        answers = self._answers(tx)
+        if self.journal is None or not (
+            tx.changed or tx.removed or tx.detached or tx.attended or tx.clears_hub
+        ):
+            self._release(tx.activities, answers)
+        else:
+            # Nobody outside waits for a mere episode: its turn may share the commit.
+            urgent = bool(tx.activities or answers or not tx.runnable or not work.streams)
+            self.journal.add(tx, partial(self._release, tx.activities, answers), urgent=urgent)
+            work.share()
+            self.notify_clock()
 
-    def _release(self, tx: Transition, answers: list[Callable[[], None]]) -> None:
-        """What may leave after the commit; without a store that is now."""
-        for activity in tx.activities:
+    def _release(self, activities: list[Activity], answers: list[Callable[[], None]]) -> None:
+        """What may leave after the commit; without a store that is at once."""
+        for activity in activities:
             if not activity.is_cancelled:
                 self.work.add(Kind.ACTIVITY, activity)
         for send in answers:
             send()
+        self.work.share()
+        self.notify_clock()
+
+    def restore(self, instances: list[Instance], detached: list[Activity]) -> None:
+        """Go on with what a store remembers."""
+        tx = self.begin()
+        for instance in instances:
+            self.state.instances[instance.instance_id] = instance
+            restore_flags(instance, tx.now)
+            restore_open_tasks(tx, instance)
+            tx.created.append(instance)
+            if instance.is_held:
+                tx.held.append(instance)
+            else:
+                tx.make_runnable(instance)
+        tx.activities += detached
+        self.apply(tx)
+
+    def reset(self, keys: Iterator[int] | None = None) -> None:
+        """Forget everything. The store, if there is one, remembers."""
+        self.journal = None
+        self.work.clear()
+        self._timers.clear()
+        self._finished.clear()
+        self._sweeps_at = None
+        self.state = HubState(_new_id, keys or self.state.keys)
+        self.by_creation.invalidate()
+        self.by_completion.invalidate()
 
     def _note_lives(self, tx: Transition) -> None:
         self.by_creation.invalidate()
@@ -444,6 +484,10 @@ class Engine:
                 waiter.fail(error)
         self._waiters.clear()
         self.clock.detach(self)
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)
 
 
 def _creation(instance: Instance) -> Position | None:

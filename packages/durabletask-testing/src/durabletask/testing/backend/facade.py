@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
+from durabletask.core.actions import CreateSubOrchestration, OrchestratorAction, RewindOrchestration
 from durabletask.core.entities import CleanEntityStorageResult, EntityMetadata, EntityPage, EntityQuery
 from durabletask.core.errors import (
     InstanceNotFoundError,
     NotSupportedError,
     TransportUnavailableError,
 )
-from durabletask.core.history import HistoryEvent, TraceContext
+from durabletask.core.history import HistoryEvent, SubOrchestrationInstanceCreated, TraceContext
 from durabletask.core.instances import (
     CreateInstanceRequest,
     InstanceIdPage,
@@ -40,16 +41,19 @@ from durabletask.core.work_items import (
 )
 from durabletask.testing.clock import Clock, SystemClock
 
+from .durability import Durability
 from .effects import Transition
 from .engine import Engine, EngineLimits, Waiter
+from .journal import Journal
 from .paging import Position, page_size, read_token, write_token
 from .queries import OrderedIndex, Selection, select_completed, select_instances, select_purgeable
 from .state import Instance, snapshot
+from .store.base import Store
 from .transitions import messages
 from .transitions.creation import create_instance, restart_instance
-from .transitions.ending import remove, terminate
+from .transitions.ending import terminate
 from .transitions.entities import NOT_YET
-from .transitions.purging import purge
+from .transitions.purging import purge, remove_all
 from .transitions.rewinding import rewind_instance
 
 __all__ = ["InMemoryBackend"]
@@ -66,13 +70,16 @@ ACTIVITY_LOCK: Final = timedelta(hours=1)
 class InMemoryBackend(Transport):
     """A task hub in this process: the double for unit tests and the engine of the local emulator.
 
-    Everything of the protocol but entities. State lives in memory. All clients and workers that are given
-    the same object share the hub; use it from one event loop at a time.
+    Everything of the protocol but entities. State lives in memory; with a store, what was acknowledged
+    survives the process. All clients and workers that are given the same object share the hub; use it from
+    one event loop at a time.
 
     Args:
         task_hub: name of the hub, for messages.
         clock: real time (``SystemClock``, the default) or ``VirtualClock``.
-        max_finished_instances: keep only so many finished instances, the latest; ``None`` keeps all.
+        store: e.g. ``SqliteStore(path)``; ``None`` keeps everything in memory.
+        max_finished_instances: without a store, keep only so many finished instances, the latest; ``None``
+            keeps all.
         orchestration_lock: an episode without an answer for so long is delivered again.
         activity_lock: the same for activities; doubles with every delivery of the same activity.
     """
@@ -82,12 +89,15 @@ class InMemoryBackend(Transport):
         task_hub: str = "default",
         *,
         clock: Clock | None = None,
+        store: Store | None = None,
         max_finished_instances: int | None = None,
         orchestration_lock: timedelta = ORCHESTRATION_LOCK,
         activity_lock: timedelta = ACTIVITY_LOCK,
     ) -> None:
-        limits = EngineLimits(orchestration_lock, activity_lock, max_finished_instances)
+        cap = max_finished_instances if store is None else None
+        limits = EngineLimits(orchestration_lock, activity_lock, cap)
         self._engine = Engine(task_hub, clock or SystemClock(), limits)
+        self._durability = Durability(self._engine, store) if store is not None else None
 
     @property
     def endpoint(self) -> str:
@@ -105,25 +115,63 @@ class InMemoryBackend(Transport):
         return self._engine.clock
 
     async def connect(self) -> None:
-        """Nothing to do: the hub is here."""
-        self._engine.bind()
+        """Open the store, if there is one."""
+        await self._ready()
 
     async def close(self) -> None:
-        """End every stream and every wait with ``TransportUnavailableError``. The state stays usable."""
+        """End every stream and every wait with ``TransportUnavailableError``; let go of the store.
+
+        The hub may be used again: without a store its state is still there, with one it is read again.
+        """
         self._engine.stop(TransportUnavailableError(f"Task hub {self.task_hub!r} was closed."))
+        if self._durability is not None:
+            await self._durability.close()
 
     # --- commands -------------------------------------------------------------------------------------------
 
-    async def _run(self, command: Callable[[Transition], T], *involved: str) -> T:
-        """Run one command: decide, carry out, and return its answer once it is durable."""
-        tx = self._engine.begin()
-        answer = command(tx)
-        self._engine.apply(tx)
+    async def _ready(self) -> Journal | None:
+        if self._durability is not None:
+            return await self._durability.ready()
+        self._engine.bind()
+        return None
+
+    async def _run(self, command: Callable[[Transition], T], *involved: str, with_history: bool = False) -> T:
+        """Run one command: decide, carry out, and return its answer once it is durable.
+
+        ``involved`` are the instances that the command may find finished, and so not in memory.
+        """
+        engine, durability = self._engine, self._durability
+        if durability is None:
+            tx = engine.begin()
+            answer = command(tx)
+            engine.apply(tx)
+            return answer
+        journal = await durability.ready()
+        await durability.bring(involved, with_history=with_history)
+        try:
+            tx = engine.begin()
+            answer = command(tx)
+            engine.apply(tx)
+        finally:
+            durability.release(involved)
+        await journal.barrier()
         return answer
 
-    async def _find(self, instance_id: str) -> Instance | None:
-        self._engine.bind()
+    async def _find(self, instance_id: str, *, with_history: bool = False) -> Instance | None:
+        """An instance as it is now; not to be changed."""
+        await self._ready()
+        if self._durability is not None and instance_id not in self._engine.state.instances:
+            await self._durability.bring((instance_id,), with_history=with_history)
+            found = self._engine.state.instances.get(instance_id)
+            self._durability.release((instance_id,))
+            return found
         return self._engine.state.instances.get(instance_id)
+
+    async def _settled(self, instance: Instance) -> None:
+        """Wait until what is known of an instance is on disk."""
+        journal = self._engine.journal
+        if journal is not None and journal.holds(instance):
+            await journal.barrier()
 
     # --- client half -----------------------------------------------------------------------------------------
 
@@ -136,7 +184,11 @@ class InMemoryBackend(Transport):
     ) -> OrchestrationState | None:
         """The state of an instance, or ``None``."""
         instance = await self._find(instance_id)
-        return snapshot(instance, include_payloads=include_payloads) if instance is not None else None
+        if instance is None:
+            return None
+        state = snapshot(instance, include_payloads=include_payloads)
+        await self._settled(instance)
+        return state
 
     async def wait_for_instance_start(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
@@ -157,7 +209,9 @@ class InMemoryBackend(Transport):
         future: asyncio.Future[OrchestrationState | None] = asyncio.get_running_loop().create_future()
         waiter = Waiter(future, wants_completion=wants_completion, include_payloads=include_payloads)
         if instance is not None and waiter.is_satisfied_by(instance):
-            return snapshot(instance, include_payloads=include_payloads)
+            state = snapshot(instance, include_payloads=include_payloads)
+            await self._settled(instance)
+            return state
         return await self._engine.wait(instance_id, waiter, timeout)
 
     async def raise_event(self, instance_id: str, name: str, data: str | None = None) -> None:
@@ -187,7 +241,7 @@ class InMemoryBackend(Transport):
 
     async def rewind_instance(self, instance_id: str, *, reason: str | None = None) -> None:
         """Undo the failures of a FAILED instance and go on."""
-        await self._run(lambda tx: rewind_instance(tx, instance_id, reason), instance_id)
+        await self._run(lambda tx: rewind_instance(tx, instance_id, reason), instance_id, with_history=True)
 
     async def force_terminate_instances(
         self, instance_ids: Sequence[str], *, reason: str | None = None
@@ -203,7 +257,7 @@ class InMemoryBackend(Transport):
 
     async def delete_task_hub(self) -> None:
         """Remove every instance, finished or not."""
-        await self._run(_remove_all)
+        await self._run(remove_all)
 
     # --- queries -----------------------------------------------------------------------------------------------
 
@@ -225,16 +279,10 @@ class InMemoryBackend(Transport):
     async def _select(
         self, selection: Selection, index: OrderedIndex, start: Position | None, limit: int
     ) -> list[tuple[Position, Instance]]:
+        if self._durability is not None:
+            return await self._durability.select(selection, index, start, limit)
         self._engine.bind()
-        instances = self._engine.state.instances
-        found: list[tuple[Position, Instance]] = []
-        for position in index.after(instances.values(), start):
-            instance = instances[position.instance_id]
-            if selection.admits(instance):
-                found.append((position, instance))
-                if len(found) >= limit:
-                    break
-        return found
+        return index.select(self._engine.state.instances, selection, start, limit)
 
     async def purge_instances(self, request: PurgeRequest) -> PurgeResult:
         """Remove finished instances and their histories."""
@@ -248,8 +296,7 @@ class InMemoryBackend(Transport):
                 ids = request.instance_ids
             case PurgeFilter():
                 return await self._purge_filtered(request)
-        count = await self._run(lambda tx: purge(tx, ids, recursive=request.recursive), *ids)
-        return PurgeResult(count, True)
+        return PurgeResult(await self._purge_ids(ids, request.recursive), True)
 
     async def _purge_filtered(self, request: PurgeFilter) -> PurgeResult:
         selection, clock = select_purgeable(request), self._engine.clock
@@ -265,8 +312,20 @@ class InMemoryBackend(Transport):
                 return PurgeResult(count, False)
             await asyncio.sleep(0)
 
-    async def _purge_ids(self, ids: Iterable[str], recursive: bool) -> int:
-        return await self._run(lambda tx: purge(tx, ids, recursive=recursive))
+    async def _purge_ids(self, ids: Sequence[str], recursive: bool) -> int:
+        involved = await self._descendants(ids) if recursive and self._durability is not None else ids
+        return await self._run(lambda tx: purge(tx, ids, recursive=recursive), *involved)
+
+    async def _descendants(self, ids: Sequence[str]) -> list[str]:
+        """Ids of instances, their children, and so on: what a recursive purge may find."""
+        known = dict.fromkeys(ids)
+        pending = list(ids)
+        while pending:
+            instances = await asyncio.gather(*(self._find(one) for one in pending))
+            children = [one for instance in instances if instance is not None for one in instance.child_ids]
+            pending = [one for one in children if one not in known]
+            known.update(dict.fromkeys(pending))
+        return list(known)
 
     async def stream_history(
         self, instance_id: str, *, execution_id: str | None = None
@@ -276,7 +335,11 @@ class InMemoryBackend(Transport):
         if instance is None or (execution_id and instance.execution_id != execution_id):
             which = f" with execution id {execution_id!r}" if execution_id else ""
             raise InstanceNotFoundError(f"There is no orchestration instance {instance_id!r}{which}.")
-        events = list(instance.history)
+        if self._durability is not None:
+            events = list(await self._durability.history(instance))
+            await self._settled(instance)
+        else:
+            events = list(instance.history)
         for first in range(0, len(events), _HISTORY_CHUNK):
             yield events[first : first + _HISTORY_CHUNK]
 
@@ -284,24 +347,24 @@ class InMemoryBackend(Transport):
 
     async def work_items(self, options: WorkItemStreamOptions) -> AsyncGenerator[WorkItem, None]:
         """A stream of work; closing it returns what is not completed."""
+        await self._ready()
         engine = self._engine
         stream = engine.open_stream(options)
         try:
             taken = 0
             while True:
-                while stream.buffer:
+                while stream.buffer and taken < _FAIR_TURN:
                     item = engine.next_item(stream)
                     if item is not None:
                         taken += 1
                         yield item
                 if stream.failure is not None:
                     raise stream.failure
-                if taken >= _FAIR_TURN and len(engine.work.streams) > 1:
-                    taken = 0
+                if taken >= _FAIR_TURN:
                     await asyncio.sleep(0)
+                taken = 0
                 engine.work.share()
                 if not stream.buffer:
-                    taken = 0
                     engine.notify_clock()
                     await stream.wait()
         finally:
@@ -309,18 +372,34 @@ class InMemoryBackend(Transport):
 
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
         """Commit an episode."""
-        self._engine.complete_orchestrator(result)
+        engine, durability = self._engine, self._durability
+        if durability is None:
+            engine.complete_orchestrator(result)
+            return
+        journal = await durability.ready()
+        children, with_history = _children_in(result.actions)
+        await durability.bring(children, with_history=with_history)
+        try:
+            engine.complete_orchestrator(result)
+        finally:
+            durability.release(children)
+        await journal.barrier()
 
     async def complete_activity(self, result: ActivityResult) -> None:
         """Answer an activity."""
+        journal = await self._ready()
         self._engine.complete_activity(result)
+        if journal is not None:
+            await journal.barrier()
 
     async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
         """Give an episode back."""
+        await self._ready()
         self._engine.abandon(item.completion_token)
 
     async def abandon_activity(self, item: ActivityWorkItem) -> None:
         """Give an activity back."""
+        await self._ready()
         self._engine.abandon(item.completion_token)
 
     # --- entities: not yet ------------------------------------------------------------------------------------
@@ -365,6 +444,14 @@ class InMemoryBackend(Transport):
         raise NotSupportedError(f"Cannot abandon a batch of entity {item.instance_id!r}. {NOT_YET}")
 
 
-def _remove_all(tx: Transition) -> None:
-    for instance in list(tx.state.instances.values()):
-        remove(tx, instance, tell_waiting=True)
+def _children_in(actions: Sequence[OrchestratorAction]) -> tuple[list[str], bool]:
+    """Ids of instances that an episode may find finished, and whether it needs their histories."""
+    children = [action.instance_id for action in actions if type(action) is CreateSubOrchestration]
+    rewinds = [action for action in actions if type(action) is RewindOrchestration]
+    for action in rewinds:
+        children += [
+            event.instance_id
+            for event in action.new_history
+            if isinstance(event, SubOrchestrationInstanceCreated)
+        ]
+    return children, bool(rewinds)

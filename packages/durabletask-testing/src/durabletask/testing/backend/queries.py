@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 
 from durabletask.core.instances import (
     TERMINAL_STATUSES,
@@ -93,9 +94,19 @@ class OrderedIndex:
         """The set of instances has changed."""
         self._sorted = None
 
-    def after(self, instances: Iterable[Instance], start: Position | None) -> Iterable[Position]:
-        """The positions after ``start``, in order."""
+    def select(
+        self, instances: Mapping[str, Instance], selection: Selection, start: Position | None, limit: int
+    ) -> list[tuple[Position, Instance]]:
+        """The first instances of the selection after ``start``, in order."""
         if self._sorted is None:
-            self._sorted = sorted(found for one in instances if (found := self._position(one)) is not None)
+            positions = (self._position(one) for one in instances.values())
+            self._sorted = sorted(position for position in positions if position is not None)
         first = 0 if start is None else bisect_right(self._sorted, start)
-        return self._sorted[first:]
+        found: list[tuple[Position, Instance]] = []
+        for position in islice(self._sorted, first, None):
+            instance = instances[position.instance_id]
+            if selection.admits(instance):
+                found.append((position, instance))
+                if len(found) >= limit:
+                    break
+        return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import count
 
 import msgspec
 from durabletask.core.failures import FailureDetails
@@ -74,6 +75,15 @@ class Episode(msgspec.Struct, eq=False):
     consumed: int
 
 
+class Stored(msgspec.Struct, eq=False):
+    """How much of an instance is in the store: events of the history, and a range of the inbox."""
+
+    events: int = 0
+    inbox_from: int = 0
+    inbox_to: int = 0
+    row: bool = False
+
+
 class Instance(msgspec.Struct, eq=False, kw_only=True):
     """One orchestration instance.
 
@@ -86,8 +96,11 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
         is_suspended: the last suspend or resume request that was accepted was a suspend.
         is_paused: the last one that an episode has consumed was.
         terminates_children: a recursive terminate request was accepted.
-        stored_events, stored_inbox, inbox_base, is_stored, is_rewritten, changed_row, ticket: what a
-            store has of it.
+        child_ids: ids of the children of the present execution, finished ones too.
+        inbox_base: how many events have left the inbox since the instance was created.
+        stored: what the store has of it.
+        is_rewritten: the history was replaced since it was stored.
+        changed_row: something else than history and inbox has changed since it was stored.
     """
 
     key: int
@@ -121,13 +134,11 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
     is_suspended: bool = False
     is_paused: bool = False
     terminates_children: bool = False
-    stored_events: int = 0
-    stored_inbox: int = 0
+    child_ids: list[str] = []
     inbox_base: int = 0
-    is_stored: bool = False
+    stored: Stored = msgspec.field(default_factory=Stored)
     is_rewritten: bool = False
     changed_row: bool = True
-    ticket: int = 0
 
     @property
     def is_terminal(self) -> bool:
@@ -139,20 +150,26 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
         """Whether an episode can be handed out now."""
         return self.episode is None and not self.is_held and (bool(self.inbox) or self.wants_turn)
 
+    def replace_inbox(self, events: list[HistoryEvent]) -> None:
+        """Put other events in the place of those that wait."""
+        self.inbox_base += len(self.inbox)
+        self.inbox = events
+
 
 class HubState:
-    """Everything in one task hub. ``new_id`` makes execution ids and instance ids."""
+    """Everything in one task hub.
 
-    def __init__(self, new_id: Callable[[], str]) -> None:
+    ``new_id`` makes execution ids and instance ids, ``keys`` the numbers under which a store keeps things.
+    """
+
+    def __init__(self, new_id: Callable[[], str], keys: Iterator[int] | None = None) -> None:
         self.new_id: Callable[[], str] = new_id
+        self.keys: Iterator[int] = keys or count(1)
         self.instances: dict[str, Instance] = {}
-        self.next_key: int = 1
 
     def take_key(self) -> int:
-        """A number for a new instance, unique in this hub."""
-        key = self.next_key
-        self.next_key = key + 1
-        return key
+        """A number for a new instance, unique in the store."""
+        return next(self.keys)
 
 
 class OpenTasks(msgspec.Struct):
@@ -163,7 +180,7 @@ class OpenTasks(msgspec.Struct):
     children: dict[int, SubOrchestrationInstanceCreated]
 
 
-def open_tasks(history: list[HistoryEvent]) -> OpenTasks:
+def open_tasks(history: Iterable[HistoryEvent]) -> OpenTasks:
     """Read from a history which tasks were started and not answered."""
     found = OpenTasks({}, {}, {})
     for event in history:

@@ -141,6 +141,7 @@ def create_child(tx: Transition, parent: Instance, action: CreateSubOrchestratio
         return
     if old is not None:
         remove(tx, old, tell_waiting=False)
+    parent.child_ids.append(child_id)
     tags = {key: value for key, value in parent.tags.items() if key != FIRE_AND_FORGET}
     start(
         tx,

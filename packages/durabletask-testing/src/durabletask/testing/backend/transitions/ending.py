@@ -29,7 +29,7 @@ def finish(
     instance.output = output
     instance.failure = failure
     instance.updated_at = instance.completed_at = tx.now
-    instance.inbox.clear()
+    instance.replace_inbox([])
     instance.is_held = instance.wants_turn = instance.is_suspended = instance.is_paused = False
     instance.changed_row = True
     tx.changed[instance] = None
@@ -57,7 +57,7 @@ def remove(tx: Transition, instance: Instance, *, tell_waiting: bool) -> None:
     """Take an instance out of the hub, with its history."""
     drop_open_tasks(tx, instance)
     del tx.state.instances[instance.instance_id]
-    instance.inbox.clear()
+    instance.replace_inbox([])
     instance.wants_turn = False
     tx.changed.pop(instance, None)
     tx.removed.append((instance, tell_waiting))

@@ -96,7 +96,7 @@ def complete_episode(tx: Transition, instance: Instance, result: OrchestratorRes
     instance.updated_at = tx.now
     tx.changed[instance] = None
     _note_requests(instance, events)
-    if result.trace_context is not None:
+    if result.trace_context is not None and result.trace_context != instance.span:
         instance.span = result.trace_context
         instance.changed_row = True
     if instance.custom_status != result.custom_status and (

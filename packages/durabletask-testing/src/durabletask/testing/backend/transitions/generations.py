@@ -47,6 +47,7 @@ def continue_as_new(tx: Transition, instance: Instance, action: CompleteOrchestr
         kept.insert(0, _last_suspension(consumed))
     drop_open_tasks(tx, instance)
     instance.children.clear()
+    instance.child_ids = []
     instance.execution_id = tx.state.new_id()
     instance.input = action.result
     instance.version = action.new_version or instance.version
@@ -55,7 +56,7 @@ def continue_as_new(tx: Transition, instance: Instance, action: CompleteOrchestr
     instance.history = []
     instance.is_paused = False
     instance.status = OrchestrationStatus.RUNNING
-    instance.inbox = [started_event(tx, instance), *action.carryover_events, *kept]
+    instance.replace_inbox([started_event(tx, instance), *action.carryover_events, *kept])
     instance.is_rewritten = instance.changed_row = True
 
 

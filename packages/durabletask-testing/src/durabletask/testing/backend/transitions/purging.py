@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from durabletask.core.history import SubOrchestrationInstanceCreated
 from durabletask.testing.backend.effects import Transition
 
 from .ending import remove
 
-__all__ = ["children_of", "purge"]
+__all__ = ["purge", "remove_all"]
 
 
 def purge(tx: Transition, instance_ids: Iterable[str], *, recursive: bool) -> int:
@@ -21,14 +20,14 @@ def purge(tx: Transition, instance_ids: Iterable[str], *, recursive: bool) -> in
         if instance is None or not instance.is_terminal:
             continue
         if recursive:
-            pending += children_of(tx, instance.instance_id)
+            pending += instance.child_ids
         remove(tx, instance, tell_waiting=True)
         count += 1
     return count
 
 
-def children_of(tx: Transition, instance_id: str) -> list[str]:
-    """Ids of the children that an instance has created in its present execution."""
-    instance = tx.state.instances.get(instance_id)
-    events = instance.history if instance is not None else ()
-    return [event.instance_id for event in events if isinstance(event, SubOrchestrationInstanceCreated)]
+def remove_all(tx: Transition) -> None:
+    """Empty the hub."""
+    for instance in list(tx.state.instances.values()):
+        remove(tx, instance, tell_waiting=True)
+    tx.clears_hub = True

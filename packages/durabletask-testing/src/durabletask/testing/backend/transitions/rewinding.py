@@ -88,7 +88,7 @@ def check_rewound(instance: Instance, new_history: Sequence[HistoryEvent]) -> Ex
 
 def restore_open_tasks(tx: Transition, instance: Instance) -> None:
     """Schedule again, from the history, everything that the execution still waits for."""
-    found = open_tasks(instance.history)
+    found = open_tasks([*instance.history, *instance.inbox])
     instance.activities = {
         task_id: Activity(
             instance_id=instance.instance_id,
@@ -107,6 +107,8 @@ def restore_open_tasks(tx: Transition, instance: Instance) -> None:
         for timer_id, event in found.timers.items()
     }
     instance.children = {task_id: event.instance_id for task_id, event in found.children.items()}
+    created = (event for event in instance.history if isinstance(event, SubOrchestrationInstanceCreated))
+    instance.child_ids = [event.instance_id for event in created]
     tx.activities.extend(instance.activities.values())
     tx.timers.extend(instance.timers.values())
 

@@ -1,0 +1,62 @@
+"""One process owns a store file. The lock is the kernel's, so it ends with the process, however it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+from durabletask.core.errors import OwnershipError, StorageError
+
+__all__ = ["OwnerLock"]
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: IO[str]) -> None:
+        file.seek(1 << 20)  # beyond the text, which others may read
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(file: IO[str]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class OwnerLock:
+    """An exclusive lock beside the store file, ``<path>.lock``.
+
+    Raises:
+        OwnershipError: another process (or another store of this one) has it.
+        StorageError: the lock file cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        lock_path = path.with_name(path.name + ".lock")
+        try:
+            # Opened without emptying it: the text is the present owner's until the lock is ours.
+            descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StorageError(
+                f"Cannot open the store {path}: its lock file {lock_path.name} cannot be written ({error.strerror}). "
+                "Check that the folder exists and may be written to."
+            ) from error
+        self._file: IO[str] = os.fdopen(descriptor, "r+", encoding="ascii", errors="replace")
+        try:
+            _lock(self._file)
+        except OSError as error:
+            self._file.seek(0)
+            owner = self._file.read(20).strip() or "unknown"
+            self._file.close()
+            raise OwnershipError(
+                f"The store {path} is in use by process {owner}. Stop that process, or give this one another file: "
+                "one process owns a store."
+            ) from error
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others have it."""
+        self._file.close()

@@ -1,0 +1,394 @@
+"""``SqliteStore``: any number of task hubs in one SQLite file.
+
+A writer thread commits, a reader thread looks things up; the event loop touches neither the file nor a
+lock. Rows are only added, but for the one row of an instance: histories grow by one row per commit.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from itertools import count
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+from durabletask.core.errors import StorageError
+from durabletask.core.history import HistoryEvent
+from durabletask.core.instances import TERMINAL_STATUSES
+from durabletask.testing.backend.paging import Position
+from durabletask.testing.backend.queries import Selection
+from durabletask.testing.backend.state import Instance
+
+from . import codec
+from .base import Changes, HubStore, Loaded, Store
+from .ownership import OwnerLock
+
+__all__ = ["SqliteStore"]
+
+T = TypeVar("T")
+
+_APPLICATION_ID = 0x44544B48  # "DTKH", in the header of the file
+_MIGRATIONS: Final = (
+    """
+    CREATE TABLE hubs (hub INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE instances (
+        key INTEGER PRIMARY KEY, hub INTEGER NOT NULL, id TEXT NOT NULL, status INTEGER NOT NULL,
+        created INTEGER NOT NULL, completed INTEGER, body BLOB NOT NULL, UNIQUE (hub, id)
+    );
+    CREATE INDEX live ON instances (hub) WHERE completed IS NULL;
+    CREATE INDEX by_creation ON instances (hub, created, id) WHERE completed IS NOT NULL;
+    CREATE INDEX by_completion ON instances (hub, completed, id) WHERE completed IS NOT NULL;
+    CREATE TABLE history (
+        key INTEGER NOT NULL, first INTEGER NOT NULL, events BLOB NOT NULL, PRIMARY KEY (key, first)
+    ) WITHOUT ROWID;
+    CREATE TABLE inbox (
+        key INTEGER NOT NULL, number INTEGER NOT NULL, event BLOB NOT NULL, PRIMARY KEY (key, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE detached (key INTEGER PRIMARY KEY, hub INTEGER NOT NULL, activity BLOB NOT NULL);
+    CREATE INDEX detached_of ON detached (hub);
+    """,
+)
+_COLUMNS = "key, id, status, created, completed, body"
+_LOOKUP = 500  # ids in one SELECT
+
+
+class SqliteStore(Store):
+    """One SQLite file in WAL mode, owned by one process at a time.
+
+    Nothing is opened before the first hub needs it; the last hub that closes closes the file.
+
+    Args:
+        path: the file; it is made if it does not exist.
+        synchronous: ``FULL`` survives the loss of power, ``NORMAL`` the loss of the process.
+    """
+
+    def __init__(self, path: str | Path, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
+        if synchronous not in {"FULL", "NORMAL"}:
+            raise ValueError(f"synchronous must be 'FULL' or 'NORMAL', not {synchronous!r}.")
+        self.path: Path = Path(path).absolute()
+        self.synchronous: str = synchronous
+        self._guard = threading.Lock()
+        self._file: _OpenFile | None = None
+        self._hubs = 0
+
+    def open_hub(self, task_hub: str) -> Future[HubStore]:
+        """Take part in the store; see ``Store``."""
+        with self._guard:
+            if self._file is None:
+                self._file = _OpenFile(self.path, self.synchronous)
+            self._hubs += 1
+            file = self._file
+        opened: Future[HubStore] = Future()
+
+        def finish(done: Future[int]) -> None:
+            error = done.exception()
+            if error is not None:
+                self._leave()
+                opened.set_exception(error)
+            else:
+                opened.set_result(_SqliteHub(file, done.result(), self._leave))
+
+        file.on_writer(lambda connection: file.hub_number(connection, task_hub)).add_done_callback(finish)
+        return opened
+
+    def _leave(self) -> None:
+        with self._guard:
+            self._hubs -= 1
+            file = self._file if self._hubs == 0 else None
+            if file is not None:
+                self._file = None
+        if file is not None:
+            file.close()
+
+
+class _OpenFile:
+    """Connections, threads and the lock of one open file. Opened on the writer thread, at its first task."""
+
+    def __init__(self, path: Path, synchronous: str) -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="durabletask-store-writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="durabletask-store-reader")
+        self._lock: OwnerLock | None = None
+        self._write_connection: sqlite3.Connection | None = None
+        self._read_connection: sqlite3.Connection | None = None
+        self.keys: Iterator[int] = count(1)
+
+    def on_writer(self, task: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Run a task in a transaction on the writer thread."""
+        return self._writer.submit(self._guarded, self._write, task, "written")
+
+    def on_reader(self, task: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Run a task on the reader thread."""
+        return self._reader.submit(self._guarded, self._read, task, "read")
+
+    def _guarded(
+        self,
+        run: Callable[[Callable[[sqlite3.Connection], T]], T],
+        task: Callable[[sqlite3.Connection], T],
+        what: str,
+    ) -> T:
+        try:
+            return run(task)
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"The store {self._path} could not be {what}: {error}. Nothing of this was acknowledged. Check that "
+                "the disk has room and that the file and its folder may be written to; the hub tries again with the "
+                "next call."
+            ) from error
+
+    def _write(self, task: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._write_connection
+        if connection is None:
+            connection = self._open()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = task(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # some errors have rolled back already
+                connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _read(self, task: Callable[[sqlite3.Connection], T]) -> T:
+        if self._read_connection is None:
+            self._read_connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        return task(self._read_connection)
+
+    def _open(self) -> sqlite3.Connection:
+        self._lock = self._lock or OwnerLock(self._path)
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        try:
+            self._migrate(connection)
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+            tops = "SELECT max(key) FROM instances UNION ALL SELECT max(key) FROM detached"
+            self.keys = count(1 + max(key or 0 for (key,) in connection.execute(tops)))
+        except BaseException:
+            connection.close()
+            raise
+        self._write_connection = connection
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (owner,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and owner != _APPLICATION_ID:
+            raise StorageError(
+                f"{self._path} is an SQLite database, but not a store of task hubs; give another path."
+            )
+        if version > len(_MIGRATIONS):
+            raise StorageError(
+                f"The store {self._path} was written by a newer version of this package (layout {version}, this one "
+                f"knows {len(_MIGRATIONS)}); upgrade durabletask-testing."
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        for number in range(version, len(_MIGRATIONS)):
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_MIGRATIONS[number]} PRAGMA application_id = {_APPLICATION_ID}; "
+                f"PRAGMA user_version = {number + 1}; COMMIT;"
+            )
+
+    def hub_number(self, connection: sqlite3.Connection, task_hub: str) -> int:
+        """The number of a hub, which is new at its first use."""
+        connection.execute("INSERT OR IGNORE INTO hubs (name) VALUES (?)", (task_hub,))
+        row = connection.execute("SELECT hub FROM hubs WHERE name = ?", (task_hub,)).fetchone()
+        number: int = row[0]
+        return number
+
+    def close(self) -> None:
+        """Finish what is queued, then close; waits for neither."""
+        self._reader.submit(self._close_reader)
+        self._reader.shutdown(wait=False)
+        self._writer.submit(self._close_writer)
+        self._writer.shutdown(wait=False)
+
+    def _close_reader(self) -> None:
+        if self._read_connection is not None:
+            self._read_connection.close()
+
+    def _close_writer(self) -> None:
+        self._reader.shutdown(wait=True)
+        if self._write_connection is not None:
+            with suppress(sqlite3.Error):
+                self._write_connection.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+class _SqliteHub(HubStore):
+    """One hub of the file."""
+
+    def __init__(self, file: _OpenFile, hub: int, leave: Callable[[], None]) -> None:
+        self._file = file
+        self._hub = hub
+        self._leave: Callable[[], None] | None = leave
+        self.keys: Iterator[int] = file.keys
+
+    def close(self) -> None:
+        """Let go of the file."""
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+    def commit(self, changes: Changes) -> Future[None]:
+        """Write changes in one transaction."""
+        return self._file.on_writer(lambda connection: _write_changes(connection, self._hub, changes))
+
+    def load(self) -> Future[Loaded]:
+        """Read the live instances."""
+        return self._file.on_reader(lambda connection: _load(connection, self._hub))
+
+    def find(self, instance_ids: Iterable[str], *, with_history: bool) -> Future[dict[str, Instance]]:
+        """Read finished instances by id."""
+        wanted = list(instance_ids)
+        return self._file.on_reader(lambda connection: _find(connection, self._hub, wanted, with_history))
+
+    def select(
+        self, selection: Selection, start: Position | None, limit: int
+    ) -> Future[list[tuple[Position, Instance]]]:
+        """Read finished instances in order."""
+        return self._file.on_reader(
+            lambda connection: _select(connection, self._hub, selection, start, limit)
+        )
+
+    def history(self, key: int) -> Future[list[HistoryEvent]]:
+        """Read a history."""
+        return self._file.on_reader(lambda connection: _history(connection, key))
+
+
+def _write_changes(connection: sqlite3.Connection, hub: int, changes: Changes) -> None:
+    if changes.clears_hub:
+        _clear(connection, hub)
+    if changes.removed:
+        keys = [(key,) for key in changes.removed]
+        for table in ("instances", "history", "inbox"):
+            connection.executemany(f"DELETE FROM {table} WHERE key = ?", keys)  # noqa: S608 - our names
+    instances = changes.instances
+    drops = [(one.key,) for one in instances if one.drops_history]
+    if drops:
+        connection.executemany("DELETE FROM history WHERE key = ?", drops)
+    read = [(one.key, one.drops_inbox_before) for one in instances if one.drops_inbox_before is not None]
+    if read:
+        connection.executemany("DELETE FROM inbox WHERE key = ? AND number < ?", read)
+    connection.executemany(
+        f"INSERT OR REPLACE INTO instances ({_COLUMNS}, hub) VALUES (?, ?, ?, ?, ?, ?, {hub})",  # noqa: S608
+        [one.row for one in instances if one.row is not None],
+    )
+    connection.executemany(
+        "INSERT INTO history (key, first, events) VALUES (?, ?, ?)",
+        [(one.key, one.first_event, codec.encode(one.events)) for one in instances if one.events],
+    )
+    connection.executemany(
+        "INSERT INTO inbox (key, number, event) VALUES (?, ?, ?)",
+        [
+            (one.key, number, codec.encode(event))
+            for one in instances
+            for number, event in enumerate(one.inbox, one.first_inbox)
+        ],
+    )
+    if changes.detached:
+        connection.executemany(
+            "INSERT INTO detached (key, hub, activity) VALUES (?, ?, ?)",
+            [(activity.detached_key, hub, codec.encode(activity)) for activity in changes.detached],
+        )
+    if changes.attended:
+        connection.executemany("DELETE FROM detached WHERE key = ?", [(key,) for key in changes.attended])
+
+
+def _clear(connection: sqlite3.Connection, hub: int) -> None:
+    for table in ("history", "inbox"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE key IN (SELECT key FROM instances WHERE hub = ?)",  # noqa: S608
+            (hub,),
+        )
+    for table in ("instances", "detached"):
+        connection.execute(f"DELETE FROM {table} WHERE hub = ?", (hub,))  # noqa: S608 - our names
+
+
+def _load(connection: sqlite3.Connection, hub: int) -> Loaded:
+    live = "SELECT key FROM instances WHERE hub = ? AND completed IS NULL"
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM instances WHERE hub = ? AND completed IS NULL ORDER BY created, id",  # noqa: S608
+        (hub,),
+    )
+    instances = {row[0]: codec.instance_of(row) for row in rows}
+    runs = connection.execute(
+        f"SELECT key, events FROM history WHERE key IN ({live}) ORDER BY key, first",  # noqa: S608
+        (hub,),
+    )
+    for key, events in runs:
+        instances[key].history.extend(codec.decode_events(events))
+    bases = dict.fromkeys(instances, 0)
+    waiting = connection.execute(
+        f"SELECT key, number, event FROM inbox WHERE key IN ({live}) ORDER BY key, number",  # noqa: S608
+        (hub,),
+    )
+    for key, number, event in waiting:
+        instance = instances[key]
+        if not instance.inbox:
+            bases[key] = number
+        instance.inbox.append(codec.decode_event(event))
+    for key, instance in instances.items():
+        codec.mark_stored(instance, inbox_base=bases[key])
+    orphans = connection.execute("SELECT key, activity FROM detached WHERE hub = ? ORDER BY key", (hub,))
+    return Loaded(list(instances.values()), [codec.decode_activity(data, key) for key, data in orphans])
+
+
+def _find(
+    connection: sqlite3.Connection, hub: int, instance_ids: list[str], with_history: bool
+) -> dict[str, Instance]:
+    found: dict[str, Instance] = {}
+    for first in range(0, len(instance_ids), _LOOKUP):
+        ids = instance_ids[first : first + _LOOKUP]
+        marks = ", ".join("?" * len(ids))
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM instances WHERE hub = ? AND id IN ({marks})",  # noqa: S608
+            (hub, *ids),
+        )
+        for row in rows.fetchall():
+            instance = codec.instance_of(row)
+            if with_history:
+                instance.history = _history(connection, instance.key)
+            found[instance.instance_id] = instance
+    return found
+
+
+def _history(connection: sqlite3.Connection, key: int) -> list[HistoryEvent]:
+    rows = connection.execute("SELECT events FROM history WHERE key = ? ORDER BY first", (key,))
+    return [event for (events,) in rows for event in codec.decode_events(events)]
+
+
+def _select(
+    connection: sqlite3.Connection, hub: int, selection: Selection, start: Position | None, limit: int
+) -> list[tuple[Position, Instance]]:
+    statuses = (selection.statuses or TERMINAL_STATUSES) & TERMINAL_STATUSES
+    if not statuses:
+        return []
+    column = "completed" if selection.by_completion else "created"
+    where, values = ["hub = ?", "completed IS NOT NULL"], [hub]
+    where.append(f"status IN ({', '.join(str(status.value) for status in statuses)})")
+    conditions: list[tuple[bool, str, tuple[object, ...]]] = [
+        (selection.since is not None, f"{column} >= ?", (selection.since,)),
+        (selection.before is not None, f"{column} < ?", (selection.before,)),
+        (bool(selection.prefix), "substr(id, 1, ?) = ?", (len(selection.prefix), selection.prefix)),
+    ]
+    if start is not None:
+        conditions.append((True, f"({column}, id) > (?, ?)", (start.time, start.instance_id)))
+    parameters: list[object] = list(values)
+    for applies, text, given in conditions:
+        if applies:
+            where.append(text)
+            parameters += given
+    query = (
+        f"SELECT {_COLUMNS} FROM instances WHERE {' AND '.join(where)} "  # noqa: S608 - values are bound
+        f"ORDER BY {column}, id LIMIT ?"
+    )
+    with closing(connection.execute(query, (*parameters, limit))) as rows:
+        found = [codec.instance_of(row) for row in rows]
+    return [(selection.position(instance), instance) for instance in found]
