@@ -1,6 +1,6 @@
 """The engine alone: events per second over histories of a chain and of a fan-out, events already decoded.
 
-    python benchmarks/replay/engine_micro.py [activities] [--profile]
+python benchmarks/replay/engine_micro.py [activities] [--profile]
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ async def fan_out(ctx: OrchestrationContext, n: int) -> int:
 
 
 def chain_history(n: int) -> list[HistoryEvent]:
-    events: list[HistoryEvent] = [OrchestratorStarted(-1, T0), ExecutionStarted(-1, T0, "chain", "b", input=str(n))]
+    events: list[HistoryEvent] = [
+        OrchestratorStarted(-1, T0),
+        ExecutionStarted(-1, T0, "chain", "b", input=str(n)),
+    ]
     for i in range(n):
         events += [
             TaskScheduled(i + 1, T0, "Add", input=str(i)),
@@ -51,7 +54,10 @@ def chain_history(n: int) -> list[HistoryEvent]:
 
 
 def fan_out_history(n: int) -> list[HistoryEvent]:
-    events: list[HistoryEvent] = [OrchestratorStarted(-1, T0), ExecutionStarted(-1, T0, "fan_out", "b", input=str(n))]
+    events: list[HistoryEvent] = [
+        OrchestratorStarted(-1, T0),
+        ExecutionStarted(-1, T0, "fan_out", "b", input=str(n)),
+    ]
     events += [TaskScheduled(i + 1, T0, "Add", input=str(i)) for i in range(n)]
     events += [OrchestratorCompleted(-1, T0), OrchestratorStarted(-1, T0)]
     events += [TaskCompleted(-1, T0, i + 1, "1") for i in range(n)]

@@ -76,6 +76,9 @@ class TaskScope(ABC):
 
     __slots__ = ()
 
+    thread: int
+    """The thread in which its code runs and may schedule at this moment; 0 while there is none."""
+
     @abstractmethod
     def make_all(
         self, members: Awaitables[object], *, return_exceptions: bool, fail_fast: bool, limit: int | None
@@ -135,7 +138,7 @@ class Task(Generic[T_co]):
     # --- what users see ------------------------------------------------------------------------------------
 
     def __await__(self) -> Generator[Task[Any], Any, T_co]:
-        if running_scopes.get(get_ident()) is not self._scope:
+        if self._scope.thread != get_ident():
             raise self._foreign()
         if self._state == PENDING:
             yield self
@@ -191,9 +194,9 @@ class Task(Generic[T_co]):
         waits; cancelling a group cancels its unfinished members.
 
         Returns:
-            Whether there was something to cancel: ``False`` once the task has ended.
+            Whether there was something to cancel: ``False`` once the task, or its orchestration, has ended.
         """
-        if self._state != PENDING:
+        if self._state != PENDING or self._scope.thread != get_ident():
             return False
         self._observed = self._observed or LOOKED_AT
         self._withdraw()
@@ -303,7 +306,8 @@ class Task(Generic[T_co]):
         return self._others is not None and any(other.is_waiting for other in self._others)
 
     def _foreign(self) -> SchedulingError | ForeignTaskError:
-        if get_ident() in running_scopes:
+        running = running_scopes.get(get_ident())
+        if running is not None and running is not self._scope:
             return ForeignTaskError(
                 f"{self} belongs to another orchestration instance. Await only tasks made by the context of this "
                 "orchestrator; keep no tasks in globals or objects that instances share."

@@ -16,11 +16,21 @@ _YIELDING = (collections.abc.Generator,)
 
 @functools.lru_cache(maxsize=4096)
 def _declared(function: Any) -> object:
+    function = inspect.unwrap(function)
+    annotation = getattr(function, "__annotations__", {}).get("return")
+    if annotation is None:
+        return None
+
+    def holder() -> None: ...  # resolves this one annotation, whatever the others need
+
+    holder.__annotations__ = {"return": annotation}
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    cells = getattr(function, "__closure__", None) or ()
     try:
-        hints = typing.get_type_hints(inspect.unwrap(function))
+        local = {name: cell.cell_contents for name, cell in zip(names, cells, strict=False)}
+        found = typing.get_type_hints(holder, getattr(function, "__globals__", {}), local)["return"]
     except (NameError, AttributeError, TypeError, SyntaxError, ValueError):
         return None  # plain JSON values, as for a call by name
-    found = hints.get("return")
     origin, arguments = typing.get_origin(found), typing.get_args(found)
     if origin in _ASYNC or origin in _YIELDING:
         found = arguments[-1] if arguments else None

@@ -8,6 +8,8 @@ that the order of the events alone decides what happens.
 
 from __future__ import annotations
 
+import logging
+from _thread import get_ident
 from collections.abc import Coroutine, Generator
 from types import CodeType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union, cast
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from .ledger import Ledger
 
 __all__ = ["Body", "Fiber", "is_body"]
+
+_logger = logging.getLogger("durabletask.orchestration")
 
 Body: TypeAlias = Union[Coroutine[Any, Any, object], Generator[Any, Any, object]]
 """What a fiber runs."""
@@ -113,7 +117,7 @@ class Fiber(Task[object], Waiter):
 
     def cancel(self) -> bool:
         """Raise ``TaskCancelledError`` inside the fiber where it waits; a fiber not yet started never runs."""
-        if self._state != PENDING:
+        if self._state != PENDING or self._scope.thread != get_ident():
             return False
         if self._is_running:
             raise SchedulingError(f"{self} cannot cancel itself: 'return' or raise an exception instead.")
@@ -148,7 +152,15 @@ class Fiber(Task[object], Waiter):
             self._scope.ready.append(self)
 
     def _end(self, state: int, value: object) -> None:
-        self._scope.fibers.pop(self._body, None)
+        ledger = self._scope
+        ledger.fibers.pop(self._body, None)
+        if state == FAILURE and not self._is_live and not ledger.is_replaying:
+            _logger.warning(
+                "Instance %r: %s, which nobody awaits any more, raised %r.",
+                ledger.instance_id,
+                self._describe(),
+                value,
+            )
         self._settle(state, value)
 
     def _adopt(self, yielded: object) -> Task[object]:

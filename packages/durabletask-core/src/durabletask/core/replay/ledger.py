@@ -424,7 +424,8 @@ class Ledger(TaskScope):
             return
         message = (
             f"Orchestration {self.instance_id!r} completed although it never awaited:\n{misuse.never_awaited(found)}\n"
-            "Was an 'await' forgotten? Work that was scheduled goes on, but its result and failures are lost."
+            "Was an 'await' forgotten? Work that was scheduled goes on, but its result and failures are lost. If that "
+            "is wanted, say so by reading 'task.is_complete' once."
         )
         if self.strict:
             raise UnawaitedTaskError(message)

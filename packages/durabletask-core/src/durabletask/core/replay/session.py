@@ -12,6 +12,7 @@ the session has consumed, followed by the confirmations of its own actions, only
 
 from __future__ import annotations
 
+import warnings
 from _thread import get_ident
 from collections.abc import Sequence
 from datetime import timedelta
@@ -25,8 +26,9 @@ from durabletask.core.errors import (
     OrchestrationStateError,
     OrchestratorMisuseError,
     ReplayError,
+    UnawaitedTaskError,
 )
-from durabletask.core.history import HistoryEvent
+from durabletask.core.history import ExecutionStarted, HistoryEvent, OrchestratorStarted
 from durabletask.core.tasks import running_scopes
 from durabletask.core.versioning import VersioningOptions
 from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult
@@ -57,7 +59,16 @@ class OrchestrationSession:
         observer: told about new work and answers; see ``ReplayObserver``.
     """
 
-    __slots__ = ("_count", "_fingerprint", "_is_closed", "_ledger", "_past", "_waiting_past", "trace_context")
+    __slots__ = (
+        "_count",
+        "_fingerprint",
+        "_is_closed",
+        "_ledger",
+        "_origin",
+        "_past",
+        "_waiting_past",
+        "trace_context",
+    )
 
     def __init__(
         self,
@@ -84,6 +95,7 @@ class OrchestrationSession:
         )
         self._count = 0
         self._fingerprint: list[tuple[int, HistoryEvent]] = []
+        self._origin: tuple[int, HistoryEvent] | None = None
         self._past: Sequence[HistoryEvent] = ()
         self._waiting_past: Sequence[HistoryEvent] = ()
         self._is_closed = False
@@ -155,7 +167,6 @@ class OrchestrationSession:
             return False
         if not all(_is_same(past_events[index], event) for index, event in self._fingerprint):
             return False
-        event = self._fingerprint[-1][1]
         for index in range(count, len(past_events)):
             event = past_events[index]
             kind = type(event)
@@ -168,8 +179,9 @@ class OrchestrationSession:
                 return False
         if ledger.pending:
             return False
-        self._count = len(past_events)
-        self._fingerprint = [self._fingerprint[0], (self._count - 1, event)]
+        if len(past_events) > count:
+            self._count = len(past_events)
+            self._fingerprint.append((self._count - 1, past_events[self._count - 1]))
         return True
 
     def close(self) -> None:
@@ -191,30 +203,69 @@ class OrchestrationSession:
         running_scopes[thread] = ledger
         ledger.is_replaying = is_replaying
         ledger.thread = thread if ledger.status is None and not ledger.continuing else 0
-        ready = ledger.ready
         try:
-            for event in events:
-                try:
-                    ledger.table.handlers.get(type(event), unsupported)(ledger, event)
-                    if ready:
-                        ledger.drain()
-                except (ReplayError, OrchestratorMisuseError) as error:  # noqa: PERF203 - free in 3.11
-                    self._fail(error)
-            self._check_surplus()
+            if ledger.strict:
+                self._apply_strictly(events)
+            else:
+                self._apply_each(events)
         finally:
             ledger.thread = 0
             if outer is None:
                 del running_scopes[thread]
             else:
                 running_scopes[thread] = outer
-        first = events[0]
-        self._fingerprint = [(self._count, first), (self._count + len(events) - 1, event)]
+        self._remember(events)
+
+    def _apply_each(self, events: Sequence[HistoryEvent]) -> None:
+        ledger = self._ledger
+        ready = ledger.ready
+        for event in events:
+            try:
+                ledger.table.handlers.get(type(event), unsupported)(ledger, event)
+                if ready:
+                    ledger.drain()
+            except (ReplayError, OrchestratorMisuseError) as error:  # noqa: PERF203 - costs nothing in 3.11
+                self._fail(error)
+
+    def _apply_strictly(self, events: Sequence[HistoryEvent]) -> None:
+        """The same, with the checks of strict mode that concern a whole batch."""
+        ledger = self._ledger
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self._apply_each(events)
+        forgotten = []
+        for warning in caught:
+            if "was never awaited" in str(warning.message):
+                forgotten.append(f"  {warning.message} at {warning.filename}:{warning.lineno}")
+            else:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        if forgotten:
+            listing = "\n".join(forgotten)
+            self._fail(
+                UnawaitedTaskError(
+                    f"Orchestration {ledger.instance_id!r} created coroutines and never awaited them:\n{listing}\n"
+                    "Write 'await' before the call, or pass the coroutine to 'ctx.task_all([...])'."
+                )
+            )
+        if ledger.surplus is not None and not ledger.history_is_rewound and ledger.status is None:
+            self._fail(surplus_action(ledger, ledger.surplus))
+
+    def _remember(self, events: Sequence[HistoryEvent]) -> None:
+        """Note by which events the delivered past is recognized: the start, and the ends of this batch."""
+        if self._origin is None:
+            for index in range(min(3, len(events))):
+                if isinstance(events[index], ExecutionStarted):
+                    self._origin = (self._count + index, events[index])
+        last = len(events) - 1
+        self._fingerprint = [(self._count, events[0]), (self._count + last, events[last])]
+        if self._origin is not None:
+            self._fingerprint.append(self._origin)
         self._count += len(events)
 
     def _fail(self, error: Exception) -> None:
         """End with an error of the engine's; in strict mode also after a completion that replay made."""
         ledger = self._ledger
-        if ledger.status is not None and isinstance(error, NonDeterminismError):
+        if ledger.status is not None and isinstance(error, (NonDeterminismError, UnawaitedTaskError)):
             ledger.status = None
             ledger.pending = {
                 number: proposal
@@ -222,12 +273,6 @@ class OrchestrationSession:
                 if not _completes(proposal._action)
             }
         ledger.fail(error, non_retriable=isinstance(error, (ReplayError, OrchestratorMisuseError)) or None)
-
-    def _check_surplus(self) -> None:
-        """Strict mode: an action that the history should have confirmed long ago, unless it was rewound."""
-        ledger = self._ledger
-        if ledger.surplus is not None and not ledger.history_is_rewound and ledger.status is None:
-            self._fail(surplus_action(ledger, ledger.surplus))
 
     def _actions(self) -> list[OrchestratorAction]:
         ledger = self._ledger
@@ -263,7 +308,7 @@ def _is_same(delivered: HistoryEvent, consumed: HistoryEvent) -> bool:
     """Whether two events are one. Times of recording may be missing from a past that is delivered again."""
     if delivered is consumed or delivered == consumed:
         return True
-    if type(delivered) is not type(consumed):
+    if type(delivered) is not type(consumed) or isinstance(consumed, OrchestratorStarted):
         return False
     return all(
         getattr(delivered, name) == getattr(consumed, name)

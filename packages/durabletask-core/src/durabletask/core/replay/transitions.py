@@ -83,6 +83,10 @@ class Table:
 def _orchestrator_started(ledger: Ledger, event: OrchestratorStarted) -> None:
     if ledger.strict and ledger.pending and ledger.surplus is None:
         ledger.surplus = next(iter(ledger.pending.values()))
+    _set_clock(ledger, event)
+
+
+def _set_clock(ledger: Ledger, event: OrchestratorStarted) -> None:
     clock = event.timestamp
     ledger.clock = clock if clock.tzinfo is not None else clock.replace(tzinfo=timezone.utc)
 
@@ -102,7 +106,10 @@ def _resumed(ledger: Ledger, event: ExecutionResumed) -> None:
     held, ledger.suspended_events = ledger.suspended_events, []
     ledger.table = RUNNING
     for late in held:
-        apply(ledger, late)
+        if type(late) is OrchestratorStarted:  # actions made here are confirmed after all of them
+            _set_clock(ledger, late)
+        else:
+            apply(ledger, late)
 
 
 def _terminated(ledger: Ledger, event: ExecutionTerminated) -> None:
