@@ -1,4 +1,4 @@
-"""The gRPC channel of a transport: address, TLS, options, and when to make a new one.
+"""The gRPC channel of a transport, and when to make a new one.
 
 A channel of ``grpc.aio`` belongs to the event loop in which it was made. A transport is often built before
 there is a loop, so the channel is made by the first call, and made anew in another loop.
@@ -7,29 +7,21 @@ there is a loop, so the channel is made by the first call, and made anew in anot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from ipaddress import ip_address
-from typing import Final, Protocol
-from urllib.parse import urlsplit
+from typing import Final, Protocol, TypeAlias
 
 import grpc
 import grpc.aio
-from durabletask.core.errors import ConfigurationError
 
+from .address import Address, ChannelOptions
 from .status import is_connection_failure
 
-__all__ = ["Address", "ChannelHolder", "ChannelOptions", "Metadata", "StreamCall", "UnaryCall"]
+__all__ = ["SERVICE", "ChannelHolder", "Metadata", "StreamCall", "UnaryCall"]
 
 SERVICE: Final[str] = "/TaskHubSidecarService/"
 """Prefix of the paths of all RPCs."""
 
-Metadata = tuple[tuple[str, str], ...]
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
 """Headers of a call."""
-
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443, "grpc": 4001, "grpcs": 443}
-_TLS: Final = frozenset({"https", "grpcs"})
 
 
 class UnaryCall(Protocol):
@@ -48,111 +40,6 @@ class StreamCall(Protocol):
         self, request: bytes, *, timeout: float | None = None, metadata: Metadata | None = None
     ) -> grpc.aio.UnaryStreamCall[bytes, bytes]:
         """Start the call."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a hub is.
-
-    Attributes:
-        endpoint: the address as text, with its scheme, for messages.
-        target: ``host:port`` for gRPC.
-        is_secure: TLS is used.
-        is_local: the host is this machine.
-    """
-
-    endpoint: str
-    target: str
-    is_secure: bool
-    is_local: bool
-
-    @classmethod
-    def parse(cls, endpoint: str) -> Address:
-        """Read ``scheme://host[:port]``; without a scheme it is ``https`` (protocol sections 1.2 and 2.1).
-
-        Raises:
-            ConfigurationError: the text is no such address; the message says what is wrong with it.
-        """
-        text = endpoint.strip()
-        if "://" not in text:
-            text = f"https://{text}"
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError as error:
-            raise ConfigurationError(f"The endpoint {endpoint!r} is not an address: {error}.") from None
-        scheme = parts.scheme.lower()
-        if scheme not in _DEFAULT_PORTS:
-            raise ConfigurationError(
-                f"The endpoint {endpoint!r} has the scheme {scheme!r}; gRPC hubs use http, https, grpc or grpcs."
-            )
-        host = parts.hostname
-        if not host or parts.username is not None or parts.path not in {"", "/"} or parts.query:
-            raise ConfigurationError(
-                f"The endpoint {endpoint!r} must be scheme://host or scheme://host:port and nothing more."
-            )
-        shown = f"[{host}]" if ":" in host else host
-        target = f"{shown}:{port or _DEFAULT_PORTS[scheme]}"
-        return cls(text.rstrip("/"), target, scheme in _TLS, _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelOptions:
-    """How a channel behaves.
-
-    Attributes:
-        max_receive_message_length: bytes of one message from the hub; -1 is no limit. A work item may
-            carry a whole history.
-        max_send_message_length: bytes of one message to the hub; -1 is no limit.
-        keepalive_time: ping the connection after this long without traffic; ``None``: never.
-        keepalive_timeout: the connection is lost when a ping is not answered for this long.
-        keepalive_without_calls: ping also while no call is open.
-        root_certificates: PEM of the certificate authorities to trust; ``None``: those of gRPC.
-        extra: more gRPC channel arguments, as they are; they win over the above.
-    """
-
-    max_receive_message_length: int = -1
-    max_send_message_length: int = -1
-    keepalive_time: timedelta | None = None
-    keepalive_timeout: timedelta = timedelta(seconds=20)
-    keepalive_without_calls: bool = False
-    root_certificates: bytes | None = None
-    extra: Sequence[tuple[str, int | str]] = ()
-
-    def arguments(self, address: Address) -> list[tuple[str, int | str]]:
-        """The arguments for gRPC."""
-        found: dict[str, int | str] = {
-            "grpc.max_receive_message_length": self.max_receive_message_length,
-            "grpc.max_send_message_length": self.max_send_message_length,
-            # A hub that comes up is found soon; the callers do their own backing off.
-            "grpc.initial_reconnect_backoff_ms": 100,
-            "grpc.min_reconnect_backoff_ms": 1000,
-            "grpc.max_reconnect_backoff_ms": 3000,
-            # Channels do not share connections, so that a new channel is a new connection.
-            "grpc.use_local_subchannel_pool": 1,
-        }
-        if address.is_local:
-            found["grpc.enable_http_proxy"] = 0
-        if self.keepalive_time is not None:
-            found["grpc.keepalive_time_ms"] = _milliseconds(self.keepalive_time)
-            found["grpc.keepalive_timeout_ms"] = _milliseconds(self.keepalive_timeout)
-            found["grpc.keepalive_permit_without_calls"] = int(self.keepalive_without_calls)
-            found["grpc.http2.max_pings_without_data"] = 0
-        found.update(self.extra)
-        return list(found.items())
-
-
-def _milliseconds(value: timedelta) -> int:
-    return value // timedelta(milliseconds=1)
 
 
 class ChannelHolder:

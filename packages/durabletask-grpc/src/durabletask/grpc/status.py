@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import grpc
 from durabletask.core.errors import (
     InstanceAlreadyExistsError,
     InstanceNotFoundError,
@@ -22,6 +21,8 @@ from durabletask.core.errors import (
     TransportUnavailableError,
     UnauthenticatedError,
 )
+
+import grpc
 
 __all__ = ["ERROR_OF_STATUS", "STATUS_OF_ERROR", "error_of", "is_connection_failure", "status_of"]
 

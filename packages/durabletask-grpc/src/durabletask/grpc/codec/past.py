@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from .history import decode_events, decode_past
 from .history_encoding import encode_event
 
-__all__ = ["EncodedPasts", "LazyPast", "encode_length", "encode_one"]
+__all__ = ["EncodedPasts", "LazyPast", "encode_history_chunks", "encode_length", "encode_one"]
 
 
 class LazyPast(Sequence[HistoryEvent]):
@@ -152,17 +152,17 @@ class _Encoded:
 
 
 class EncodedPasts:
-    """Bytes of the pasts that were sent, by instance and execution, within bounds; the oldest go first.
+    """Bytes of the pasts that were sent, of one generation per instance, within bounds; the oldest go first.
 
     Args:
         max_bytes: bound of the bytes that are kept.
-        max_entries: bound of the executions that are kept.
+        max_entries: bound of the instances that are kept.
     """
 
     def __init__(self, *, max_bytes: int = 64 * 1024 * 1024, max_entries: int = 20_000) -> None:
         self._max_bytes = max_bytes
         self._max_entries = max_entries
-        self._entries: OrderedDict[tuple[str, str], _Encoded] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[str, _Encoded]] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -188,34 +188,37 @@ class EncodedPasts:
             entry = _Encoded()
             entry.extend(past)
             return entry.data, entry.take_new(new)
-        key = (instance_id, execution_id)
-        found = self._entries.pop(key, None)
-        if found is not None:
-            self._bytes -= len(found.data)
-        entry = found if found is not None and found.continues(past) else _Encoded()
+        found = self._take(instance_id)
+        entry = found[1] if found is not None and found[0] == execution_id else _Encoded()
+        if not entry.continues(past):
+            entry = _Encoded()
         entry.extend(past[entry.count :])
         fields = entry.take_new(new)
-        self._entries[key] = entry
+        self._entries[instance_id] = (execution_id, entry)
         self._bytes += len(entry.data)
         self._trim()
         return entry.data, fields
 
     def chunks(self, instance_id: str, execution_id: str | None, size: int) -> Iterator[bytes] | None:
         """The past that was sent last as ``HistoryChunk`` messages of about ``size`` bytes, if it is kept."""
-        entry = self._entries.get((instance_id, execution_id or ""))
-        return None if entry is None else _as_chunks(bytes(entry.data), size)
+        kept = self._entries.get(instance_id)
+        if kept is None or (execution_id is not None and kept[0] != execution_id):
+            return None
+        return _as_chunks(bytes(kept[1].data), size)
 
-    def forget(self, instance_id: str, execution_id: str | None) -> None:
-        """Give back what is kept of an execution."""
-        entry = self._entries.pop((instance_id, execution_id or ""), None)
-        if entry is not None:
-            self._bytes -= len(entry.data)
+    def forget(self, instance_id: str) -> None:
+        """Give back what is kept of an instance."""
+        self._take(instance_id)
+
+    def _take(self, instance_id: str) -> tuple[str, _Encoded] | None:
+        found = self._entries.pop(instance_id, None)
+        if found is not None:
+            self._bytes -= len(found[1].data)
+        return found
 
     def _trim(self) -> None:
-        entries = self._entries
-        while entries and (self._bytes > self._max_bytes or len(entries) > self._max_entries):
-            _, oldest = entries.popitem(last=False)
-            self._bytes -= len(oldest.data)
+        while self._entries and (self._bytes > self._max_bytes or len(self._entries) > self._max_entries):
+            self._take(next(iter(self._entries)))
 
 
 def _as_chunks(data: bytes, size: int) -> Iterator[bytes]:
@@ -232,6 +235,21 @@ def _as_chunks(data: bytes, size: int) -> Iterator[bytes]:
         position += 1 + (body | data[position] << shift)
         parts += (_CHUNK_TAG, data[start:position])
         length += position - start
+        if length >= size:
+            yield b"".join(parts)
+            parts, length = [], 0
+    if parts:
+        yield b"".join(parts)
+
+
+def encode_history_chunks(events: Iterable[HistoryEvent], size: int) -> Iterator[bytes]:
+    """Events as ``HistoryChunk`` messages of about ``size`` bytes."""
+    parts: list[bytes] = []
+    length = 0
+    for event in events:
+        body = encode_one(event)
+        parts += (_CHUNK_TAG, encode_length(len(body)), body)
+        length += len(body)
         if length >= size:
             yield b"".join(parts)
             parts, length = [], 0

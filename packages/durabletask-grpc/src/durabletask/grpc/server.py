@@ -1,0 +1,234 @@
+"""``TaskHubServer``: any ``Transport``, served over gRPC.
+
+The calls are registered as raw handlers, bytes in and bytes out: what cannot be parsed then gets the status
+that it deserves, and the past of an instance is sent from the bytes that were sent before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib.metadata
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from durabletask.core.errors import ConfigurationError, TransportUnavailableError
+
+import grpc
+import grpc.aio
+
+from .calls import SERVER_HEADER
+from .channel import SERVICE
+from .server_calls import UNARY_CALLS, WAITS, UnarySpec
+from .server_hub import Context, Hubs, HubSource, refuse
+from .server_streams import send_history, send_work_items
+
+__all__ = ["DEFAULT_MESSAGE_LENGTH", "DEFAULT_STREAM_ABOVE", "HubSource", "TaskHubServer"]
+
+DEFAULT_MESSAGE_LENGTH: Final[int] = 64 * 1024 * 1024
+"""Bytes of one message that a server takes by default; clients of this protocol assume at least 4 MiB."""
+
+DEFAULT_STREAM_ABOVE: Final[int] = 1024 * 1024
+"""Bytes of a past above which a worker that can fetch it has to."""
+
+_Handler = Callable[[bytes, Any], Awaitable[Any]]
+
+
+class TaskHubServer(grpc.GenericRpcHandler):
+    """Serves task hubs. One server may be started once.
+
+    Args:
+        hubs: one hub for every caller, or a function that finds the hub by the ``taskhub`` header
+            (``default`` when there is none); it may raise any ``TransportError``.
+        host: the address to listen on.
+        port: the port to listen on; 0 takes a free one.
+        max_message_length: bytes of one message that is accepted.
+        ping_interval: a stream of work items on which nothing was sent for this long gets a sign of life.
+        stream_above: bytes of a past above which a worker that can fetch histories has to.
+        tls: the private key and the certificate chain, both PEM; ``None`` serves plaintext.
+    """
+
+    def __init__(
+        self,
+        hubs: HubSource,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        max_message_length: int = DEFAULT_MESSAGE_LENGTH,
+        ping_interval: timedelta = timedelta(seconds=30),
+        stream_above: int = DEFAULT_STREAM_ABOVE,
+        tls: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        self._hubs = Hubs(hubs)
+        self._host = host
+        self._port = port
+        self._max_message_length = max_message_length
+        self._ping_interval = ping_interval.total_seconds()
+        self._stream_above = stream_above
+        self._tls = tls
+        self._server: grpc.aio.Server | None = None
+        self._long_calls: set[asyncio.Task[object]] = set()
+        self._is_stopping = False
+        version = importlib.metadata.version("durabletask-grpc")
+        self._own_name = ((SERVER_HEADER, f"durabletask-python/{version}"),)
+        self._handlers = self._make_handlers()
+
+    @property
+    def host(self) -> str:
+        """The address that the server listens on."""
+        return self._host
+
+    @property
+    def port(self) -> int:
+        """The port that the server listens on; 0 before ``start`` if any was asked for."""
+        return self._port
+
+    @property
+    def endpoint(self) -> str:
+        """The address for clients."""
+        scheme = "http" if self._tls is None else "https"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{scheme}://{host}:{self._port}"
+
+    async def start(self) -> int:
+        """Listen and serve; the port.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on, for instance because the port is taken.
+        """
+        if self._server is not None:
+            raise ConfigurationError("This server was started before; make a new one.")
+        server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a lottery
+                ("grpc.max_receive_message_length", self._max_message_length),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ]
+        )
+        server.add_generic_rpc_handlers((self,))
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        address = f"{host}:{self._port}"
+        if self._port:
+            _check_free(self._host, self._port)
+        try:
+            if self._tls is None:
+                port = server.add_insecure_port(address)
+            else:
+                credentials = grpc.ssl_server_credentials([self._tls])
+                port = server.add_secure_port(address, credentials)
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise _cannot_listen(address, "gRPC refused it")
+        await server.start()
+        self._server = server
+        self._port = port
+        return port
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Stop listening; calls under way have ``grace`` seconds, waits and streams end at once."""
+        server = self._server
+        if server is None or self._is_stopping:
+            return
+        self._is_stopping = True
+        stopping = asyncio.ensure_future(server.stop(grace))
+        await asyncio.sleep(0)
+        for task in list(self._long_calls):
+            task.cancel()
+        await stopping
+
+    async def wait_stopped(self) -> None:
+        """Return when the server has stopped."""
+        if self._server is not None:
+            await self._server.wait_for_termination()
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Find the handler of a call; part of gRPC's interface for handlers."""
+        return self._handlers.get(str(handler_call_details.method))
+
+    # --- handlers -----------------------------------------------------------------------------------------
+
+    def _make_handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for rpc, spec in UNARY_CALLS.items():
+            handle = self._unary(rpc, spec)
+            if rpc in WAITS:
+                handle = self._long(rpc, handle)
+            handlers[SERVICE + rpc] = grpc.unary_unary_rpc_method_handler(handle)
+        for rpc, stream in (("GetWorkItems", self._work_items), ("StreamInstanceHistory", self._history)):
+            handlers[SERVICE + rpc] = grpc.unary_stream_rpc_method_handler(self._long(rpc, stream))
+        return handlers
+
+    def _unary(self, rpc: str, spec: UnarySpec) -> _Handler:
+        parse, run, hub_of = spec.request.FromString, spec.run, self._hubs.of
+        is_hello = rpc == "Hello"
+
+        async def handle(data: bytes, context: Context) -> bytes:
+            try:
+                if is_hello:
+                    await context.send_initial_metadata(self._own_name)
+                return await run(hub_of(context), parse(data))
+            except Exception as error:  # noqa: BLE001 - every failure of a call becomes its status
+                await refuse(context, rpc, error)
+
+        return handle
+
+    def _long(self, rpc: str, handle: _Handler) -> _Handler:
+        """A call that ends when the server stops, whatever its grace."""
+
+        @functools.wraps(handle)
+        async def handle_long(data: bytes, context: Context) -> object:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - handlers run in tasks
+            self._long_calls.add(task)
+            try:
+                return await handle(data, context)
+            except asyncio.CancelledError:
+                if not self._is_stopping:
+                    raise
+                await refuse(context, rpc, TransportUnavailableError("The server is shutting down."))
+            finally:
+                self._long_calls.discard(task)
+
+        return handle_long
+
+    async def _work_items(self, data: bytes, context: Context) -> None:
+        try:
+            hub = self._hubs.of(context)
+            await send_work_items(
+                hub, data, context, ping_interval=self._ping_interval, stream_above=self._stream_above
+            )
+        except Exception as error:  # noqa: BLE001 - every failure of a call becomes its status
+            await refuse(context, "GetWorkItems", error)
+
+    async def _history(self, data: bytes, context: Context) -> None:
+        try:
+            await send_history(self._hubs.of(context), data, context)
+        except Exception as error:  # noqa: BLE001 - every failure of a call becomes its status
+            await refuse(context, "StreamInstanceHistory", error)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Try the address with a socket of our own, because gRPC writes to stderr what it thinks of a taken one."""
+    try:
+        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(info[0], info[1]) as probe:
+            if os.name == "posix":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(info[4])
+            probe.listen()
+    except OSError as error:
+        raise _cannot_listen(f"{host}:{port}", error.strerror or str(error)) from None
+
+
+def _cannot_listen(address: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Cannot listen on {address}: {reason}. Choose another port or address, or stop the program that has it."
+    )

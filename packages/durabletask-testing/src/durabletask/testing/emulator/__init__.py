@@ -1,0 +1,1 @@
+"""The local emulator: a task hub server for one machine, ``durabletask-emulator``."""
