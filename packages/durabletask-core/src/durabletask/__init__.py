@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .core.context import OrchestrationContext as OrchestrationContext
     from .core.entities import EntityId as EntityId
     from .core.entities import EntityMetadata as EntityMetadata
+    from .core.entity_context import EntityContext as EntityContext
+    from .core.entity_context import TaskEntity as TaskEntity
     from .core.errors import ConfigurationError as ConfigurationError
     from .core.errors import DurableTaskError as DurableTaskError
     from .core.errors import InstanceAlreadyExistsError as InstanceAlreadyExistsError
@@ -55,6 +57,7 @@ else:
         "connection_string": ("ConnectionString",),
         "context": ("OrchestrationContext",),
         "entities": ("EntityId", "EntityMetadata"),
+        "entity_context": ("EntityContext", "TaskEntity"),
         "errors": (
             "ConfigurationError",
             "DurableTaskError",
@@ -107,6 +110,7 @@ __all__ = [
     "DurableTaskClient",
     "DurableTaskError",
     "DurableTaskWorker",
+    "EntityContext",
     "EntityId",
     "EntityMetadata",
     "FailureDetails",
@@ -126,6 +130,7 @@ __all__ = [
     "Task",
     "TaskActivity",
     "TaskCancelledError",
+    "TaskEntity",
     "TaskError",
     "TaskFailedError",
     "TaskFailedException",

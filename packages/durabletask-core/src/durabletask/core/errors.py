@@ -22,7 +22,8 @@
     ├── NotRegisteredError                 work arrived for a name this worker does not have
     │   ├── OrchestratorNotRegisteredError
     │   ├── ActivityNotRegisteredError
-    │   └── EntityNotRegisteredError
+    │   ├── EntityNotRegisteredError
+    │   └── EntityOperationNotFoundError
     ├── VersionMismatchError               the instance's version is not one this worker accepts
     ├── NonRetryableError                  raised by an activity: no retry policy applies
     ├── RetryAfter                         raised by an activity: try again after a delay
@@ -64,6 +65,7 @@ __all__ = [
     "DurableTaskError",
     "EntityLockError",
     "EntityNotRegisteredError",
+    "EntityOperationNotFoundError",
     "ForeignAwaitableError",
     "ForeignTaskError",
     "InstanceAlreadyExistsError",
@@ -269,6 +271,12 @@ class EntityNotRegisteredError(NotRegisteredError):
     """No entity of that name is registered with this worker."""
 
     kind = "entity"
+
+
+class EntityOperationNotFoundError(NotRegisteredError):
+    """The entity has no operation of that name."""
+
+    kind = "operation of this entity"
 
 
 class VersionMismatchError(DurableTaskError):

@@ -236,7 +236,7 @@ class EntityDefinition(Definition):
     """An entity: a function ``(context, input)`` for all operations, or a class with one method each.
 
     Attributes:
-        is_class: whether ``target`` is a class; a new object then serves every batch of operations.
+        is_class: whether ``target`` is a class (of ``TaskEntity``); a new object then serves each operation.
     """
 
     role = "entity"
@@ -247,12 +247,17 @@ class EntityDefinition(Definition):
 
     def _callable_of(self, target: object) -> Callable[..., object]:
         if isinstance(target, type):
+            if not hasattr(target, "initial_state"):
+                raise RegistrationError(
+                    f"The entity {self.name!r} cannot be registered: the class {target.__qualname__} must derive "
+                    "from TaskEntity, which holds the state."
+                )
             return target
         if callable(target):
             return target
         raise RegistrationError(
             f"The entity {self.name!r} cannot be registered: {target!r} is neither a function nor a class. "
-            "Register the class itself, not an object of it: every entity has its own state."
+            "Register the class itself, not an object of it: an object serves one operation only."
         )
 
     def _read_signature(self) -> tuple[bool, bool, object]:

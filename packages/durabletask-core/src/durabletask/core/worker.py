@@ -20,6 +20,7 @@ from .connection_string import ConnectionString
 from .errors import ConfigurationError
 from .execution.activities import ActivityExecutor
 from .execution.entities import EntityExecutor
+from .execution.runner import UserCodeRunner
 from .hosting.backoff import Backoff
 from .hosting.delivery import Delivery
 from .hosting.handlers import WorkItemHandlers
@@ -87,13 +88,13 @@ class _Engine:
         self,
         loop: WorkItemLoop,
         handlers: WorkItemHandlers,
-        activities: ActivityExecutor,
+        runner: UserCodeRunner,
         delivery: Delivery,
         cache: SessionCache,
     ) -> None:
         self.loop = loop
         self.handlers = handlers
-        self.activities = activities
+        self.runner = runner
         self.delivery = delivery
         self.cache = cache
         self.serving: asyncio.Task[None] = asyncio.get_running_loop().create_task(loop.serve())
@@ -118,12 +119,12 @@ class _Engine:
         try:
             is_done = timeout > 0 and await self.loop.drain(timeout)
         finally:
-            self.activities.is_stopping = True
+            self.runner.is_stopping = True
         if not is_done:
             await self.loop.abort(_ABORT_SECONDS)
         self.serving.cancel()
         await asyncio.wait({self.serving}, timeout=_ABORT_SECONDS)
-        self.activities.close()
+        self.runner.close()
         self.cache.clear()
 
 
@@ -297,7 +298,7 @@ class DurableTaskWorker:
         again = asyncio.ensure_future(told.get())
         await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
         if again.done() and engine is not None:
-            engine.activities.is_stopping = True
+            engine.runner.is_stopping = True
             await engine.loop.abort(_ABORT_SECONDS)
         again.cancel()
         await stopping
@@ -322,9 +323,8 @@ class DurableTaskWorker:
     def _make_engine(self) -> _Engine:
         size, age, events = self._cache_bounds
         cache = SessionCache(size, max_age=age, max_events=events)
-        activities = ActivityExecutor(
-            self._registry, self._converter, max_threads=self._concurrency.max_threads
-        )
+        runner = UserCodeRunner(self._concurrency.max_threads)
+        activities = ActivityExecutor(self._registry, self._converter, runner)
         turns = TurnRunner(
             self._registry,
             self._converter,
@@ -339,7 +339,7 @@ class DurableTaskWorker:
             delivery,
             turns=turns,
             activities=activities,
-            entities=EntityExecutor(self._registry, self._converter),
+            entities=EntityExecutor(self._registry, self._converter, runner),
             logger=self._logger,
         )
         table: Mapping[type, object] = {
@@ -354,7 +354,7 @@ class DurableTaskWorker:
             backoff=self._backoff,
             logger=self._logger,
         )
-        return _Engine(loop, handlers, activities, delivery, cache)
+        return _Engine(loop, handlers, runner, delivery, cache)
 
     def _stream_options(self) -> WorkItemStreamOptions:
         limits = self._concurrency

@@ -1,32 +1,120 @@
-"""Runs a batch of entity operations (protocol section 11.4)."""
+"""Runs a batch of entity operations (protocol section 11.4).
+
+Each operation commits its state and messages, or undoes both when it fails; later operations still run.
+"""
 
 from __future__ import annotations
 
-from durabletask.core.errors import EntityNotRegisteredError
-from durabletask.core.failures import FailureDetails
-from durabletask.core.registry import Registry
+import inspect
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from durabletask.core.entities import EntityId
+from durabletask.core.entity_context import EntityContext, TaskEntity
+from durabletask.core.errors import EntityOperationNotFoundError, SerializationError
+from durabletask.core.history import EntityOperationCalled, EntityOperationSignaled
+from durabletask.core.registry import Definition, EntityDefinition, Registry
 from durabletask.core.serialization import DataConverter
 from durabletask.core.work_items import EntityBatchResult, EntityOperationResult, EntityWorkItem
 
+from .runner import UserCodeRunner
+
 __all__ = ["EntityExecutor"]
+
+
+class _Operation(Definition):
+    """One method of an entity class; the object takes the place of the context."""
+
+    role = "operation"
 
 
 class EntityExecutor:
     """Runs entities of a registry."""
 
-    def __init__(self, registry: Registry, converter: DataConverter) -> None:
+    def __init__(self, registry: Registry, converter: DataConverter, runner: UserCodeRunner) -> None:
         self._registry = registry
         self._converter = converter
+        self._runner = runner
+        self._operations: dict[tuple[type, str], Definition] = {}
 
     async def execute(self, item: EntityWorkItem) -> EntityBatchResult:
-        """Run the batch."""
-        failure = FailureDetails.from_exception(
-            EntityNotRegisteredError(item.instance_id, self._registry.entity_names)
-        )
+        """Run the operations in order; the answer tells success or failure of each.
+
+        Raises:
+            asyncio.CancelledError: the worker stops; the item is not answered.
+        """
+        entity_id = EntityId.parse(item.instance_id)
+        context = EntityContext(entity_id, self._converter, item.state)
+        results = [await self._run(operation, entity_id, context) for operation in item.operations]
         return EntityBatchResult(
             instance_id=item.instance_id,
-            results=[EntityOperationResult(failure=failure) for _ in item.operations],
-            state=item.state,
+            results=results,
+            actions=context._actions,  # noqa: SLF001 - the context is the executor's own
+            state=context._text,  # noqa: SLF001
             operations=item.operations,
             completion_token=item.completion_token,
         )
+
+    async def _run(
+        self,
+        operation: EntityOperationCalled | EntityOperationSignaled,
+        entity_id: EntityId,
+        context: EntityContext,
+    ) -> EntityOperationResult:
+        started_at = datetime.now(timezone.utc)
+        result, failure = None, None
+        try:
+            definition = self._registry.entity(entity_id.name)
+            with context._running(operation.operation):  # noqa: SLF001
+                result = await self._call(definition, operation.input, context)
+        except BaseException as error:  # noqa: BLE001 - the boundary to user code; `failure_of` lets some pass
+            failure = self._runner.failure_of(error)
+        return EntityOperationResult(
+            result=result, failure=failure, started_at=started_at, ended_at=datetime.now(timezone.utc)
+        )
+
+    async def _call(
+        self, definition: EntityDefinition, payload: str | None, context: EntityContext
+    ) -> str | None:
+        subject = f"entity operation {definition.name}.{context.operation} ({definition.location})"
+        called: Definition = definition
+        receiver: object = context
+        if isinstance(definition.target, type):
+            called = self._method(definition.target, context.operation)
+            receiver = definition.target()
+            receiver._context = context  # noqa: SLF001
+        try:
+            value = self._converter.deserialize(payload, called.input_type)
+        except SerializationError as error:
+            raise SerializationError(f"Input of {subject}: {error}") from error
+        is_async = inspect.iscoroutinefunction(called.function)
+        result = await self._runner.call(called.invoke, is_async, receiver, value)
+        try:
+            return self._converter.serialize(result)
+        except SerializationError as error:
+            raise SerializationError(f"Result of {subject}: {error}") from error
+
+    def _method(self, kind: type, name: str) -> Definition:
+        """The method for an operation: the exact name, else without regard to case."""
+        try:
+            return self._operations[kind, name]
+        except KeyError:
+            pass
+        methods = _operations_of(kind)
+        found = methods.get(name)
+        if found is None:
+            folded = {method.casefold(): function for method, function in methods.items()}
+            found = folded.get(name.casefold())
+        if found is None:
+            raise EntityOperationNotFoundError(name, methods)
+        operation = self._operations[kind, name] = _Operation(name, found)
+        return operation
+
+
+def _operations_of(kind: type) -> dict[str, Callable[..., object]]:
+    """The public methods that a class adds to ``TaskEntity``, and ``delete``."""
+    return {
+        name: member
+        for name, member in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_") and (name == "delete" or not hasattr(TaskEntity, name))
+    }

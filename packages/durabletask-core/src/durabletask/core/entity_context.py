@@ -1,0 +1,228 @@
+"""What entities are written with: the context of an operation, and the base of entity classes."""
+
+# ruff: noqa: A002 - "input" is the protocol's word
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import Any, Generic, cast, get_args, get_origin, overload
+
+from typing_extensions import TypeVar
+
+from .entities import EntityId
+from .errors import SerializationError
+from .registry import name_of
+from .serialization import DataConverter
+from .work_items import EntityAction, EntitySendSignal, EntityStartOrchestration
+
+__all__ = ["EntityContext", "TaskEntity"]
+
+T = TypeVar("T")
+StateT = TypeVar("StateT", default=Any)
+
+
+class EntityContext:
+    """What an operation of an entity gets: its state, and ways to reach others.
+
+    State and messages take effect when the operation ends; an exception undoes both (protocol section 11.4).
+    """
+
+    def __init__(self, entity_id: EntityId, converter: DataConverter, serialized_state: str | None) -> None:
+        self._entity_id = entity_id
+        self._converter = converter
+        self._text = serialized_state
+        self._value: object = None
+        self._is_loaded = False
+        self._untouched: str | None = None  # what an initial state looked like before anybody changed it
+        self._operation = ""
+        self._actions: list[EntityAction] = []
+
+    # --- who -----------------------------------------------------------------------------------------------
+
+    @property
+    def entity_id(self) -> EntityId:
+        """Id of this entity."""
+        return self._entity_id
+
+    @property
+    def operation(self) -> str:
+        """Name of the operation that runs."""
+        return self._operation
+
+    # --- state ---------------------------------------------------------------------------------------------
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the entity has a state; without one it does not exist for anybody else."""
+        return self._value is not None if self._is_loaded else self._text is not None
+
+    @overload
+    def get_state(self, target: type[T], default: T) -> T: ...
+    @overload
+    def get_state(self, target: type[T]) -> T | None: ...
+    @overload
+    def get_state(self, target: None = None, default: object = None) -> Any: ...
+    def get_state(self, target: object = None, default: object = None) -> object:
+        """The state, converted to ``target`` when it is first read in an operation.
+
+        A mutable state may be changed in place. ``default`` stands in for a missing state, and becomes the
+        state if it is changed.
+        """
+        if not self._is_loaded:
+            try:
+                self._value = self._converter.deserialize(self._text, target)
+            except SerializationError as error:
+                raise SerializationError(f"State of entity {self._entity_id}: {error}") from error
+            self._is_loaded = True
+        if self._value is None and default is not None:
+            self._value = default
+            self._untouched = self._converter.serialize(default)
+        return self._value
+
+    def set_state(self, value: object) -> None:
+        """Replace the state; ``None`` deletes it."""
+        self._value = value
+        self._untouched = None
+        self._is_loaded = True
+
+    def delete_state(self) -> None:
+        """Delete the state, and with it, when nothing else is waiting, the entity."""
+        self.set_state(None)
+
+    # --- others --------------------------------------------------------------------------------------------
+
+    def signal_entity(
+        self,
+        entity_id: EntityId | str,
+        operation: str,
+        input: object = None,
+        *,
+        start_at: datetime | timedelta | None = None,
+    ) -> None:
+        """Send a one-way message to an entity."""
+        target = EntityId.parse(entity_id) if isinstance(entity_id, str) else entity_id
+        now = datetime.now(timezone.utc)
+        self._actions.append(
+            EntitySendSignal(
+                id=len(self._actions),
+                instance_id=str(target),
+                name=operation,
+                input=self._serialize(input, f"Input of entity operation {operation!r}"),
+                scheduled_time=_absolute(start_at, now),
+                request_time=now,
+            )
+        )
+
+    def schedule_new_orchestration(
+        self,
+        orchestrator: object,
+        input: object = None,
+        *,
+        instance_id: str | None = None,
+        start_at: datetime | timedelta | None = None,
+        version: str | None = None,
+    ) -> str:
+        """Start an orchestration, without waiting for it, and return its instance id."""
+        name = name_of(orchestrator)
+        instance_id = instance_id or uuid.uuid4().hex
+        now = datetime.now(timezone.utc)
+        self._actions.append(
+            EntityStartOrchestration(
+                id=len(self._actions),
+                instance_id=instance_id,
+                name=name,
+                version=version,
+                input=self._serialize(input, f"Input of orchestration {name!r}"),
+                scheduled_time=_absolute(start_at, now),
+                request_time=now,
+            )
+        )
+        return instance_id
+
+    def _serialize(self, value: object, subject: str) -> str | None:
+        try:
+            return self._converter.serialize(value)
+        except SerializationError as error:
+            raise SerializationError(f"{subject}: {error}") from error
+
+    # --- for the executor ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _running(self, operation: str) -> Iterator[None]:
+        """One operation: commits state and messages at its end, or undoes them."""
+        self._operation = operation
+        messages = len(self._actions)
+        try:
+            yield
+            if self._is_loaded:
+                text = self._serialize(self._value, f"State of entity {self._entity_id}")
+                if self._untouched is None or text != self._untouched:
+                    self._text = text
+        except BaseException:
+            del self._actions[messages:]
+            raise
+        finally:
+            self._value, self._is_loaded, self._untouched = None, False, None
+
+
+def _absolute(time: datetime | timedelta | None, now: datetime) -> datetime | None:
+    if isinstance(time, timedelta):
+        return now + time
+    return time.replace(tzinfo=timezone.utc) if time is not None and time.tzinfo is None else time
+
+
+class TaskEntity(Generic[StateT]):
+    """An entity written as a class: every public method is an operation, ``self.state`` is its state.
+
+    The parameter is the type of the state. An object serves one operation; what it is to remember belongs
+    into ``state``. Operations take no argument or one, the input, and may be ``async def``. A plain method
+    runs in a thread.
+
+        class Counter(TaskEntity[int]):
+            def initial_state(self) -> int:
+                return 0
+
+            def add(self, amount: int) -> int:
+                self.state += amount
+                return self.state
+    """
+
+    _context: EntityContext
+
+    @property
+    def context(self) -> EntityContext:
+        """The context of the running operation."""
+        return self._context
+
+    @property
+    def state(self) -> StateT:
+        """The state of the entity; ``initial_state()`` when it has none yet."""
+        target = cast("type[StateT]", _state_type(type(self)))
+        if not self._context.has_state:
+            return cast("StateT", self._context.get_state(target, self.initial_state()))
+        return cast("StateT", self._context.get_state(target))
+
+    @state.setter
+    def state(self, value: StateT) -> None:
+        self._context.set_state(value)
+
+    def initial_state(self) -> StateT:
+        """The state of an entity that has none yet; ``None`` unless a subclass says otherwise."""
+        return cast("StateT", None)
+
+    def delete(self) -> None:
+        """The operation that deletes the state."""
+        self._context.delete_state()
+
+
+def _state_type(kind: type) -> object | None:
+    """The parameter given to ``TaskEntity`` by a class or its bases."""
+    for base in kind.__mro__:
+        for parent in getattr(base, "__orig_bases__", ()):
+            if get_origin(parent) is TaskEntity:
+                (argument,) = get_args(parent)
+                return None if isinstance(argument, TypeVar) or argument is Any else argument
+    return None

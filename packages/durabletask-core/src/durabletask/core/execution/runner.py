@@ -1,0 +1,82 @@
+"""Calls user code: ``async def`` on the event loop, plain functions in a bounded pool of threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+from durabletask.core.failures import FailureDetails
+
+__all__ = ["UserCodeRunner"]
+
+
+class UserCodeRunner:
+    """Calls user code for a worker.
+
+    Args:
+        max_threads: how many plain functions run at once; more wait for a thread.
+
+    Attributes:
+        is_stopping: a cancellation is the worker's, who stops, and not the user code's own.
+    """
+
+    def __init__(self, max_threads: int) -> None:
+        self._max_threads = max_threads
+        self._threads: ThreadPoolExecutor | None = None
+        self.is_stopping: bool = False
+
+    async def call(
+        self, function: Callable[[object, object], object], is_async: bool, context: object, value: object
+    ) -> object:
+        """The result of ``function(context, value)``. A thread gets a copy of the context variables."""
+        if is_async:
+            return await cast("Awaitable[object]", function(context, value))
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._max_threads, thread_name_prefix="durabletask")
+        variables = contextvars.copy_context()
+        result = await asyncio.get_running_loop().run_in_executor(
+            self._threads, variables.run, _call, function, context, value
+        )
+        # A plain function may hand back a coroutine (functools.partial of one, a decorator, ...).
+        return await cast("Awaitable[object]", result) if inspect.isawaitable(result) else result
+
+    def failure_of(self, error: BaseException) -> FailureDetails:
+        """How what user code raised is reported.
+
+        Raises:
+            BaseException: the error itself, when it is not user code's: the worker stops, or the process is
+                interrupted.
+        """
+        is_cancellation = isinstance(error, asyncio.CancelledError)
+        if (is_cancellation and self.is_stopping) or isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+            raise error
+        return FailureDetails.from_exception(_without_own_frames(error))
+
+    def close(self) -> None:
+        """Let go of the threads. One that is busy goes on until its function returns."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _call(function: Callable[[object, object], object], context: object, value: object) -> object:
+    try:
+        return function(context, value)
+    except StopIteration as error:  # a future cannot carry it
+        raise RuntimeError("User code raised StopIteration") from error
+
+
+def _without_own_frames(error: BaseException) -> BaseException:
+    """The error with a trace that begins in user code, if it comes from there."""
+    trace = error.__traceback__
+    first = trace
+    while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith(_OWN):
+        first = first.tb_next
+    return error.with_traceback(first if first is not None else trace)
+
+
+_OWN = ("durabletask.core.", "concurrent.futures.")

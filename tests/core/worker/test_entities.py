@@ -1,0 +1,196 @@
+"""What a worker answers to batches of entity operations."""
+
+
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from durabletask.core.entity_context import EntityContext, TaskEntity
+from durabletask.core.errors import RegistrationError
+from durabletask.core.history import EntityOperationCalled
+from durabletask.core.work_items import (
+    EntityBatchResult,
+    EntitySendSignal,
+    EntityStartOrchestration,
+    EntityWorkItem,
+)
+from durabletask.core.worker import DurableTaskWorker
+from fake_transport import NOON, FakeTransport
+
+
+@dataclass
+class Cart:
+    items: list[str] = field(default_factory=list)
+
+
+class Counter(TaskEntity[int]):
+    def initial_state(self) -> int:
+        return 0
+
+    async def add(self, amount: int) -> int:
+        self.state += amount
+        return self.state
+
+    def get(self) -> int:
+        return self.state
+
+    async def fail_after_change(self, amount: int) -> None:
+        self.state += amount
+        self.context.signal_entity("@log@all", "note", amount)
+        raise ValueError("no")
+
+    async def tell(self, text: str) -> str:
+        self.context.signal_entity("@log@all", "note", text)
+        return self.context.schedule_new_orchestration("audit", text, instance_id="a-1")
+
+    def _hidden(self) -> None: ...
+
+
+class Carts(TaskEntity[Cart]):
+    def initial_state(self) -> Cart:
+        return Cart()
+
+    def put(self, item: str) -> None:
+        self.state.items.append(item)
+
+    def look(self) -> list[str]:
+        return self.state.items
+
+
+async def register(ctx: EntityContext, value: object = None) -> object:
+    """A function entity: all operations in one."""
+    if ctx.operation == "set":
+        ctx.set_state(value)
+        return None
+    return [ctx.get_state(), ctx.entity_id.key, ctx.has_state]
+
+
+async def run(
+    operations: Sequence[tuple[str, str | None]],
+    *,
+    entity: object = Counter,
+    state: str | None = None,
+    instance_id: str = "@counter@k",
+) -> EntityBatchResult:
+    transport = FakeTransport()
+    called = [
+        EntityOperationCalled(-1, NOON, request_id=f"r{n}", operation=name, input=text)
+        for n, (name, text) in enumerate(operations)
+    ]
+    async with DurableTaskWorker(transport, entities={"counter": entity}):
+        transport.put(
+            EntityWorkItem(instance_id=instance_id, operations=called, state=state, completion_token="t")
+        )
+        await transport.wait_for(1)
+    (result,) = transport.completed
+    assert isinstance(result, EntityBatchResult)
+    assert (result.completion_token, result.operations, len(result.results)) == ("t", called, len(operations))
+    return result
+
+
+def results_of(batch: EntityBatchResult) -> list[str | None]:
+    return [r.failure.error_type if r.failure is not None else r.result for r in batch.results]
+
+
+async def test_operations_run_in_order_and_keep_the_state() -> None:
+    """Methods of a class are operations, ``async`` or not."""
+    batch = await run([("add", "2"), ("add", "3"), ("get", None)], state="10")
+
+    assert results_of(batch) == ["12", "15", "15"]
+    assert batch.state == "15"
+
+
+async def test_a_failed_operation_undoes_its_state_and_messages() -> None:
+    """What came before stays, what comes after still runs."""
+    batch = await run([("add", "1"), ("fail_after_change", "50"), ("add", "1")])
+
+    assert results_of(batch) == ["1", "builtins.ValueError", "2"]
+    assert batch.state == "2"
+    assert batch.actions == []
+
+
+async def test_reading_an_initial_state_creates_nothing() -> None:
+    """An entity that was only looked at does not exist."""
+    assert (await run([("get", None)])).state is None
+
+
+async def test_a_mutable_state_can_be_changed_in_place() -> None:
+    """Also the initial one."""
+    batch = await run([("put", '"apple"'), ("put", '"pear"'), ("look", None)], entity=Carts)
+
+    assert results_of(batch) == [None, None, '["apple","pear"]']
+    assert batch.state == '{"items":["apple","pear"]}'
+
+
+async def test_delete_removes_the_state() -> None:
+    """Every entity class has this operation."""
+    batch = await run([("delete", None), ("get", None)], state="5")
+
+    assert results_of(batch) == [None, "0"]
+    assert batch.state is None
+
+
+async def test_operation_names_are_found_in_any_spelling() -> None:
+    """An exact name wins, otherwise case does not matter."""
+    assert results_of(await run([("ADD", "2")])) == ["2"]
+
+
+@pytest.mark.parametrize("name", ["ad", "_hidden", "state", "initial_state", "context"])
+async def test_only_public_methods_are_operations(name: str) -> None:
+    """Anything else is a final failure that lists the nearest."""
+    (result,) = (await run([(name, None)])).results
+
+    assert result.failure is not None
+    assert result.failure.error_type.endswith("EntityOperationNotFoundError")
+    assert result.failure.is_non_retriable
+
+
+async def test_messages_come_in_order_with_ids() -> None:
+    """Signals and new orchestrations are actions of the batch."""
+    batch = await run([("tell", '"x"')])
+
+    signal, start = batch.actions
+    assert isinstance(signal, EntitySendSignal)
+    assert (signal.id, signal.instance_id, signal.name, signal.input) == (0, "@log@all", "note", '"x"')
+    assert isinstance(start, EntityStartOrchestration)
+    assert (start.id, start.instance_id, start.name, start.input) == (1, "a-1", "audit", '"x"')
+    assert results_of(batch) == ['"a-1"']
+
+
+async def test_a_function_serves_all_operations() -> None:
+    """It sees the operation in its context."""
+    batch = await run([("look", None), ("set", '{"a":1}'), ("look", None)], entity=register)
+
+    assert results_of(batch) == ['[null,"k",false]', None, '[{"a":1},"k",true]']
+    assert batch.state == '{"a":1}'
+
+
+async def test_an_unknown_entity_fails_every_operation() -> None:
+    """Final, with the nearest names; the state is handed back untouched."""
+    batch = await run([("add", "1"), ("add", "2")], instance_id="@countr@k", state="7")
+
+    assert all(kind is not None and kind.endswith("EntityNotRegisteredError") for kind in results_of(batch))
+    assert batch.state == "7"
+
+
+async def test_a_state_that_does_not_fit_is_a_failure_that_names_the_entity() -> None:
+    """The state of another program is not silently replaced."""
+    batch = await run([("get", None)], state='"text"')
+
+    failure = batch.results[0].failure
+    assert failure is not None
+    assert "State of entity @counter@k" in failure.message
+    assert batch.state == '"text"'
+
+
+def test_a_class_without_the_base_is_refused() -> None:
+    """Its attributes would look like state and be none."""
+
+    class Plain:
+        def add(self, amount: int) -> None: ...
+
+    with pytest.raises(RegistrationError, match="must derive from TaskEntity"):
+        DurableTaskWorker(FakeTransport(), entities=[Plain])
