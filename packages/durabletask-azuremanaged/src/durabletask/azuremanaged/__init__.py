@@ -1,1 +1,15 @@
-"""..."""
+"""Azure Durable Task Scheduler: connection strings, Azure credentials, and a doctor for both.
+
+With this package installed, ``DurableTaskClient("Endpoint=https://...;Authentication=DefaultAzure", hub)``
+works. ``python -m durabletask.azuremanaged check`` tells what is in the way when it does not.
+"""
+
+from .factories import DurableTaskSchedulerClient, DurableTaskSchedulerWorker, scheduler_transport
+from .token_cache import AzureCredentialProvider
+
+__all__ = [
+    "AzureCredentialProvider",
+    "DurableTaskSchedulerClient",
+    "DurableTaskSchedulerWorker",
+    "scheduler_transport",
+]

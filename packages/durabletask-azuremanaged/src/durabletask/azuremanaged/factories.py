@@ -47,7 +47,7 @@ def scheduler_transport(
     Raises:
         ConfigurationError: an argument cannot be used; the message names it.
     """
-    if not isinstance(host_address, str) or not host_address.strip():
+    if not host_address.strip():
         raise ConfigurationError("host_address is empty. Write 'https://<name>.<region>.durabletask.io'.")
     if "=" in host_address:
         raise ConfigurationError(
@@ -66,9 +66,10 @@ def scheduler_transport(
         credential = from_credential(credential, connection, resource_id=resource_id)
     return resolve_transport(
         connection,
+        None,
         credential=credential,
         allow_insecure_credential=allow_insecure_credential,
-        **(transport_options or {}),
+        **dict(transport_options or {}),
     )
 
 

@@ -1,0 +1,90 @@
+"""``python -m durabletask.azuremanaged check [CONNECTION_STRING]``.
+
+Exit code: 0 when the task hub can be used, 1 when something is in the way, 2 for wrong arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from .doctor import Doctor, Finding, Outcome
+
+__all__ = ["main"]
+
+_MARKS = {Outcome.OK: "OK", Outcome.FAILED: "FAILED", Outcome.SKIPPED: "-"}
+_COLOURS = {Outcome.OK: "green", Outcome.FAILED: "bold red", Outcome.SKIPPED: "dim"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.getLogger("azure").setLevel(logging.CRITICAL)  # the findings say what it would say
+    logging.getLogger("durabletask").setLevel(logging.CRITICAL)
+    findings: list[Finding] = []
+    write = findings.append if options.json else _writer()
+    doctor = Doctor(options.connection_string, options.task_hub, timeout=options.timeout)
+    try:
+        is_well = asyncio.run(doctor.examine(write))
+    except KeyboardInterrupt:
+        return 130
+    if options.json:
+        rows = [
+            {"check": f.name, "outcome": f.outcome.value, "detail": f.detail, "advice": f.advice}
+            for f in findings
+        ]
+        print(json.dumps({"ok": is_well, "checks": rows}, indent=2))  # noqa: T201 - the command's output
+    return 0 if is_well else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m durabletask.azuremanaged", description="Tools for the Durable Task Scheduler."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="find out what stands between this machine and a task hub")
+    check.add_argument(
+        "connection_string",
+        nargs="?",
+        metavar="CONNECTION_STRING",
+        help="default: the environment variable DURABLETASK_CONNECTION_STRING",
+    )
+    check.add_argument("--task-hub", metavar="NAME", help="task hub, when the string does not name it")
+    check.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="for each check (30)")
+    check.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    return parser
+
+
+def _writer() -> Callable[[Finding], None]:
+    """How a finding is printed: by rich when it is installed, else as plain text."""
+    try:
+        console = importlib.import_module("rich.console").Console(highlight=False)
+        text = importlib.import_module("rich.text").Text
+    except ImportError:
+        return _write_plain
+
+    def write(finding: Finding) -> None:
+        line = text(f"{_MARKS[finding.outcome]:>6}  ", style=_COLOURS[finding.outcome])
+        line.append(f"{finding.name:<18}", style="bold").append(finding.detail, style="default")
+        console.print(line)
+        if finding.advice:
+            console.print(text(f"{'':>6}  {'':<18}-> {finding.advice}", style="yellow"))
+
+    return write
+
+
+def _write_plain(finding: Finding) -> None:
+    lines = [f"{_MARKS[finding.outcome]:>6}  {finding.name:<18}{finding.detail}"]
+    if finding.advice:
+        lines.append(f"{'':>6}  {'':<18}-> {finding.advice}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
