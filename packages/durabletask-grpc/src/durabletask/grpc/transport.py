@@ -178,7 +178,8 @@ class GrpcTransport(Transport):
     async def _open(self) -> RemoteHub:
         """The calls. The first one imports gRPC, in a thread: the event loop has better things to do."""
         if self._remote is None:
-            if "durabletask.grpc.remote" not in sys.modules:
+            if not _is_imported():
+                # Always in a thread: it may also have to wait for the thread of another transport.
                 await asyncio.to_thread(importlib.import_module, "durabletask.grpc.remote")
             if self._remote is None:
                 self._remote = self._make_remote()
@@ -351,6 +352,11 @@ class GrpcTransport(Transport):
     async def abandon_entity(self, item: EntityWorkItem) -> None:
         """Give an entity batch back."""
         await (await self._open()).abandon_entity(item)
+
+
+def _is_imported() -> bool:
+    """Whether the calls are imported, and not just being imported by another thread."""
+    return hasattr(sys.modules.get("durabletask.grpc.remote"), "RemoteHub")
 
 
 def _make_remote(

@@ -30,7 +30,6 @@ from .history import decode_past
 __all__ = ["decode_replayed"]
 
 _NO_ID: Final = b"\x08" + b"\xff" * 9 + b"\x01\x12"  # eventId -1, and the tag of the timestamp
-_TIME_AT: Final = len(_NO_ID) + 1
 _TASK_SCHEDULED: Final = 0x32  # field 6
 _TASK_COMPLETED: Final = 0x3A  # field 7
 _ORCHESTRATOR_STARTED: Final = 0x72  # field 14
@@ -46,25 +45,35 @@ def decode_replayed(encoded: Iterable[bytes]) -> list[HistoryEvent]:
         InvalidRequestError: a value cannot be read.
     """
     found: list[HistoryEvent] = []
-    append, no_id, started_at = found.append, _NO_ID, _TimeReader().read
+    append, no_id, completed, delta = found.append, _NO_ID, _COMPLETED, timedelta
+    starts: dict[bytes, datetime] = {}
     for data in encoded:
-        event: HistoryEvent | None = None
         try:
-            if data.startswith(no_id):
-                at = data[12] + _TIME_AT
-                kind = data[at]
-                if kind == _TASK_COMPLETED:
-                    event = _task_completed(data, at)
-                elif data[at + 1] == 0 and at + 2 == len(data):
-                    if kind == _ORCHESTRATOR_COMPLETED:
-                        event = _COMPLETED
-                    elif kind == _ORCHESTRATOR_STARTED:
-                        event = started_at(data, at)
+            if not data.startswith(no_id):
+                append(_task_scheduled(data))
+                continue
+            at = data[12] + 13  # behind the timestamp
+            kind = data[at]
+            if kind == _TASK_COMPLETED:
+                append(_task_completed(data, at))
+            elif at + 2 != len(data):
+                append(_by_protobuf(data))
+            elif kind == _ORCHESTRATOR_COMPLETED:
+                append(completed)
+            elif kind == _ORCHESTRATOR_STARTED and 24 <= at <= 25 and data[18] <= 0x7F and data[19] == 0x10:
+                # 08 seconds, in five bytes (the years 1978 to 3058) | 10 nanoseconds, in four or five.
+                # Seconds that share all but their lowest seven bits share a start.
+                start = starts.get(data[15:19])
+                if start is None:
+                    start = starts[data[15:19]] = _start_of(data)
+                nanos = data[20] & 0x7F | (data[21] & 0x7F) << 7 | (data[22] & 0x7F) << 14 | (data[23] & 0x7F) << 21
+                if at == 25:
+                    nanos |= data[24] << 28
+                append(OrchestratorStarted(-1, start + delta(0, data[14] & 0x7F, nanos // 1000)))
             else:
-                event = _task_scheduled(data)
-        except (IndexError, UnicodeDecodeError):
-            pass  # not that layout
-        append(event if event is not None else _by_protobuf(data))
+                append(_by_protobuf(data))
+        except (IndexError, UnicodeDecodeError):  # not that layout
+            append(_by_protobuf(data))
     return found
 
 
@@ -72,72 +81,53 @@ def _by_protobuf(data: bytes) -> HistoryEvent:
     return decode_past((pb.HistoryEvent.FromString(data),))[0]
 
 
-def _task_completed(data: bytes, at: int) -> HistoryEvent | None:
+def _start_of(data: bytes) -> datetime:
+    """The time of the seconds at 14 without their lowest seven bits."""
+    high = (data[15] & 0x7F) << 7 | (data[16] & 0x7F) << 14 | (data[17] & 0x7F) << 21 | data[18] << 28
+    return EPOCH + timedelta(0, high)
+
+
+def _task_completed(data: bytes, at: int) -> HistoryEvent:
     """``08 id | 12 length (0a length text)``: the id of the task, and its result."""
-    end = len(data)
-    if data[at + 1] != end - at - 2 or data[at + 2] != 0x08:
-        return None
     number = data[at + 3]
+    end = len(data)
+    body = end - at - 2
+    if data[at + 1] != body or data[at + 2] != 0x08:
+        return _by_protobuf(data)
     at += 4
     if number > 0x7F:
         high = data[at]
         if high > 0x7F:
-            return None
+            return _by_protobuf(data)
         number += (high << 7) - 0x80
         at += 1
     if at == end:
         return TaskCompleted(-1, EPOCH, number)
-    length = end - at - 2
-    if data[at] != 0x12 or data[at + 1] != length or data[at + 2] != 0x0A or data[at + 3] != length - 2:
-        return None
-    return TaskCompleted(-1, EPOCH, number, data[at + 4 :].decode())
+    text = at + 4
+    if data[at + 3] != end - text or data[at + 1] != end - at - 2 or data[at] != 0x12 or data[at + 2] != 0x0A:
+        return _by_protobuf(data)
+    return TaskCompleted(-1, EPOCH, number, data[text:].decode())
 
 
-def _task_scheduled(data: bytes) -> HistoryEvent | None:
+def _task_scheduled(data: bytes) -> HistoryEvent:
     """``0a length name | 1a length (0a length text)``: the name of the activity, and its input."""
     number = data[1]
     at = 2
     if number > 0x7F:
         high = data[2]
         if high > 0x7F:
-            return None
+            return _by_protobuf(data)
         number += (high << 7) - 0x80
         at = 3
-    if data[0] != 0x08 or data[at] != 0x12:
-        return None
-    at += data[at + 1] + 2
+    at += data[at + 1] + 2  # behind the timestamp
     end = len(data)
-    if data[at] != _TASK_SCHEDULED or data[at + 1] != end - at - 2 or data[at + 2] != 0x0A:
-        return None
+    if data[at] != _TASK_SCHEDULED or data[at + 1] != end - at - 2 or data[at + 2] != 0x0A or data[0] != 0x08:
+        return _by_protobuf(data)
     name = at + 4
     at = name + data[at + 3]
     if at == end:
         return TaskScheduled(number, EPOCH, data[name:].decode())
-    length = end - at - 2
-    if data[at] != 0x1A or data[at + 1] != length or data[at + 2] != 0x0A or data[at + 3] != length - 2:
-        return None
-    return TaskScheduled(number, EPOCH, data[name:at].decode(), None, data[at + 4 :].decode())
-
-
-class _TimeReader:
-    """Reads timestamps; seconds that share all but their lowest seven bits share a start."""
-
-    def __init__(self) -> None:
-        self._starts: dict[bytes, datetime] = {}
-
-    def read(self, data: bytes, end: int) -> HistoryEvent | None:
-        """``08 seconds | 10 nanoseconds`` up to ``end``; seconds of five bytes are the years 1978 to 3058."""
-        size = end - 20
-        if data[13] != 0x08 or data[19] != 0x10 or not 4 <= size <= 5 or data[18] > 0x7F or data[end - 1] > 0x7F:
-            return None
-        rest = data[14:19]
-        if not rest[0] & rest[1] & rest[2] & rest[3] & 0x80:
-            return None
-        start = self._starts.get(rest[1:])
-        if start is None:
-            seconds = (rest[1] & 0x7F) << 7 | (rest[2] & 0x7F) << 14 | (rest[3] & 0x7F) << 21 | rest[4] << 28
-            start = self._starts[rest[1:]] = EPOCH + timedelta(0, seconds)
-        nanos = data[20] & 0x7F | (data[21] & 0x7F) << 7 | (data[22] & 0x7F) << 14 | (data[23] & 0x7F) << 21
-        if size == 5:
-            nanos |= data[24] << 28
-        return OrchestratorStarted(-1, start + timedelta(0, rest[0] & 0x7F, nanos // 1000))
+    text = at + 4
+    if data[at + 3] != end - text or data[at + 1] != end - at - 2 or data[at] != 0x1A or data[at + 2] != 0x0A:
+        return _by_protobuf(data)
+    return TaskScheduled(number, EPOCH, data[name:at].decode(), None, data[text:].decode())
