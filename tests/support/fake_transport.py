@@ -181,6 +181,7 @@ class FakeTransport(Transport):
             self.closed_streams += 1
 
     async def _complete(self, result: OrchestratorResult | ActivityResult | EntityBatchResult) -> None:
+        await asyncio.sleep(0)  # as over a network, others run meanwhile
         if self.complete_errors:
             raise self.complete_errors.pop(0)
         self.completed.append(result)

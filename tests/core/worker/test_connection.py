@@ -148,6 +148,16 @@ async def test_a_worker_can_be_started_again() -> None:
     assert worker.metrics.activities == 1
 
 
+async def test_answers_that_are_sent_at_the_same_time_are_all_counted() -> None:
+    """Metrics do not lose what happens during an await."""
+    transport = FakeTransport()
+    async with DurableTaskWorker(transport, activities=[ping]) as worker:
+        transport.put(*[a_call(number) for number in range(20)])
+        await transport.wait_for(20)
+
+    assert worker.metrics.activities == 20
+
+
 async def test_cancelling_run_stops_at_once() -> None:
     """``run`` serves until it is told otherwise."""
     transport = FakeTransport()

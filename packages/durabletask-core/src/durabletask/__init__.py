@@ -83,6 +83,10 @@ else:
         "versioning": ("VersionFailureStrategy", "VersionMatchStrategy", "VersioningOptions"),
         "worker": ("DurableTaskWorker",),
     }
+    # Who asks for these will connect: the usual transport, where it is installed, is then loaded along, so
+    # that an event loop does not stand still for it at the first connection.
+    _CONNECTING = ("client", "worker")
+    _USUAL_TRANSPORT = "durabletask.grpc.transport"
     _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
     def __getattr__(name):
@@ -90,9 +94,13 @@ else:
         home = _HOME_OF.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        import importlib  # noqa: PLC0415 - not needed by programs that import from the modules
+        import contextlib  # noqa: PLC0415 - not needed by programs that import from the modules
+        import importlib  # noqa: PLC0415
 
         value = getattr(importlib.import_module(f"{__name__}.core.{home}"), name)
+        if home in _CONNECTING:
+            with contextlib.suppress(Exception):  # whoever needs it gets the error when connecting
+                importlib.import_module(_USUAL_TRANSPORT)
         globals()[name] = value
         return value
 

@@ -68,12 +68,13 @@ class WorkItemHandlers:
         try:
             result = self._run_turn(item)
             if result is not None:
-                self.orchestrations += await self._delivery.send(
+                is_taken = await self._delivery.send(
                     self._transport.complete_orchestrator,
                     result,
                     subject=subject,
                     instead=lambda error: _failed_turn(item, error),
                 )
+                self.orchestrations += is_taken
                 return
         except asyncio.CancelledError:
             pass
@@ -95,12 +96,13 @@ class WorkItemHandlers:
         """Run one activity and answer it."""
         try:
             result = await self._activity_executor.execute(item)
-            self.activities += await self._delivery.send(
+            is_taken = await self._delivery.send(
                 self._transport.complete_activity,
                 result,
                 subject=f"activity {item.name} of {item.instance_id}",
                 instead=lambda error: _failed_activity(item, error),
             )
+            self.activities += is_taken
         except asyncio.CancelledError:
             pass
         except Exception:
@@ -115,12 +117,13 @@ class WorkItemHandlers:
         subject = item.instance_id
         try:
             result = await self._entity_executor.execute(item)
-            self.entities += await self._delivery.send(
+            is_taken = await self._delivery.send(
                 self._transport.complete_entity,
                 result,
                 subject=subject,
                 instead=lambda error: _failed_batch(item, error),
             )
+            self.entities += is_taken
         except asyncio.CancelledError:
             pass
         except Exception:
