@@ -7,8 +7,6 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from scripted_worker import Reader, ScriptedWorker, complete
-
 from durabletask.core.actions import ScheduleTask
 from durabletask.core.errors import InvalidRequestError
 from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus
@@ -21,11 +19,7 @@ from durabletask.core.work_items import (
     WorkItemStreamOptions,
 )
 from durabletask.testing import InMemoryBackend, VirtualClock
-
-
-@pytest.fixture
-def hub() -> InMemoryBackend:
-    return InMemoryBackend(clock=VirtualClock())
+from scripted_worker import Reader, ScriptedWorker, complete
 
 
 async def create(hub: InMemoryBackend, *ids: str, name: str = "O", version: str | None = None) -> None:
@@ -158,8 +152,9 @@ async def test_workers_share_the_work(hub: InMemoryBackend) -> None:
     assert min(len(worker.items) for worker in workers) > 60
 
 
-async def test_nothing_is_lost_when_no_worker_is_there(hub: InMemoryBackend) -> None:
+async def test_nothing_is_lost_when_no_worker_is_there() -> None:
     """Ten thousand instances created before any worker connects are all drained."""
+    hub = InMemoryBackend(clock=VirtualClock())
     await create(hub, *(f"i{n}" for n in range(10_000)))
     async with ScriptedWorker(hub, {"O": lambda _: [complete()]}).serving() as worker:
         for n in range(10_000):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from scripted_worker import Reader, complete
-
 from durabletask.core.actions import (
     CallEntity,
     CompleteOrchestration,
@@ -34,7 +32,8 @@ from durabletask.core.history import (
 )
 from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus
 from durabletask.core.work_items import OrchestrationTraceContext, WorkItemStreamOptions
-from durabletask.testing import InMemoryBackend, VirtualClock
+from durabletask.testing import InMemoryBackend
+from scripted_worker import Reader, complete
 
 
 async def history(hub: InMemoryBackend, instance_id: str) -> list[HistoryEvent]:
@@ -43,11 +42,6 @@ async def history(hub: InMemoryBackend, instance_id: str) -> list[HistoryEvent]:
 
 def kinds(events: object) -> list[str]:
     return [type(event).__name__ for event in events]  # type: ignore[attr-defined]
-
-
-@pytest.fixture
-def hub() -> InMemoryBackend:
-    return InMemoryBackend(clock=VirtualClock())
 
 
 async def test_history_is_recorded_in_the_order_of_the_protocol(hub: InMemoryBackend) -> None:
@@ -166,7 +160,7 @@ async def test_a_timer_of_the_past_fires_at_once_and_others_on_time(hub: InMemor
         CreateTimer(2, start + timedelta(days=30)),
     )
     at_once = await reader.episode()
-    assert [event for event in at_once.new_events if isinstance(event, TimerFired)][0].timer_id == 1
+    assert next(event for event in at_once.new_events if isinstance(event, TimerFired)).timer_id == 1
     assert hub.clock.now() == start
     await reader.answer(at_once)
     later = (await reader.episode()).new_events

@@ -6,8 +6,6 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from scripted_worker import Reader, ScriptedWorker, complete
-
 from durabletask.core.actions import CreateSubOrchestration
 from durabletask.core.errors import (
     InstanceAlreadyExistsError,
@@ -31,17 +29,13 @@ from durabletask.core.instances import (
     ReusePolicy,
 )
 from durabletask.testing import InMemoryBackend, VirtualClock
+from scripted_worker import Reader, ScriptedWorker, complete, settle
 
 S = OrchestrationStatus
 
 
 def create(instance_id: str, **more: object) -> CreateInstanceRequest:
     return CreateInstanceRequest(name="O", instance_id=instance_id, **more)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def hub() -> InMemoryBackend:
-    return InMemoryBackend(clock=VirtualClock())
 
 
 async def status(hub: InMemoryBackend, instance_id: str) -> OrchestrationStatus | None:
@@ -88,7 +82,7 @@ async def test_an_id_in_use_is_refused_unless_the_policy_lists_its_status(hub: I
         with pytest.raises(InstanceAlreadyExistsError, match="PENDING"):
             await hub.create_instance(create("i", reuse_policy=policy))
     waiting = asyncio.ensure_future(hub.wait_for_instance_completion("i"))
-    await asyncio.sleep(0)
+    await settle(hub)
     await hub.create_instance(create("i", reuse_policy=ReusePolicy.replace_any()))
 
     ended = await waiting
@@ -167,7 +161,7 @@ async def test_a_wait_ends_with_the_instance_or_its_time_out(hub: InMemoryBacken
 
     started = asyncio.ensure_future(hub.wait_for_instance_start("i"))
     ended = asyncio.ensure_future(hub.wait_for_instance_completion("i", include_payloads=False))
-    await asyncio.sleep(0)
+    await settle(hub)
     reader = Reader(hub)
     await hub.create_instance(create("i"))
     await reader.answer(await reader.episode())
@@ -188,7 +182,7 @@ async def test_a_purge_ends_the_waits_for_the_instance(hub: InMemoryBackend) -> 
     """Who waits for what is purged hears InstanceNotFoundError."""
     await hub.create_instance(create("i"))
     waiting = asyncio.ensure_future(hub.wait_for_instance_completion("i"))
-    await asyncio.sleep(0)
+    await settle(hub)
     await hub.delete_task_hub()
     with pytest.raises(InstanceNotFoundError, match="purged"):
         await waiting
@@ -199,7 +193,7 @@ async def test_closing_ends_what_is_in_flight_and_the_hub_stays_usable(hub: InMe
     reader = Reader(hub)
     assert await reader.idle()
     waiting = asyncio.ensure_future(hub.wait_for_instance_completion("i"))
-    await asyncio.sleep(0)
+    await settle(hub)
     await hub.close()
     with pytest.raises(TransportUnavailableError):
         await waiting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .backend import InMemoryBackend
+from .backend import HubRegistry, InMemoryBackend, SqliteStore
 from .clock import Clock, SystemClock, VirtualClock
 
-__all__ = ["Clock", "InMemoryBackend", "SystemClock", "VirtualClock"]
+__all__ = ["Clock", "HubRegistry", "InMemoryBackend", "SqliteStore", "SystemClock", "VirtualClock"]

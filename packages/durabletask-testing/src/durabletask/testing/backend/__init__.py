@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .facade import InMemoryBackend
+from .registry import HubRegistry
 from .store import SqliteStore
 
-__all__ = ["InMemoryBackend", "SqliteStore"]
+__all__ = ["HubRegistry", "InMemoryBackend", "SqliteStore"]

@@ -100,7 +100,7 @@ class Durability:
         self._engine.reset()
         hub, self._hub = self._hub, None
         if hub is not None:
-            hub.close()
+            await asyncio.wrap_future(hub.close())
 
     # --- finished instances -----------------------------------------------------------------------------------
 

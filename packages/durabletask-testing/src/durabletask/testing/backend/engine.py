@@ -476,10 +476,12 @@ class Engine:
 
     def stop(self, error: TransportError) -> None:
         """End every stream and every wait with an error. The state stays."""
+        is_alive = self._loop is not None and self._loop.is_running()
         for stream in list(self.work.streams):
-            stream.fail(error)
+            if is_alive:
+                stream.fail(error)
             self.close_stream(stream)
-        for waiters in list(self._waiters.values()):
+        for waiters in list(self._waiters.values()) if is_alive else ():
             for waiter in waiters:
                 waiter.fail(error)
         self._waiters.clear()

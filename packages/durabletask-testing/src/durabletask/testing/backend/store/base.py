@@ -84,7 +84,7 @@ class HubStore(ABC):
         """Read a history."""
 
     @abstractmethod
-    def close(self) -> None:
+    def close(self) -> Future[None]:
         """Let go; the last hub closes the store."""
 
 

@@ -73,12 +73,13 @@ class SqliteStore(Store):
         self._guard = threading.Lock()
         self._file: _OpenFile | None = None
         self._hubs = 0
+        self._closed: Future[None] | None = None
 
     def open_hub(self, task_hub: str) -> Future[HubStore]:
         """Take part in the store; see ``Store``."""
         with self._guard:
             if self._file is None:
-                self._file = _OpenFile(self.path, self.synchronous)
+                self._file = _OpenFile(self.path, self.synchronous, self._closed)
             self._hubs += 1
             file = self._file
         opened: Future[HubStore] = Future()
@@ -94,22 +95,25 @@ class SqliteStore(Store):
         file.on_writer(lambda connection: file.hub_number(connection, task_hub)).add_done_callback(finish)
         return opened
 
-    def _leave(self) -> None:
+    def _leave(self) -> Future[None]:
         with self._guard:
             self._hubs -= 1
-            file = self._file if self._hubs == 0 else None
-            if file is not None:
-                self._file = None
-        if file is not None:
-            file.close()
+            file = self._file
+            if self._hubs == 0 and file is not None:
+                self._file, self._closed = None, file.close()
+                return self._closed
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
 
 class _OpenFile:
     """Connections, threads and the lock of one open file. Opened on the writer thread, at its first task."""
 
-    def __init__(self, path: Path, synchronous: str) -> None:
+    def __init__(self, path: Path, synchronous: str, predecessor: Future[None] | None) -> None:
         self._path = path
         self._synchronous = synchronous
+        self._predecessor = predecessor
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="durabletask-store-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="durabletask-store-reader")
         self._lock: OwnerLock | None = None
@@ -160,6 +164,8 @@ class _OpenFile:
         return task(self._read_connection)
 
     def _open(self) -> sqlite3.Connection:
+        if self._predecessor is not None:
+            self._predecessor.result()
         self._lock = self._lock or OwnerLock(self._path)
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
@@ -201,12 +207,13 @@ class _OpenFile:
         number: int = row[0]
         return number
 
-    def close(self) -> None:
-        """Finish what is queued, then close; waits for neither."""
+    def close(self) -> Future[None]:
+        """Finish what is queued, then close."""
         self._reader.submit(self._close_reader)
+        closed = self._writer.submit(self._close_writer)
         self._reader.shutdown(wait=False)
-        self._writer.submit(self._close_writer)
         self._writer.shutdown(wait=False)
+        return closed
 
     def _close_reader(self) -> None:
         if self._read_connection is not None:
@@ -224,17 +231,15 @@ class _OpenFile:
 class _SqliteHub(HubStore):
     """One hub of the file."""
 
-    def __init__(self, file: _OpenFile, hub: int, leave: Callable[[], None]) -> None:
+    def __init__(self, file: _OpenFile, hub: int, leave: Callable[[], Future[None]]) -> None:
         self._file = file
         self._hub = hub
-        self._leave: Callable[[], None] | None = leave
+        self._leave = leave
         self.keys: Iterator[int] = file.keys
 
-    def close(self) -> None:
+    def close(self) -> Future[None]:
         """Let go of the file."""
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
+        return self._leave()
 
     def commit(self, changes: Changes) -> Future[None]:
         """Write changes in one transaction."""
