@@ -1,0 +1,220 @@
+"""From a connection string to a transport: what is looked up, what is refused."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from importlib.metadata import EntryPoint
+
+import pytest
+from durabletask.core import plugins
+from durabletask.core.connection import AccessToken, ConnectionString, CredentialProvider, resolve_transport
+from durabletask.core.errors import ConfigurationError, ConnectionStringError, MissingPackageError
+
+CLOUD = "Endpoint=https://x.durabletask.io;TaskHub=h"
+
+
+class Provider(CredentialProvider):
+    """A provider that gives nothing away."""
+
+    @property
+    def transport_options(self) -> dict[str, object]:
+        return {"maximum_instance_id_length": 100, "user_agent": "mine"}
+
+    async def get_token(self, *, force_new: bool = False) -> AccessToken:
+        return AccessToken("secret", datetime.now(timezone.utc))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class Made:
+    """What the transport factory of these tests was called with."""
+
+    def __init__(self, connection: ConnectionString, task_hub: str, **options: object) -> None:
+        self.connection, self.task_hub, self.options = connection, task_hub, options
+
+
+def make_transport(connection: ConnectionString, task_hub: str, **options: object) -> Made:
+    return Made(connection, task_hub, **options)
+
+
+def make_provider(connection: ConnectionString) -> CredentialProvider:
+    return Provider()
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
+    """Entry points that this test may change: group -> name -> object of this module."""
+    names: dict[str, dict[str, str]] = {
+        plugins.TRANSPORTS_GROUP: {
+            "https": "make_transport",
+            "http": "make_transport",
+            "memory": "make_transport",
+        },
+        plugins.CREDENTIALS_GROUP: {"DefaultAzure": "make_provider"},
+    }
+    module = globals()
+
+    class Entry(EntryPoint):
+        def load(self) -> object:
+            if self.value == "broken":
+                raise ModuleNotFoundError("No module named 'grpc'")
+            return module[self.value]
+
+    def entry_points(group: str) -> dict[str, EntryPoint]:
+        return {name.lower(): Entry(name, value, group) for name, value in names.get(group, {}).items()}
+
+    monkeypatch.setattr(plugins, "_entry_points", entry_points)
+    return names
+
+
+def resolve(*args: object, **kwargs: object) -> Made:
+    made = resolve_transport(*args, **kwargs)  # type: ignore[arg-type]
+    assert isinstance(made, Made)
+    return made
+
+
+def test_scheme_and_authentication_choose_the_factories(installed: object) -> None:
+    """The transport is made with the provider and with what the provider knows of its hubs."""
+    made = resolve(f"{CLOUD};Authentication=DefaultAzure", user_agent="theirs")
+
+    assert (
+        made.task_hub,
+        made.options["user_agent"],
+        made.options["maximum_instance_id_length"],
+    ) == ("h", "theirs", 100)
+    assert isinstance(made.options["credential"], Provider)
+
+
+@pytest.mark.parametrize("endpoint", ["http://localhost:8080", "http://127.0.0.1", "memory://"])
+def test_a_local_endpoint_needs_neither_task_hub_nor_authentication(installed: object, endpoint: str) -> None:
+    """For the hub on this machine the shortest string is enough."""
+    made = resolve(f"Endpoint={endpoint}")
+
+    assert (made.task_hub, made.options["credential"]) == ("default", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "hub", "message"),
+    [
+        (f"{CLOUD};Authentication=None", "other", "says TaskHub=h, the task hub argument says 'other'"),
+        (f"{CLOUD};Authentication=None", " ", "The task hub has no name"),
+        ("Endpoint=https://x;Authentication=None", None, "No task hub is named"),
+        (CLOUD, None, "has no 'Authentication', which https://x.durabletask.io needs"),
+    ],
+)
+def test_what_is_missing_or_contradictory_is_told(
+    installed: object, text: str, hub: str | None, message: str
+) -> None:
+    """A task hub in two places must be the same; a hub elsewhere needs a name and a way to sign in."""
+    with pytest.raises(ConnectionStringError, match=message):
+        resolve_transport(text, hub)
+
+
+def test_a_credential_argument_replaces_authentication(installed: object) -> None:
+    """A provider given as argument is used as it is."""
+    provider = Provider()
+
+    assert provider is resolve(CLOUD, credential=provider).options["credential"]
+
+
+def test_authentication_none_wins_over_a_credential_argument(installed: object) -> None:
+    """One program runs locally and in Azure; locally no token is asked for."""
+    assert None is resolve(f"{CLOUD};Authentication=None", credential=Provider()).options["credential"]
+
+
+def test_two_ways_to_sign_in_are_refused(installed: object) -> None:
+    """Authentication and a credential argument contradict each other."""
+    with pytest.raises(ConfigurationError, match=r"Authentication=DefaultAzure and a credential argument"):
+        resolve_transport(f"{CLOUD};Authentication=DefaultAzure", credential=Provider())
+
+
+@pytest.mark.parametrize("credential", ["a token", object(), Provider])
+def test_a_credential_argument_that_is_none_is_refused(installed: object, credential: object) -> None:
+    """Text, classes and other objects are refused without being shown."""
+    with pytest.raises(ConfigurationError, match="must be an object with a get_token method") as raised:
+        resolve_transport(CLOUD, credential=credential)
+
+    assert "a token" not in str(raised.value)
+
+
+def test_a_credential_over_plaintext_to_another_machine_is_refused(installed: object) -> None:
+    """A bearer token must not travel unprotected, unless somebody says so."""
+    text = "Endpoint=http://hub.example;TaskHub=h;Authentication=DefaultAzure"
+
+    with pytest.raises(
+        ConfigurationError, match=r"http://hub.example is plaintext .* allow_insecure_credential"
+    ):
+        resolve_transport(text)
+    assert isinstance(resolve(text, allow_insecure_credential=True).options["credential"], Provider)
+    assert resolve("Endpoint=http://localhost;Authentication=DefaultAzure").options["credential"]
+
+
+@pytest.mark.parametrize(
+    ("text", "group", "message"),
+    [
+        (
+            "Endpoint=http://localhost",
+            plugins.TRANSPORTS_GROUP,
+            r"Endpoint=http:// .* pip install durabletask-grpc",
+        ),
+        (
+            "Endpoint=memory://",
+            plugins.TRANSPORTS_GROUP,
+            r"Endpoint=memory:// .* pip install durabletask-testing",
+        ),
+        ("Endpoint=sqlite:///a", plugins.TRANSPORTS_GROUP, r"sqlite:// .* pip install durabletask-testing"),
+        (
+            f"{CLOUD};Authentication=AzureCli",
+            plugins.CREDENTIALS_GROUP,
+            r"Authentication=AzureCli needs .* pip install durabletask-azuremanaged",
+        ),
+    ],
+)
+def test_a_missing_package_is_named_with_its_install_line(
+    installed: dict[str, dict[str, str]], text: str, group: str, message: str
+) -> None:
+    """What is not installed is an error that says what to install."""
+    installed[group].clear()
+
+    with pytest.raises(MissingPackageError, match=message):
+        resolve_transport(text)
+
+
+def test_a_credential_argument_without_the_azure_package_is_told(installed: object) -> None:
+    """A TokenCredential needs the package that adapts it."""
+
+    class Credential:
+        def get_token(self, *scopes: str) -> None: ...
+
+    with pytest.raises(
+        MissingPackageError, match=r"credential argument .* pip install durabletask-azuremanaged"
+    ):
+        resolve_transport(CLOUD, credential=Credential())
+
+
+def test_a_package_that_cannot_be_imported_is_told(installed: dict[str, dict[str, str]]) -> None:
+    """An installed package with a missing dependency says which."""
+    installed[plugins.TRANSPORTS_GROUP]["https"] = "broken"
+
+    with pytest.raises(MissingPackageError, match="No module named 'grpc'"):
+        resolve_transport(f"{CLOUD};Authentication=None")
+
+
+def test_another_distribution_may_bring_schemes_and_authentications(
+    installed: dict[str, dict[str, str]],
+) -> None:
+    """An unknown scheme or value becomes known by an entry point."""
+    installed[plugins.TRANSPORTS_GROUP]["redis"] = "make_transport"
+    installed[plugins.CREDENTIALS_GROUP]["Kerberos"] = "make_provider"
+
+    made = resolve("Endpoint=redis://h:1;TaskHub=h;Authentication=kerberos", allow_insecure_credential=True)
+
+    assert (made.connection.scheme, made.connection.authentication) == ("redis", "Kerberos")
+
+
+def test_a_token_is_not_shown() -> None:
+    """Neither ``repr`` nor ``str`` of a token holds its text."""
+    token = AccessToken("s3cr3t", datetime(2026, 1, 1, tzinfo=timezone.utc))
+
+    assert "s3cr3t" not in f"{token!r} {token}"
