@@ -1,7 +1,7 @@
 """The client and the worker for programs without an event loop: the same names, no ``await``.
 
-A thin layer over the async ones: each object owns a thread with an event loop, and every call hands its
-coroutine to that loop and waits for the answer. Scripts, Flask and Django use this module.
+A thin layer over the async ones: one thread runs an event loop for all objects of this module; every call hands
+its coroutine to that loop and waits for the answer. Scripts, Flask and Django use this module.
 
     from durabletask.sync import DurableTaskClient
 
@@ -14,12 +14,9 @@ coroutine to that loop and waits for the answer. Scripts, Flask and Django use t
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from datetime import datetime, timedelta
 from os import PathLike
 from types import TracebackType
@@ -36,6 +33,7 @@ from .core.hosting.backoff import Backoff
 from .core.hosting.limits import ConcurrencyOptions
 from .core.instances import OrchestrationState, OrchestrationStatus, PurgeResult, ReusePolicy
 from .core.paging import AsyncPages
+from .core.portal import Portal
 from .core.registry import (
     ActivityDefinition,
     EntityDefinition,
@@ -61,66 +59,7 @@ _DEFAULT_WAIT = 60.0
 _POLL_SECONDS = 0.2
 
 
-class _Portal:
-    """An event loop in a thread of its own. Starts with the first call; a daemon, so it never holds up exit."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-
-    def call(self, coroutine: Coroutine[object, object, _T]) -> _T:
-        """Run a coroutine on the loop and wait for it. Ctrl-C cancels it."""
-        try:
-            loop = self._running_loop()
-        except BaseException:
-            coroutine.close()
-            raise
-        future: Future[_T] = asyncio.run_coroutine_threadsafe(coroutine, loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if threading.current_thread() is self._thread:
-            raise RuntimeError(
-                "A call of durabletask.sync was made from its own event loop; it would wait for itself. In async "
-                "code use durabletask.DurableTaskClient."
-            )
-        with self._lock:
-            if self._loop is None:
-                loop = self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_serve, args=(loop,), name=self._name, daemon=True)
-                self._thread.start()
-            return self._loop
-
-    def close(self) -> None:
-        """End the thread; the next call starts another."""
-        with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-
-
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
+_portal = Portal()
 
 
 class Pages(Generic[_T]):
@@ -177,8 +116,6 @@ class DurableTaskClient:
         default_version: str | None = None,
         credential: object | None = None,
     ) -> None:
-        self._portal = _Portal("durabletask-client")
-
         async def make() -> _client.DurableTaskClient:  # on the loop, where its connection will live
             return _client.DurableTaskClient(
                 connection,
@@ -189,15 +126,20 @@ class DurableTaskClient:
             )
 
         try:
-            self._client = self._portal.call(make())
+            self._client = self._call(make())
         except BaseException:
-            self._portal.close()
+            _portal.leave(self)
             raise
 
+    def _call(self, coroutine: Coroutine[object, object, _T]) -> _T:
+        return _portal.call(self, coroutine)
+
     def close(self) -> None:
-        """Give back the connection and the thread."""
-        self._portal.call(self._client.close())
-        self._portal.close()
+        """Give back the connection, if the client made it. The client may be used again afterwards."""
+        try:
+            self._call(self._client.close())
+        finally:
+            _portal.leave(self)
 
     def __enter__(self) -> Self:
         """Nothing is connected yet."""
@@ -257,7 +199,7 @@ class DurableTaskClient:
     ) -> str:
         """Start an orchestration and return its instance id."""
         target: Any = orchestrator  # the overloads above have checked it
-        return self._portal.call(
+        return self._call(
             self._client.schedule_new_orchestration(
                 target,
                 input,
@@ -273,9 +215,7 @@ class DurableTaskClient:
         self, instance_id: str, *, fetch_payloads: bool = True
     ) -> OrchestrationState | None:
         """The state of an instance, or ``None`` when there is none of that id."""
-        return self._portal.call(
-            self._client.get_orchestration_state(instance_id, fetch_payloads=fetch_payloads)
-        )
+        return self._call(self._client.get_orchestration_state(instance_id, fetch_payloads=fetch_payloads))
 
     def wait_for_orchestration_start(
         self,
@@ -285,7 +225,7 @@ class DurableTaskClient:
         timeout_in_seconds: float | None = _DEFAULT_WAIT,
     ) -> OrchestrationState | None:
         """Wait until an instance has begun to run; ``None`` at the time-out."""
-        return self._portal.call(
+        return self._call(
             self._client.wait_for_orchestration_start(
                 instance_id, fetch_payloads=fetch_payloads, timeout_in_seconds=timeout_in_seconds
             )
@@ -299,7 +239,7 @@ class DurableTaskClient:
         timeout_in_seconds: float | None = _DEFAULT_WAIT,
     ) -> OrchestrationState | None:
         """Wait until an instance has ended in whatever way; ``None`` at the time-out."""
-        return self._portal.call(
+        return self._call(
             self._client.wait_for_orchestration_completion(
                 instance_id, fetch_payloads=fetch_payloads, timeout_in_seconds=timeout_in_seconds
             )
@@ -307,29 +247,29 @@ class DurableTaskClient:
 
     def raise_orchestration_event(self, instance_id: str, event_name: str, data: object = None) -> None:
         """Deliver an external event; an instance that has ended drops it."""
-        self._portal.call(self._client.raise_orchestration_event(instance_id, event_name, data))
+        self._call(self._client.raise_orchestration_event(instance_id, event_name, data))
 
     def terminate_orchestration(
         self, instance_id: str, output: object = None, *, recursive: bool = True
     ) -> None:
         """Ask an instance to end as TERMINATED. No-op when there is none, or when it has ended."""
-        self._portal.call(self._client.terminate_orchestration(instance_id, output, recursive=recursive))
+        self._call(self._client.terminate_orchestration(instance_id, output, recursive=recursive))
 
     def suspend_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Suspend an instance: events are kept and handled when it is resumed."""
-        self._portal.call(self._client.suspend_orchestration(instance_id, reason=reason))
+        self._call(self._client.suspend_orchestration(instance_id, reason=reason))
 
     def resume_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Resume a suspended instance."""
-        self._portal.call(self._client.resume_orchestration(instance_id, reason=reason))
+        self._call(self._client.resume_orchestration(instance_id, reason=reason))
 
     def rewind_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Undo the failures of a FAILED instance and let it go on."""
-        self._portal.call(self._client.rewind_orchestration(instance_id, reason=reason))
+        self._call(self._client.rewind_orchestration(instance_id, reason=reason))
 
     def restart_orchestration(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
         """Run an instance that has ended again from its start; returns the id of the new run."""
-        return self._portal.call(
+        return self._call(
             self._client.restart_orchestration(instance_id, with_new_instance_id=with_new_instance_id)
         )
 
@@ -337,7 +277,7 @@ class DurableTaskClient:
         self, instance_ids: Iterable[str], *, reason: str | None = None
     ) -> list[str]:
         """End instances as TERMINATED without running them; returns the ids that could not be ended."""
-        return self._portal.call(self._client.force_terminate_orchestrations(instance_ids, reason=reason))
+        return self._call(self._client.force_terminate_orchestrations(instance_ids, reason=reason))
 
     def query_orchestrations(
         self,
@@ -359,7 +299,7 @@ class DurableTaskClient:
                 fetch_payloads=fetch_payloads,
                 page_size=page_size,
             ),
-            self._portal.call,
+            self._call,
         )
 
     def list_instance_ids(
@@ -378,12 +318,12 @@ class DurableTaskClient:
                 completed_to=completed_to,
                 page_size=page_size,
             ),
-            self._portal.call,
+            self._call,
         )
 
     def purge_orchestration(self, instance_id: str, *, recursive: bool = False) -> PurgeResult:
         """Remove an instance that has ended, with its history; one that is missing or live counts zero."""
-        return self._portal.call(self._client.purge_orchestration(instance_id, recursive=recursive))
+        return self._call(self._client.purge_orchestration(instance_id, recursive=recursive))
 
     def purge_orchestrations(
         self,
@@ -395,7 +335,7 @@ class DurableTaskClient:
         recursive: bool = False,
     ) -> PurgeResult:
         """Remove instances that have ended, given by their ids or by a filter, until none is left."""
-        return self._portal.call(
+        return self._call(
             self._client.purge_orchestrations(
                 instance_ids,
                 created_from=created_from,
@@ -409,15 +349,13 @@ class DurableTaskClient:
         self, instance_id: str, *, execution_id: str | None = None
     ) -> list[HistoryEvent]:
         """The whole history of an instance."""
-        return self._portal.call(
-            self._client.get_orchestration_history(instance_id, execution_id=execution_id)
-        )
+        return self._call(self._client.get_orchestration_history(instance_id, execution_id=execution_id))
 
     def download_history(
         self, instance_id: str, path: str | PathLike[str], *, execution_id: str | None = None
     ) -> int:
         """Write the history of an instance to a file and return the number of events."""
-        return self._portal.call(self._client.download_history(instance_id, path, execution_id=execution_id))
+        return self._call(self._client.download_history(instance_id, path, execution_id=execution_id))
 
     def signal_entity(
         self,
@@ -428,11 +366,11 @@ class DurableTaskClient:
         start_at: datetime | timedelta | None = None,
     ) -> None:
         """Send a one-way message to an entity; the first one creates it."""
-        self._portal.call(self._client.signal_entity(entity_id, operation, input, start_at=start_at))
+        self._call(self._client.signal_entity(entity_id, operation, input, start_at=start_at))
 
     def get_entity(self, entity_id: EntityId | str, *, include_state: bool = True) -> EntityMetadata | None:
         """What is known of an entity, or ``None`` when it does not exist."""
-        return self._portal.call(self._client.get_entity(entity_id, include_state=include_state))
+        return self._call(self._client.get_entity(entity_id, include_state=include_state))
 
     def query_entities(
         self,
@@ -454,14 +392,14 @@ class DurableTaskClient:
                 include_transient=include_transient,
                 page_size=page_size,
             ),
-            self._portal.call,
+            self._call,
         )
 
     def clean_entity_storage(
         self, *, remove_empty_entities: bool = True, release_orphaned_locks: bool = True
     ) -> CleanEntityStorageResult:
         """Remove empty entities and release locks whose holder is gone; returns what was done."""
-        return self._portal.call(
+        return self._call(
             self._client.clean_entity_storage(
                 remove_empty_entities=remove_empty_entities, release_orphaned_locks=release_orphaned_locks
             )
@@ -469,17 +407,17 @@ class DurableTaskClient:
 
     def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:
         """Create the task hub, where the hub's server allows it."""
-        self._portal.call(self._client.create_task_hub(recreate_if_exists=recreate_if_exists))
+        self._call(self._client.create_task_hub(recreate_if_exists=recreate_if_exists))
 
     def delete_task_hub(self) -> None:
         """Delete the task hub and everything in it."""
-        self._portal.call(self._client.delete_task_hub())
+        self._call(self._client.delete_task_hub())
 
 
 class DurableTaskWorker:
     """The blocking twin of ``durabletask.DurableTaskWorker``; see there for every argument and error.
 
-    Orchestrators and ``async def`` activities run on the worker's own event loop, in its own thread.
+    Orchestrators and ``async def`` activities run on the event loop of this module, in its own thread.
     """
 
     def __init__(
@@ -503,8 +441,6 @@ class DurableTaskWorker:
         backoff: Backoff | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
-        self._portal = _Portal("durabletask-worker")
-
         async def make() -> _worker.DurableTaskWorker:  # on the loop, where its connection will live
             return _worker.DurableTaskWorker(
                 connection,
@@ -527,21 +463,24 @@ class DurableTaskWorker:
             )
 
         try:
-            self._worker = self._portal.call(make())
+            self._worker = self._call(make())
         except BaseException:
-            self._portal.close()
+            _portal.leave(self)
             raise
+
+    def _call(self, coroutine: Coroutine[object, object, _T]) -> _T:
+        return _portal.call(self, coroutine)
 
     def start(self) -> None:
         """Begin to serve, in the background. Does not wait for the hub."""
-        self._portal.call(self._worker.start())
+        self._call(self._worker.start())
 
     def stop(self, *, timeout: float | None = None) -> None:
         """Stop serving; see ``durabletask.DurableTaskWorker.stop``."""
         try:
-            self._portal.call(self._worker.stop(timeout=timeout))
+            self._call(self._worker.stop(timeout=timeout))
         finally:
-            self._portal.close()
+            _portal.leave(self)
 
     def run(self) -> None:
         """Serve until Ctrl-C, or until ``stop`` is called from another thread."""
