@@ -81,6 +81,15 @@ def test_an_example_runs_against_the_emulator(name: str) -> None:
     _assert_outcome(name, _run([*EMULATOR, *program]))
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["quickstart", "human_interaction"])
+def test_an_example_runs_inside_one_process(name: str) -> None:
+    """The connection string alone decides where the hub is."""
+    program = [sys.executable, "-W", "error", "-X", "dev", str(EXAMPLES / f"{name}.py")]
+
+    _assert_outcome(name, _run(program, DURABLETASK_CONNECTION_STRING="Endpoint=memory://"))
+
+
 @pytest.mark.parametrize("name", OUTCOMES)
 def test_an_example_keeps_to_the_rules_of_replay(name: str) -> None:
     """The determinism lint finds the orchestrators of the example, and nothing wrong in them."""

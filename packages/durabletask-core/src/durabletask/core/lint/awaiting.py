@@ -23,6 +23,8 @@ TASK_METHODS: frozenset[str] = frozenset({
 
 _CONTAINERS = (ast.List, ast.Tuple, ast.Set, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.Starred)
 _TRANSPARENT = (*_CONTAINERS, ast.IfExp, ast.BoolOp)
+# Identity and membership are questions about the task itself.
+_COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _OPERATIONS = (ast.BinOp, ast.UnaryOp, ast.FormattedValue)
 
 
@@ -57,7 +59,7 @@ def _takes_value(parent: ast.AST, node: ast.AST) -> bool:
     """Whether ``parent`` computes with ``node``, which makes no sense with a task."""
     match parent:
         case ast.Compare(ops=operators):
-            return not any(isinstance(item, (ast.Is, ast.IsNot, ast.In, ast.NotIn)) for item in operators)
+            return any(isinstance(item, _COMPARISONS) for item in operators)
         case ast.Subscript(value=value):
             return value is node
         case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test) | ast.Assert(test=test):
