@@ -9,7 +9,7 @@ costs a copy in memory, whatever its length.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, overload
 
 from durabletask.core.errors import OrchestrationStateError
@@ -17,8 +17,9 @@ from durabletask.core.history import HistoryEvent
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from google.protobuf.message import DecodeError
 
-from .history import decode_events, decode_past
+from .history import decode_events
 from .history_encoding import encode_event
+from .replayed import decode_replayed
 
 __all__ = ["EncodedPasts", "LazyPast", "encode_history_chunks", "encode_length", "encode_one"]
 
@@ -27,23 +28,15 @@ class LazyPast(Sequence[HistoryEvent]):
     """The past events of a work item, converted when they are looked at.
 
     Args:
-        encoded: bytes of each past event; reading a few parses only those.
-        parse_all: parses all of them in one go, which is four times as cheap per event.
+        encoded: bytes of each past event; reading a few converts only those.
         exact: keep every timestamp, not only those that replay needs.
     """
 
-    __slots__ = ("_decode", "_encoded", "_events", "_parse_all")
+    __slots__ = ("_decode", "_encoded", "_events")
 
-    def __init__(
-        self,
-        encoded: Sequence[bytes],
-        parse_all: Callable[[], Iterable[pb.HistoryEvent]],
-        *,
-        exact: bool = False,
-    ) -> None:
+    def __init__(self, encoded: Sequence[bytes], *, exact: bool = False) -> None:
         self._encoded = encoded
-        self._parse_all = parse_all
-        self._decode = decode_events if exact else decode_past
+        self._decode = _decode_exactly if exact else decode_replayed
         self._events: list[HistoryEvent] | None = None
 
     def __len__(self) -> int:
@@ -58,34 +51,28 @@ class LazyPast(Sequence[HistoryEvent]):
             return self._events[index]
         if isinstance(index, int):
             return self._read((self._encoded[index],))[0]
-        wanted = self._encoded[index]
-        return self._read(wanted) if len(wanted) * 4 < len(self._encoded) else self._all()[index]
+        return self._read(self._encoded[index])
 
     def __iter__(self) -> Iterator[HistoryEvent]:
-        return iter(self._all())
+        if self._events is None:
+            self._events = self._read(self._encoded)
+        return iter(self._events)
 
     def __repr__(self) -> str:
         return f"LazyPast({len(self)} events)"
 
     def _read(self, encoded: Sequence[bytes]) -> list[HistoryEvent]:
-        parse = pb.HistoryEvent.FromString
         try:
-            return self._decode([parse(event) for event in encoded])
+            return self._decode(encoded)
         except DecodeError as error:
-            raise _unreadable(error) from None
-
-    def _all(self) -> list[HistoryEvent]:
-        if self._events is None:
-            try:
-                self._events = self._decode(self._parse_all())
-            except DecodeError as error:
-                raise _unreadable(error) from None
-            self._parse_all = tuple  # what it held is no longer needed
-        return self._events
+            raise OrchestrationStateError(
+                f"The history that the hub sent cannot be parsed: {error}"
+            ) from None
 
 
-def _unreadable(error: DecodeError) -> OrchestrationStateError:
-    return OrchestrationStateError(f"The history that the hub sent cannot be parsed: {error}")
+def _decode_exactly(encoded: Iterable[bytes]) -> list[HistoryEvent]:
+    parse = pb.HistoryEvent.FromString
+    return decode_events([parse(event) for event in encoded])
 
 
 _PAST_TAG: Final = b"\x1a"  # OrchestratorRequest.pastEvents, field 3, length-delimited

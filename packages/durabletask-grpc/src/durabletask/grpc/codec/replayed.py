@@ -66,7 +66,12 @@ def decode_replayed(encoded: Iterable[bytes]) -> list[HistoryEvent]:
                 start = starts.get(data[15:19])
                 if start is None:
                     start = starts[data[15:19]] = _start_of(data)
-                nanos = data[20] & 0x7F | (data[21] & 0x7F) << 7 | (data[22] & 0x7F) << 14 | (data[23] & 0x7F) << 21
+                nanos = (
+                    data[20] & 0x7F
+                    | (data[21] & 0x7F) << 7
+                    | (data[22] & 0x7F) << 14
+                    | (data[23] & 0x7F) << 21
+                )
                 if at == 25:
                     nanos |= data[24] << 28
                 append(OrchestratorStarted(-1, start + delta(0, data[14] & 0x7F, nanos // 1000)))

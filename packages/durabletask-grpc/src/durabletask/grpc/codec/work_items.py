@@ -6,7 +6,7 @@ A worker reads with ``decode_work_item`` and writes with ``encode_*_result``; a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -127,7 +127,7 @@ def decode_work_item(data: bytes) -> tuple[WorkItem | None, bool]:
     token = message.completionToken
     if kind == "orchestratorRequest":
         request = message.orchestratorRequest
-        return _orchestrator_item(request, token, data), request.requiresHistoryStreaming
+        return _orchestrator_item(request, token), request.requiresHistoryStreaming
     if kind == "activityRequest":
         return _activity_item(message.activityRequest, token), False
     if kind == "entityRequestV2":
@@ -137,16 +137,14 @@ def decode_work_item(data: bytes) -> tuple[WorkItem | None, bool]:
     return None, False
 
 
-def _orchestrator_item(request: lean.OrchestratorRequest, token: str, data: bytes) -> OrchestratorWorkItem:
+def _orchestrator_item(request: lean.OrchestratorRequest, token: str) -> OrchestratorWorkItem:
     new_events = decode_events(request.newEvents)
     encoded = request.pastEvents
     past: LazyPast | tuple[HistoryEvent, ...] = ()
     if encoded:
         # The answer to a rewind repeats the whole past, so then nothing may be left out of it.
         rewinds = any(type(event) is ExecutionRewound for event in new_events)
-        past = LazyPast(
-            encoded, lambda: pb.WorkItem.FromString(data).orchestratorRequest.pastEvents, exact=rewinds
-        )
+        past = LazyPast(encoded, exact=rewinds)
     return OrchestratorWorkItem(
         instance_id=request.instanceId,
         new_events=new_events,
@@ -164,13 +162,8 @@ def _orchestrator_item(request: lean.OrchestratorRequest, token: str, data: byte
 def decode_streamed_past(item: OrchestratorWorkItem, chunks: Sequence[bytes]) -> OrchestratorWorkItem:
     """The item with a past that came as ``HistoryChunk`` messages."""
     encoded = [event for chunk in chunks for event in lean.HistoryChunk.FromString(chunk).events]
-
-    def parse_all() -> Iterator[pb.HistoryEvent]:
-        for chunk in chunks:
-            yield from pb.HistoryChunk.FromString(chunk).events
-
     rewinds = any(type(event) is ExecutionRewound for event in item.new_events)
-    return msgspec.structs.replace(item, past_events=LazyPast(encoded, parse_all, exact=rewinds))
+    return msgspec.structs.replace(item, past_events=LazyPast(encoded, exact=rewinds))
 
 
 def _activity_item(request: pb.ActivityRequest, token: str) -> ActivityWorkItem:
