@@ -1,0 +1,89 @@
+"""An answer too large for one message goes in parts and arrives whole."""
+
+from __future__ import annotations
+
+from durabletask.core.actions import CompleteOrchestration, ScheduleTask
+from durabletask.core.history import EPOCH
+from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult
+from durabletask.grpc.codec.completions import PartialResults, encode_completion
+from durabletask.grpc.codec.work_items import decode_orchestrator_result
+from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
+
+
+def _result(sizes: list[int], **more: object) -> OrchestratorResult:
+    actions = [ScheduleTask(number, "a", None, "x" * size) for number, size in enumerate(sizes)]
+    values: dict[str, object] = {"custom_status": '"s"', "completion_token": "t", **more}
+    return OrchestratorResult(instance_id="i", actions=actions, **values)  # type: ignore[arg-type]
+
+
+def _joined(parts: list[pb.OrchestratorResponse]) -> OrchestratorResult:
+    partials = PartialResults()
+    for part in parts[:-1]:
+        assert partials.add(part) is None
+    whole = partials.add(parts[-1])
+    assert whole is not None
+    assert len(partials) == 0
+    return decode_orchestrator_result(whole)
+
+
+def test_a_small_answer_is_one_message() -> None:
+    """Nothing is marked as partial when there is nothing to split."""
+    (part,) = encode_completion(_result([10, 10]), 1000)
+    assert not part.isPartial
+    assert not part.HasField("chunkIndex")
+
+
+def test_a_large_answer_is_split_and_joined() -> None:
+    """Parts stay below the limit and carry what the protocol wants on each; the server has the whole again."""
+    span = OrchestrationTraceContext("s", EPOCH)
+    result = _result([300] * 20, num_events_processed=7, trace_context=span)
+    parts = list(encode_completion(result, 1000))
+
+    assert len(parts) > 3
+    assert all(part.ByteSize() <= 1000 for part in parts)
+    assert [part.isPartial for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert [part.chunkIndex.value for part in parts] == list(range(len(parts)))
+    assert {part.completionToken for part in parts} == {"t"}
+    assert {part.customStatus.value for part in parts} == {'"s"'}
+    assert [part.numEventsProcessed.value for part in parts] == [7] + [0] * (len(parts) - 1)
+    assert [part.HasField("orchestrationTraceContext") for part in parts] == [True] + [False] * (
+        len(parts) - 1
+    )
+    assert _joined(parts) == result
+
+
+def test_all_events_processed_stays_unset() -> None:
+    """Zero on the later parts does not mean that no event was processed."""
+    result = _result([300] * 20)
+    parts = list(encode_completion(result, 1000))
+    assert not parts[0].HasField("numEventsProcessed")
+    assert _joined(parts) == result
+
+
+def test_a_part_sent_twice_counts_once() -> None:
+    """A part whose answer was lost is sent again and replaces itself."""
+    result = _result([300] * 20)
+    parts = list(encode_completion(result, 1000))
+    assert _joined([parts[0], parts[0], *parts[1:3], parts[2], *parts[3:]]) == result
+
+
+def test_an_action_that_cannot_be_sent_fails_the_orchestration() -> None:
+    """One action above the limit would be tried for ever; the instance fails and says why."""
+    (part,) = encode_completion(_result([10, 5000]), 1000)
+    (action,) = decode_orchestrator_result(part).actions
+
+    assert isinstance(action, CompleteOrchestration)
+    assert action.status is OrchestrationStatus.FAILED
+    assert action.failure is not None
+    assert action.failure.is_non_retriable
+    assert "1000" in action.failure.message
+
+
+def test_parts_that_are_never_finished_are_bounded() -> None:
+    """Workers that die between parts cost no more than the bound."""
+    partials = PartialResults(max_bytes=3000)
+    for number in range(100):
+        for part in list(encode_completion(_result([300] * 20, completion_token=f"t{number}"), 1000))[:2]:
+            partials.add(part)
+    assert len(partials) <= 2
