@@ -1,0 +1,82 @@
+"""How ``run`` ends when the process is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PROGRAM = textwrap.dedent(
+    """
+    import asyncio, sys
+    from fake_transport import FakeTransport
+    from durabletask.core.work_items import ActivityWorkItem
+    from durabletask.core.worker import DurableTaskWorker
+
+    async def slow(ctx):
+        print("started", flush=True)
+        await asyncio.sleep(float(sys.argv[1]))
+        return "done"
+
+    async def main():
+        transport = FakeTransport()
+        transport.put(ActivityWorkItem(name="slow", instance_id="i1", task_id=1))
+        await DurableTaskWorker(transport, activities=[slow]).run()
+        print("completed", len(transport.completed), "abandoned", len(transport.abandoned), flush=True)
+
+    asyncio.run(main())
+    """
+)
+
+
+def run_until_told(seconds: float, *signals: signal.Signals) -> str:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-X",
+            "dev",
+            "-c",
+            f"import sys; sys.path[:] = {sys.path!r}\n{PROGRAM}",
+            str(seconds),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        for number in signals:
+            process.send_signal(number)
+        rest, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    return rest.strip()
+
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform == "win32", reason="event loops on Windows take no signal handlers"),
+]
+
+
+def test_sigterm_lets_work_in_progress_finish() -> None:
+    """An orderly stop, as a container platform asks for."""
+    assert run_until_told(0.3, signal.SIGTERM) == "completed 1 abandoned 0"
+
+
+def test_sigint_stops_at_once() -> None:
+    """Ctrl-C does not wait; the work is given back."""
+    assert run_until_told(3600, signal.SIGINT) == "completed 0 abandoned 1"
+
+
+def test_a_second_signal_does_not_wait_either() -> None:
+    """Whoever asks twice means it."""
+    assert run_until_told(3600, signal.SIGTERM, signal.SIGINT) == "completed 0 abandoned 1"
