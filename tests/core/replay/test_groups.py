@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from durabletask.core.errors import TaskCancelledError, TaskFailedError
 from durabletask.core.tasks import Task, task_all, task_any
 from replay_story import Story
@@ -52,9 +51,7 @@ def test_all_without_fail_fast_raises_the_first_member_with_every_failure() -> N
 
     async def main(ctx, _):
         try:
-            await ctx.task_all(
-                [ctx.call_activity("A"), ctx.call_activity("B"), broken(ctx)], fail_fast=False
-            )
+            await ctx.task_all([ctx.call_activity("A"), ctx.call_activity("B"), broken(ctx)], fail_fast=False)
         except TaskFailedError as error:
             return [error.task_name, [f.details.error_type for f in error.failures], str(error)]
 

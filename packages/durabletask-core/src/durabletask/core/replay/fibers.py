@@ -49,8 +49,8 @@ class Fiber(Task[object], Waiter):
         "_injected",
         "_is_generator",
         "_is_queued",
-        "_is_running",
         "_is_started",
+        "is_running",
     )
 
     _scope: Ledger
@@ -62,7 +62,7 @@ class Fiber(Task[object], Waiter):
         self._awaiting: Task[object] | None = None
         self._injected: BaseException | None = None
         self._is_queued = False
-        self._is_running = False
+        self.is_running = False
         self._is_started = False
 
     def start(self) -> None:
@@ -90,7 +90,7 @@ class Fiber(Task[object], Waiter):
         send = self._body.send
         scope = self._scope
         while True:
-            self._is_running = True
+            self.is_running = True
             try:
                 yielded = send(value) if error is None else self._body.throw(error)
             except StopIteration as stop:
@@ -102,7 +102,7 @@ class Fiber(Task[object], Waiter):
                 self._end(FAILURE, failure)
                 return
             finally:
-                self._is_running = False
+                self.is_running = False
             value = error = None
             if not isinstance(yielded, Task):
                 yielded = self._adopt(yielded)
@@ -119,7 +119,7 @@ class Fiber(Task[object], Waiter):
         """Raise ``TaskCancelledError`` inside the fiber where it waits; a fiber not yet started never runs."""
         if self._state != PENDING or self._scope.thread != get_ident():
             return False
-        if self._is_running:
+        if self.is_running:
             raise SchedulingError(f"{self} cannot cancel itself: 'return' or raise an exception instead.")
         self._observed = self._observed or WAITED_FOR
         cancelled = TaskCancelledError(f"{self} was cancelled.")
@@ -135,7 +135,7 @@ class Fiber(Task[object], Waiter):
 
     def close(self) -> None:
         """Abandon the body. Its ``finally`` blocks run now, once; what they raise is of no interest."""
-        if self._is_running:
+        if self.is_running:
             return
         if self._awaiting is not None:
             self._awaiting._unsubscribe(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from durabletask.core.errors import TaskFailedError
+from durabletask.core.errors import SchedulingError, TaskFailedError
 from durabletask.core.failures import FailureDetails
 from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, Task, Waiter
 
@@ -39,7 +39,14 @@ class _Group(Task[object], Waiter):
             if member._state == PENDING:
                 member._unsubscribe(self)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a member's code is what runs at this moment."""
+        return any(m.is_running for m in self._members if isinstance(m, (Fiber, _Group)))
+
     def _withdraw(self) -> None:
+        if self.is_running:
+            raise SchedulingError(f"{self} cannot be cancelled by one of its members.")
         self._leave_members()
         for member in self._members:
             member.cancel()

@@ -357,6 +357,8 @@ class Ledger(TaskScope):
         try:
             invalid = misuse.invalid_result(result, location)
             if invalid is not None:
+                if is_body(result):
+                    result.close()  # it is told now: no second warning when it is collected
                 raise invalid
             text = self.encode(result, f"The result of the orchestrator at {location}")
             self._report_unawaited()
@@ -419,7 +421,7 @@ class Ledger(TaskScope):
             self.section.release()
 
     def _report_unawaited(self) -> None:
-        found = [task for task in self._unfinished() if task._observed == UNSEEN]
+        found = [task for task in dict.fromkeys(self._unfinished()) if task._observed == UNSEEN]
         if not found or (self.is_replaying and not self.strict):
             return
         message = (

@@ -1,0 +1,324 @@
+"""Entities from the orchestrator's side, and what the context tells."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from durabletask.core.entities import EntityId
+from durabletask.core.errors import EntityLockError, TaskFailedError
+from durabletask.core.history import EventRaised, EventSent, ExecutionTerminated, ParentInstance
+from durabletask.core.instances import OrchestrationStatus
+from replay_story import T0, Story, failure
+
+A, B = EntityId("acct", "a"), EntityId("acct", "b")
+
+
+def test_call_and_signal_an_entity() -> None:
+    """A call is answered under its request id; a signal is not."""
+
+    async def main(ctx, _):
+        ctx.signal_entity(A, "note", 1, signal_time=datetime(2025, 1, 2, tzinfo=timezone.utc))
+        return await ctx.call_entity("@acct@b", "get", {"k": 1}, return_type=list)
+
+    story = Story(main, started={"execution_id": "run"})
+    signal, call = story.start()
+    assert (signal.operation, signal.scheduled_time.day) == ("note", 2)
+    assert (call.parent_instance_id, call.parent_execution_id) == ("abc", "run")
+    story.advance(story.entity_completed(call.request_id, [1]))
+    assert story.output == [1]
+
+
+def test_failure_of_an_operation_names_entity_and_operation() -> None:
+    """With and without details."""
+
+    async def main(ctx, _):
+        found = []
+        for operation in ("x", "y"):
+            try:
+                await ctx.call_entity(A, operation)
+            except TaskFailedError as error:
+                found.append(str(error))
+        return found
+
+    story = Story(main)
+    (call,) = story.start()
+    (call,) = story.advance(story.entity_failed(call.request_id, failure()))
+    story.advance(story.entity_failed(call.request_id))
+    first, second = story.output
+    assert first == "boom (app.Boom in operation 'x' of entity '@acct@a')"
+    assert "operation 'y'" in second
+
+
+@pytest.mark.parametrize("form", ["async", "async without await", "generator"])
+def test_critical_section_unlocks_every_entity_at_its_end(form: str) -> None:
+    """Locks are sorted and free of duplicates; leaving the block releases them, also after an error."""
+
+    async def awaited(ctx, _):
+        async with await ctx.lock_entities([B, A, B]) as lock:
+            assert lock.entities == (A, B)
+            return await ctx.call_entity(A, "op")
+
+    async def direct(ctx, _):
+        async with ctx.lock_entities([B, A, B]):
+            return await ctx.call_entity(A, "op")
+
+    def yielding(ctx, _):
+        with (yield ctx.lock_entities([B, A, B])) as lock:
+            found = yield ctx.call_entity(A, "op")
+        lock.release()
+        return found
+
+    story = Story({"async": awaited, "async without await": direct, "generator": yielding}[form])
+    (request,) = story.start()
+    assert request.lock_set == (str(A), str(B))
+    (call,) = story.advance(story.granted(request.critical_section_id))
+    first, second, _ = story.advance(story.entity_completed(call.request_id, 3))
+    assert [first.target_instance_id, second.target_instance_id] == [str(A), str(B)]
+    assert story.output == 3
+
+
+def test_rules_of_a_critical_section() -> None:
+    """Each rule is refused with its own words; the section stays usable."""
+
+    async def main(ctx, _):
+        texts = []
+
+        def refused(do) -> None:
+            try:
+                do()
+            except EntityLockError as error:
+                texts.append(str(error))
+
+        request = ctx.lock_entities([A])
+        refused(lambda: ctx.call_entity(A, "early"))
+        lock = await request
+        refused(lambda: ctx.lock_entities([B]))
+        refused(lambda: ctx.call_entity(B, "op"))
+        refused(lambda: ctx.signal_entity(A, "op"))
+        first = ctx.call_entity(A, "one")
+        refused(lambda: ctx.call_entity(A, "two"))
+        ctx.signal_entity(B, "fine")
+        await first
+        await ctx.call_entity(A, "three")
+        lock.release()
+        lock.release()
+        return texts
+
+    story = Story(main)
+    (request,) = story.start()
+    first, _ = story.advance(story.granted(request.critical_section_id))
+    (third,) = story.advance(story.entity_completed(first.request_id))
+    story.advance(story.entity_completed(third.request_id))
+    words = [
+        "before its lock was granted",
+        "inside a critical section",
+        "does not lock it",
+        "signalled",
+        "in flight",
+    ]
+    for text, word in zip(story.output, words, strict=True):
+        assert word in text
+
+
+def test_locks_of_nothing_are_refused() -> None:
+    """An empty set is a mistake."""
+
+    async def main(ctx, _):
+        ctx.lock_entities([])
+
+    story = Story(main)
+    story.start()
+    assert story.error_name == "ValueError"
+
+
+def test_termination_releases_locks_that_are_held_or_asked_for() -> None:
+    """Also a request without a grant is taken back; one that was never sent is withdrawn."""
+
+    async def main(ctx, _):
+        await ctx.lock_entities([A, B])
+
+    story = Story(main)
+    story.start()
+    *unlocks, done = story.advance(ExecutionTerminated(-1, T0))
+    assert [u.target_instance_id for u in unlocks] == [str(A), str(B)]
+    assert done.status is OrchestrationStatus.TERMINATED
+    story = Story(main)
+    (done,) = story.start(ExecutionTerminated(-1, T0))
+    assert done.status is OrchestrationStatus.TERMINATED
+
+
+def test_cancelled_lock_request_is_taken_back() -> None:
+    """Cancelling a request that was sent unlocks; a late grant is ignored."""
+
+    async def main(ctx, _):
+        request = ctx.lock_entities([A])
+        await ctx.task_any([request, ctx.create_timer(1)])
+        request.cancel()
+        await ctx.wait_for_external_event("end")
+
+    story = Story(main)
+    request, _ = story.start()
+    (unlock,) = story.fire(2)
+    assert unlock.critical_section_id == request.critical_section_id
+    assert story.advance(story.granted(request.critical_section_id)) == []
+
+
+def _legacy(story: Story, action_id: int, target: str, message: str) -> None:
+    """Confirm the last entity action in the legacy shape."""
+    index = next(i for i, e in enumerate(story.past) if e.event_id == action_id)
+    story.past[index] = EventSent(action_id, T0, target, "op", message)
+    session = story.session()
+    session.replay(story.past)
+    story.kept = session
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ('{"result": "5"}', 5),
+        ('{"result": "\\"bad\\"", "exceptionType": "System.X"}', "bad (System.X"),
+        ('{"exceptionType": "E", "failureDetails": {"ErrorType": "F", "ErrorMessage": "m"}}', "m (F"),
+        ('{"exceptionType": "E", "failureDetails": 7}', "E (E"),
+        ("not json", None),
+    ],
+)
+def test_legacy_answers(answer: str, expected: object) -> None:
+    """Answers of the legacy shape arrive as events named by the request id."""
+
+    async def main(ctx, _):
+        try:
+            return await ctx.call_entity(A, "get")
+        except TaskFailedError as error:
+            return str(error)
+
+    story = Story(main)
+    story.start()
+    _legacy(story, 1, str(A), '{"id": "req"}')
+    story.advance(EventRaised(-1, T0, "req", answer))
+    if isinstance(expected, str):
+        assert story.output.startswith(expected)
+    else:
+        assert story.output == expected
+
+
+def test_legacy_lock_is_granted_by_an_event() -> None:
+    """The grant is an event named by the id of the section."""
+
+    async def main(ctx, _):
+        async with await ctx.lock_entities([A]):
+            return 1
+
+    story = Story(main)
+    story.start()
+    _legacy(story, 1, str(A), '{"id": "section"}')
+    story.advance(EventRaised(-1, T0, "section", "{}"))
+    assert story.output == 1
+    assert story.result.actions[0].critical_section_id == "section"
+
+
+def test_legacy_confirmation_without_an_id_keeps_ours() -> None:
+    """A message that tells no id leaves the call under its own."""
+
+    async def main(ctx, _):
+        return await ctx.call_entity(A, "get")
+
+    story = Story(main)
+    (call,) = story.start()
+    _legacy(story, 1, str(A), "no json")
+    story.advance(EventRaised(-1, T0, call.request_id, '{"result": "1"}'))
+    assert story.output == 1
+
+
+def test_context_tells_who_and_when() -> None:
+    """Identity, tags, version, parent and clock."""
+
+    async def main(ctx, _):
+        return [
+            ctx.instance_id,
+            ctx.execution_id,
+            ctx.parent_instance_id,
+            ctx.name,
+            ctx.version,
+            dict(ctx.tags),
+            ctx.current_utc_datetime.isoformat(),
+        ]
+
+    started = {
+        "execution_id": "run",
+        "version": "1.2",
+        "tags": {"a": "b"},
+        "parent": ParentInstance(3, "parent-1"),
+    }
+    story = Story(main, started=started)
+    story.start()
+    assert story.output == ["abc", "run", "parent-1", "Main", "1.2", {"a": "b"}, "2025-01-01T00:00:00+00:00"]
+    story = Story(main)
+    story.start()
+    assert story.output == ["abc", None, None, "Main", None, {}, "2025-01-01T00:00:00+00:00"]
+
+
+def test_random_and_uuids_are_the_same_on_replay_and_differ_between_generations() -> None:
+    """Seeded by instance and execution."""
+
+    async def main(ctx, _):
+        first = ctx.random.random()
+        await ctx.create_timer(timedelta(seconds=1))
+        return [first, ctx.random.random(), ctx.new_uuid()]
+
+    outputs = []
+    for execution_id in ("one", "two"):
+        story = Story(main, started={"execution_id": execution_id})
+        story.start()
+        story.fire(1)
+        outputs.append(story.output)
+    assert outputs[0][0] != outputs[1][0]
+    assert outputs[0][0] != outputs[0][1]
+    assert outputs[0][2] == outputs[1][2]
+
+
+def test_logger_is_silent_during_replay(caplog: pytest.LogCaptureFixture) -> None:
+    """Records pass once, in the live turn, through the filters of the logger they go to."""
+    own = logging.getLogger("shop")
+    own.setLevel(logging.INFO)
+
+    class NoSecrets(logging.Filter):
+        def filter(self, record):
+            return "secret" not in record.getMessage()
+
+    own.addFilter(NoSecrets())
+
+    async def main(ctx, _):
+        safe = ctx.create_replay_safe_logger(own)
+        assert ctx.logger is ctx.logger
+        safe.info("started, replaying: %s", ctx.is_replaying)
+        safe.info("secret")
+        safe.debug("too fine")
+        await ctx.call_activity("A")
+        safe.info("resumed")
+        ctx.logger.warning("default")
+
+    story = Story(main, twice=False)
+    story.start()
+    story.complete(1)
+    fresh = story.session()
+    fresh.replay(story.past)
+    assert [r.getMessage() for r in caplog.records] == ["started, replaying: False", "resumed", "default"]
+    assert caplog.records[0].funcName == "main"
+
+
+def test_custom_status_can_be_cleared() -> None:
+    """The latest value counts; None clears it."""
+
+    async def main(ctx, _):
+        ctx.set_custom_status({"step": 1})
+        await ctx.call_activity("A")
+        ctx.set_custom_status(None)
+        await ctx.call_activity("B")
+
+    story = Story(main)
+    story.start()
+    assert story.result.custom_status == '{"step":1}'
+    story.complete(1)
+    assert story.result.custom_status is None

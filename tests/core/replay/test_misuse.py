@@ -1,0 +1,400 @@
+"""Mistakes in orchestrator code: each has its own error, with the place and what to write instead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+
+import pytest
+from durabletask.core.errors import (
+    ForeignTaskError,
+    SchedulingError,
+    SerializationError,
+    TaskCancelledError,
+    UnawaitedTaskError,
+)
+from durabletask.core.tasks import task_all
+from replay_story import Story
+
+HERE = "test_misuse.py:"
+
+
+async def _sleeps(ctx, _):
+    await asyncio.sleep(1)
+
+
+async def _sleeps_zero(ctx, _):
+    await asyncio.sleep(0)
+
+
+async def _helper(ctx):
+    await asyncio.wait_for(asyncio.Event().wait(), 5)
+
+
+async def _waits_deep(ctx, _):
+    await _helper(ctx)
+
+
+async def _gathers(ctx, _):
+    await asyncio.gather(asyncio.sleep(0))
+
+
+async def _awaits_future(ctx, _):
+    await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize(
+    ("orchestrator", "replacement"),
+    [
+        (_sleeps, "create_timer"),
+        (_sleeps_zero, "create_timer"),
+        (_waits_deep, "timeout="),
+        (_gathers, "task_all"),
+        (_awaits_future, "an activity|belong in an activity"),
+    ],
+)
+async def test_foreign_awaitable_names_the_place_and_the_replacement(orchestrator, replacement: str) -> None:
+    """Awaiting asyncio fails the orchestration with file:line and what to use instead."""
+    story = Story(orchestrator)
+    story.start()
+    assert story.error_name == "ForeignAwaitableError"
+    assert HERE in story.error.message
+    assert story.error.is_non_retriable
+    assert any(part in story.error.message for part in replacement.split("|"))
+
+
+def test_asyncio_without_a_running_loop_gets_the_same_error() -> None:
+    """asyncio's own complaint about a missing loop is translated."""
+    story = Story(_sleeps)
+    story.start()
+    assert story.error_name == "ForeignAwaitableError"
+    assert HERE in story.error.message
+    assert "create_timer" in story.error.message
+
+
+async def test_foreign_awaitable_cannot_be_swallowed() -> None:
+    """Code that catches everything and tries again still ends, after its clean-up ran once."""
+    cleaned: list[int] = []
+
+    async def main(ctx, _):
+        while True:
+            try:
+                await asyncio.sleep(1)
+            except Exception:  # noqa: PERF203
+                cleaned.append(1)
+
+    story = Story(main)
+    story.start()
+    assert story.error_name == "ForeignAwaitableError"
+    assert len(cleaned) == 2  # once in each of the story's two sessions
+
+
+@pytest.mark.parametrize("value", [1, None, [1]])
+def test_generator_that_yields_no_task_fails(value: object) -> None:
+    """A generator may yield tasks, coroutines and generators only."""
+
+    def main(ctx, _):
+        yield value
+
+    story = Story(main)
+    story.start()
+    assert story.error_name == "ForeignAwaitableError"
+    assert HERE in story.error.message
+
+
+def test_task_of_another_orchestration_is_refused() -> None:
+    """A task that leaked from another instance cannot be awaited, yielded or grouped."""
+    leaked: list[object] = []
+
+    async def owner(ctx, _):
+        leaked.append(ctx.call_activity("A"))
+        await leaked[0]
+
+    async def awaits(ctx, _):
+        await leaked[0]
+
+    def yields(ctx, _):
+        yield leaked[0]
+
+    async def groups(ctx, _):
+        await ctx.task_all([leaked[0]])
+
+    Story(owner, twice=False).start()
+    for orchestrator in (awaits, yields, groups):
+        story = Story(orchestrator)
+        story.start()
+        assert story.error_name == ForeignTaskError.__name__
+        assert "another orchestration" in story.error.message
+
+
+async def test_task_awaited_outside_its_orchestrator_is_refused() -> None:
+    """Ordinary asyncio code cannot await a durable task."""
+    leaked: list[object] = []
+
+    async def main(ctx, _):
+        leaked.append(ctx.call_activity("A"))
+        await leaked[0]
+
+    Story(main, twice=False).start()
+    with pytest.raises(SchedulingError, match="outside its orchestrator"):
+        await leaked[0]
+    assert leaked[0].cancel() is False
+    with pytest.raises(SchedulingError, match="outside a running orchestrator"):
+        task_all([])
+
+
+def test_scheduling_from_another_thread_between_turns_and_after_completion_is_refused() -> None:
+    """Each wrong moment has its own words, and the place."""
+    leaked: list[object] = []
+    errors: list[BaseException] = []
+
+    def schedule(ctx) -> None:
+        try:
+            ctx.call_activity("X")
+        except SchedulingError as error:
+            errors.append(error)
+
+    async def main(ctx, _):
+        leaked.append(ctx)
+        thread = threading.Thread(target=schedule, args=(ctx,))
+        thread.start()
+        thread.join()
+        await ctx.wait_for_external_event("end")
+
+    story = Story(main, twice=False)
+    story.start()
+    schedule(leaked[0])
+    story.send("end")
+    assert story.output is None
+    schedule(leaked[0])
+    texts = [str(error) for error in errors]
+    assert any("another thread" in text for text in texts)
+    assert any("not running" in text for text in texts)
+    assert any("after the orchestration had completed" in text for text in texts)
+    assert all(HERE in text for text in texts)
+
+
+def test_input_is_taken_at_the_call() -> None:
+    """Changing a mutable input afterwards has no effect."""
+
+    async def main(ctx, _):
+        basket = [1]
+        task = ctx.call_activity("A", basket)
+        basket.append(2)
+        await task
+
+    assert Story(main).start()[0].input == "[1]"
+
+
+def test_unserializable_values_name_the_call_and_the_path() -> None:
+    """Inputs, results and statuses say where the offending part is."""
+
+    async def main(ctx, kind):
+        if kind == "input":
+            with pytest.raises(SerializationError, match=r"input of activity 'A'.*\bx\b"):
+                ctx.call_activity("A", {"x": object()})
+        return {"y": [object()]} if kind == "result" else 1
+
+    story = Story(main, "input")
+    story.start()
+    assert story.output == 1
+    story = Story(main, "result")
+    story.start()
+    assert story.error_name == "SerializationError"
+    assert "y" in story.error.message
+
+
+@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: [t], lambda t: {"k": t}])
+def test_forgotten_await_in_an_input_is_named(wrap) -> None:
+    """A task as input: the message says which one and to await it."""
+
+    async def main(ctx, _):
+        first = ctx.call_activity("A")
+        ctx.call_activity("B", wrap(first))
+
+    story = Story(main)
+    story.start()
+    assert story.error_name == UnawaitedTaskError.__name__
+    assert "input of activity 'B'" in story.error.message
+    assert HERE in story.error.message
+
+
+async def _returns_task(ctx, _):
+    return ctx.call_activity("A")
+
+
+async def _returns_coroutine(ctx, _):
+    return _helper(ctx)
+
+
+async def _returns_generator(ctx, _):
+    def numbers():
+        yield 1
+
+    return numbers()
+
+
+async def _returns_async_generator(ctx, _):
+    async def numbers():
+        yield 1
+
+    return numbers()
+
+
+def _plain_returns_task(ctx, _):
+    return ctx.call_activity("A")
+
+
+@pytest.mark.parametrize(
+    ("orchestrator", "found"),
+    [
+        (_returns_task, "activity 'A'"),
+        (_plain_returns_task, "activity 'A'"),
+        (_returns_generator, "numbers"),
+        (_returns_async_generator, "async generator"),
+    ],
+)
+def test_result_that_was_never_awaited_is_an_error(orchestrator, found: str) -> None:
+    """Returning a task or generator fails with the place."""
+    story = Story(orchestrator)
+    story.start()
+    assert story.error_name == "InvalidResultError"
+    assert found in story.error.message
+    assert HERE in story.error.message
+
+
+def test_result_that_is_a_coroutine_is_an_error() -> None:
+    """Returning a coroutine fails with its name and place."""
+    story = Story(_returns_coroutine)
+    story.start()
+    assert story.error_name == "InvalidResultError"
+    assert "_helper" in story.error.message
+
+
+async def _forgets(ctx, _):
+    ctx.call_activity("A")
+    ctx.create_timer(5)
+    ctx.wait_for_external_event("e")
+    ctx.task_all([])
+    ctx.call_entity("@c@k", "op")
+    return 1
+
+
+def test_tasks_never_awaited_are_logged_with_their_places(caplog: pytest.LogCaptureFixture) -> None:
+    """By default the orchestration completes, with one warning that lists the tasks."""
+    story = Story(_forgets)
+    assert len(story.start()) == 4
+    assert story.output == 1
+    warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == 2  # one in each of the story's two sessions
+    assert warnings[0].getMessage().count(HERE) == 5
+
+
+def test_tasks_never_awaited_fail_in_strict_mode() -> None:
+    """Strict mode makes them an error; looking at a task says that it is wanted so."""
+    story = Story(_forgets, strict=True)
+    story.start()
+    assert story.error_name == "UnawaitedTaskError"
+
+    async def means_it(ctx, _):
+        _ = ctx.call_activity("A").is_complete
+        return 1
+
+    story = Story(means_it, strict=True)
+    story.start()
+    assert story.output == 1
+
+
+def test_answers_that_nobody_looked_at_count_as_never_awaited(caplog: pytest.LogCaptureFixture) -> None:
+    """Also a task that ended meanwhile was never awaited."""
+
+    async def main(ctx, _):
+        ctx.call_activity("A")
+        await ctx.call_activity("B")
+
+    story = Story(main)
+    story.start()
+    story.advance(story.completed(1), story.completed(2))
+    assert "activity 'A'" in caplog.text
+    assert "activity 'B'" not in caplog.text
+
+
+def test_coroutine_never_awaited_fails_in_strict_mode() -> None:
+    """A helper called without await is found where it was dropped."""
+
+    async def main(ctx, _):
+        _helper(ctx)
+        return 1
+
+    story = Story(main, strict=True)
+    story.start()
+    assert story.error_name == "UnawaitedTaskError"
+    assert "_helper" in story.error.message
+    assert HERE in story.error.message
+
+
+def test_strict_mode_passes_other_warnings_on() -> None:
+    """Warnings of user code are not swallowed."""
+
+    async def main(ctx, _):
+        import warnings
+
+        warnings.warn("mine", UserWarning, stacklevel=1)
+
+    with pytest.warns(UserWarning, match="mine"):
+        Story(main, strict=True).start()
+
+
+def test_fiber_that_cancels_itself_is_refused() -> None:
+    """A fiber ends by returning or raising."""
+
+    async def selfish(box):
+        box[0].cancel()
+
+    async def main(ctx, _):
+        box: list[object] = []
+        box.append(ctx.task_all([selfish(box)]))
+        await box[0]
+
+    story = Story(main)
+    story.start()
+    assert story.error_name in (SchedulingError.__name__, TaskCancelledError.__name__)
+
+
+def test_result_read_before_the_end_is_refused() -> None:
+    """`.result` of a pending task says to await it."""
+
+    async def main(ctx, _):
+        return ctx.call_activity("A").result
+
+    story = Story(main)
+    story.start()
+    assert story.error_name == "UnawaitedTaskError"
+    assert "await" in story.error.message
+
+
+def test_tasks_tell_what_they_are() -> None:
+    """repr names the kind, the name and the state."""
+
+    async def main(ctx, _):
+        tasks = [
+            ctx.call_activity("A"),
+            ctx.call_sub_orchestrator("C"),
+            ctx.create_timer(1),
+            ctx.wait_for_external_event("e"),
+            ctx.call_entity("@c@k", "op"),
+            ctx.lock_entities(["@c@k"]),
+        ]
+        tasks += [ctx.task_all(tasks), ctx.task_any(tasks)]
+        return [repr(task) for task in tasks]
+
+    story = Story(main)
+    story.start()
+    for text, word in zip(
+        story.output,
+        ["'A'", "'C'", "timer", "'e'", "'op'", "lock of", "task_all of 6", "task_any of 6"],
+        strict=True,
+    ):
+        assert word in text
+        assert "pending" in text

@@ -1,0 +1,427 @@
+"""Retries, timers, external events, children, continue-as-new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from durabletask.core.actions import CreateTimer, ScheduleTask
+from durabletask.core.errors import SerializationError, TaskFailedError
+from durabletask.core.failures import RETRY_AFTER_PROPERTY
+from durabletask.core.history import ExecutionResumed, ExecutionSuspended, ExecutionTerminated, TimerFired
+from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.retry import RetryPolicy
+from durabletask.core.versioning import VersioningOptions
+from replay_story import T0, Story, failure
+
+POLICY = RetryPolicy(
+    first_retry_interval=timedelta(seconds=5), max_number_of_attempts=3, backoff_coefficient=2
+)
+
+
+def test_every_attempt_has_a_new_id_and_keeps_the_rest() -> None:
+    """Name, input, version and tags are kept; the delay grows; the last failure is the task's."""
+
+    async def main(ctx, _):
+        try:
+            await ctx.call_activity("A", [1], retry_policy=POLICY, tags={"t": "1"}, version="7")
+        except TaskFailedError as error:
+            return [str(error), error.task_id]
+
+    story = Story(main)
+    (first,) = story.start()
+    (timer,) = story.fail(1)
+    assert (timer.id, timer.fire_at) == (2, story.now + timedelta(seconds=5))
+    (second,) = story.fire(2)
+    assert (second.id, second.name, second.input, second.tags, second.version) == (
+        3,
+        "A",
+        "[1]",
+        {"t": "1"},
+        "7",
+    )
+    (timer,) = story.fail(3)
+    assert timer.fire_at == story.now + timedelta(seconds=10)
+    story.fire(4)
+    story.fail(5, "last")
+    assert story.output == ["last (app.Boom in activity 'A', id 5)", 5]
+    assert first.id == 1
+
+
+def test_retried_child_keeps_its_instance_id() -> None:
+    """The child is started again under the id it had."""
+
+    async def main(ctx, _):
+        return await ctx.call_sub_orchestrator("Child", 1, retry_policy=POLICY, tags={"a": "b"})
+
+    story = Story(main, started={"execution_id": "run-1"})
+    (first,) = story.start()
+    assert first.instance_id == "run-1:0001"
+    story.advance(story.child_failed(1))
+    (second,) = story.fire(2)
+    assert (second.id, second.instance_id, second.tags) == (3, "run-1:0001", {"a": "b"})
+    story.advance(story.child_completed(3, 9))
+    assert story.output == 9
+
+
+def test_retry_after_and_final_failures_are_honoured() -> None:
+    """An activity can ask for its own delay, or for none."""
+
+    async def main(ctx, _):
+        await ctx.call_activity("A", retry_policy=POLICY)
+
+    story = Story(main)
+    story.start()
+    (timer,) = story.advance(type(story.failed(1))(-1, T0, 1, failure(properties={RETRY_AFTER_PROPERTY: 60})))
+    assert timer.fire_at == story.now + timedelta(seconds=60)
+    story.fire(2)
+    story.fail(3, is_non_retriable=True)
+    assert story.error_name == "TaskFailedError"
+
+
+def test_predicate_that_raises_fails_the_task() -> None:
+    """An error in should_retry is the task's error."""
+    policy = RetryPolicy(
+        first_retry_interval=timedelta(seconds=1),
+        max_number_of_attempts=3,
+        should_retry=lambda _: 1 / 0 > 1,
+    )
+
+    async def main(ctx, _):
+        await ctx.call_activity("A", retry_policy=policy)
+
+    story = Story(main)
+    story.start()
+    story.fail(1)
+    assert story.error_name == "ZeroDivisionError"
+
+
+def test_cancelled_retry_makes_no_further_attempt() -> None:
+    """Cancelling a call that waits for its next attempt ends it."""
+
+    async def main(ctx, _):
+        call = ctx.call_activity("A", retry_policy=POLICY)
+        await ctx.task_any([call, ctx.wait_for_external_event("stop")])
+        call.cancel()
+        await ctx.wait_for_external_event("end")
+
+    story = Story(main)
+    story.start()
+    story.fail(1)
+    story.send("stop")
+    assert story.fire(2) == []
+
+
+def test_failure_without_details_is_explained() -> None:
+    """A child that was terminated carries no details; the error says so."""
+
+    async def main(ctx, _):
+        await ctx.call_sub_orchestrator("Child")
+
+    story = Story(main)
+    story.start()
+    story.advance(story.child_failed(1))
+    assert story.error_name == "TaskFailedError"
+    assert "no details" in story.error.message
+
+
+def test_timers_take_delays_numbers_and_times() -> None:
+    """Relative to the orchestration's clock; naive times are UTC, others are converted."""
+    east = timezone(timedelta(hours=2))
+
+    async def main(ctx, _):
+        await ctx.task_all(
+            [
+                ctx.create_timer(timedelta(seconds=1)),
+                ctx.create_timer(1.5),
+                ctx.create_timer(datetime(2025, 1, 1, 1)),  # noqa: DTZ001 - naive on purpose
+                ctx.create_timer(datetime(2025, 1, 1, 3, tzinfo=east)),
+            ]
+        )
+
+    times = [a.fire_at for a in Story(main).start()]
+    assert times[:2] == [T0 + timedelta(seconds=1), T0 + timedelta(seconds=1.5)]
+    assert times[2:] == [T0 + timedelta(hours=1)] * 2
+    assert all(t.tzinfo is timezone.utc for t in times)
+
+
+def test_long_timer_that_is_cancelled_midway_stops_splitting() -> None:
+    """No further part follows once nobody wants the timer."""
+
+    async def main(ctx, _):
+        timer = ctx.create_timer(timedelta(days=10))
+        await ctx.task_any([timer, ctx.wait_for_external_event("x")])
+        timer.cancel()
+        await ctx.wait_for_external_event("end")
+
+    story = Story(main, maximum_timer_interval=timedelta(days=3))
+    story.start()
+    (second,) = story.fire(1)
+    assert second.fire_at == T0 + timedelta(days=6)
+    story.send("x")
+    assert story.fire(2) == []
+
+
+def test_wait_with_timeout_raises_and_takes_no_event() -> None:
+    """After the time-out an event is kept for the next wait; an event in time withdraws the timer."""
+
+    async def main(ctx, _):
+        try:
+            await ctx.wait_for_external_event("go", timeout=5)
+        except TimeoutError as error:
+            late = str(error)
+        first = await ctx.wait_for_external_event("go", timeout=timedelta(seconds=5))
+        return [late, first, await ctx.wait_for_external_event("go", timeout=1)]
+
+    story = Story(main)
+    assert story.start()[0].fire_at == T0 + timedelta(seconds=5)
+    story.fire(1)
+    assert story.advance(story.event("GO", 1), story.event("Go", 2))[0].id == 4
+    late, first, second = story.output
+    assert "'go'" in late
+    assert (first, second) == (1, 2)
+
+
+def test_wait_that_lost_is_passed_over_and_comes_back_when_awaited() -> None:
+    """A lost wait swallows nothing; awaited again, it takes its place at the end of the queue."""
+
+    async def main(ctx, _):
+        lost = ctx.wait_for_external_event("x")
+        await ctx.task_any([ctx.task_all([lost]), ctx.create_timer(1)])
+        fresh = ctx.wait_for_external_event("x")
+        first = await fresh
+        second = await lost
+        again = ctx.wait_for_external_event("x")
+        await ctx.task_any([again, ctx.create_timer(1)])
+        await ctx.wait_for_external_event("gate")
+        return [first, second, await again]
+
+    story = Story(main)
+    story.start()
+    story.fire(1)
+    story.send("x", "one")
+    story.send("X", "two")
+    story.fire(2)
+    story.send("x", "three")
+    story.send("gate")
+    assert story.output == ["one", "two", "three"]
+
+
+def test_wait_that_is_only_looked_at_is_served() -> None:
+    """Polling is_complete is a way of waiting, too."""
+
+    async def main(ctx, _):
+        wait = ctx.wait_for_external_event("x")
+        polls = 0
+        while not wait.is_complete:
+            polls += 1
+            await ctx.create_timer(1)
+        return [polls, wait.result]
+
+    story = Story(main)
+    story.start()
+    story.send("x", 5)
+    story.fire(1)
+    assert story.output == [1, 5]
+
+
+@dataclass
+class Order:
+    item: str
+    amount: int
+
+
+def test_events_and_results_are_typed() -> None:
+    """data_type, return_type and the annotations of functions convert payloads, when looked at."""
+
+    async def ship(ctx, order: Order) -> Order: ...
+
+    class Pack:
+        async def run(self, context, order: Order) -> Order: ...
+
+    async def main(ctx, order: Order):
+        assert isinstance(order, Order)
+        found = [
+            await ctx.wait_for_external_event("order", Order),
+            await ctx.call_activity(ship, order),
+            await ctx.call_activity(Pack, order),
+            await ctx.call_activity("ByName", order, return_type=Order),
+            await ctx.call_sub_orchestrator(ship, order),
+        ]
+        assert all(isinstance(item, Order) for item in found)
+        plain = await ctx.call_activity("ByName", order)
+        with pytest.raises(SerializationError):
+            await ctx.call_activity(ship, order)
+        return [item.amount for item in found] + [plain["amount"]]
+
+    story = Story(main, Order("a", 1))
+    story.start()
+    story.send("order", Order("b", 2))
+    assert [a.name for a in story.complete(1, Order("c", 3))] == ["Pack"]
+    story.complete(2, Order("d", 4))
+    story.complete(3, Order("e", 5))
+    story.advance(story.child_completed(4, Order("f", 6)))
+    story.complete(5, Order("g", 7))
+    story.complete(6, {"wrong": 1})
+    assert story.output == [2, 3, 4, 5, 6, 7]
+
+
+def test_continue_as_new_carries_unread_events_and_releases_locks() -> None:
+    """Events keep spelling and order; the section is released first; later code runs to its next wait."""
+
+    async def main(ctx, _):
+        await ctx.lock_entities(["@c@k"])
+        ctx.continue_as_new({"n": 2}, new_version="2")
+        ctx.set_custom_status("still here")
+        await ctx.wait_for_external_event("never")
+        raise AssertionError
+
+    story = Story(main)
+    (lock,) = story.start(story.event("One", 1))
+    unlock, done = story.advance(story.granted(lock.critical_section_id), story.event("two", 2))
+    assert (unlock.target_instance_id, done.status) == ("@c@k", OrchestrationStatus.CONTINUED_AS_NEW)
+    assert (done.result, done.new_version) == ('{"n":2}', "2")
+    assert [(e.name, e.input) for e in done.carryover_events] == [("One", "1"), ("two", "2")]
+    assert story.result is not None
+    assert story.result.custom_status == '"still here"'
+
+
+@pytest.mark.parametrize("end", ["return", "raise"])
+def test_continue_as_new_stands_whatever_follows(end: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The request decides, also when the code then raises; that is logged."""
+
+    async def main(ctx, _):
+        ctx.continue_as_new(1, save_events=False)
+        if end == "raise":
+            raise ValueError("lost")
+
+    story = Story(main)
+    story.start(story.event("x"))
+    assert story.completion.status is OrchestrationStatus.CONTINUED_AS_NEW
+    assert story.completion.carryover_events == ()
+    assert ("lost" in caplog.text) == (end == "raise")
+
+
+def test_termination_wins_over_continue_as_new_in_one_batch() -> None:
+    """Protocol section 7.5."""
+
+    async def main(ctx, _):
+        ctx.continue_as_new(1)
+
+    story = Story(main)
+    story.start(ExecutionTerminated(-1, T0, '"stop"'))
+    assert (story.completion.status, story.completion.result) == (OrchestrationStatus.TERMINATED, '"stop"')
+
+
+def test_plain_and_failing_plain_orchestrators() -> None:
+    """A plain function completes at once, also with continue-as-new or an error."""
+
+    def main(ctx, kind):
+        if kind == "restart":
+            ctx.continue_as_new("again")
+        if kind == "raise":
+            raise LookupError("plain")
+        return kind
+
+    for kind, status in [
+        ("value", OrchestrationStatus.COMPLETED),
+        ("restart", OrchestrationStatus.CONTINUED_AS_NEW),
+        ("raise", OrchestrationStatus.FAILED),
+    ]:
+        story = Story(main, kind)
+        story.start()
+        assert story.completion.status is status
+
+
+def test_suspension_holds_events_and_keeps_the_clock() -> None:
+    """While suspended nothing runs and the clock stands; resume applies everything in order."""
+
+    async def main(ctx, _):
+        await ctx.call_activity("A")
+        first = ctx.current_utc_datetime
+        await ctx.call_activity("B")
+        return [first.second, ctx.current_utc_datetime.second]
+
+    story = Story(main, strict=True)
+    story.start()
+    story.advance(ExecutionSuspended(-1, T0))
+    assert story.complete(1) == []
+    assert story.advance(ExecutionSuspended(-1, T0)) == []
+    assert [a.name for a in story.advance(ExecutionResumed(-1, T0))] == ["B"]
+    story.complete(2)
+    assert story.output == [2, 5]
+
+
+def test_action_made_before_a_suspension_is_confirmed_while_suspended() -> None:
+    """Confirmations are no inbound events: the action is not sent twice."""
+
+    async def main(ctx, _):
+        await ctx.call_activity("A")
+        await ctx.call_activity("B")
+
+    story = Story(main)
+    story.start()
+    assert len(story.advance(story.completed(1), ExecutionSuspended(-1, T0))) == 1
+    assert story.advance(ExecutionResumed(-1, T0)) == []
+    story.complete(2)
+    assert story.output is None
+
+
+def test_versions_of_children_and_activities() -> None:
+    """Children get the worker's default version, activities the orchestration's (row 9)."""
+
+    async def main(ctx, _):
+        await ctx.task_all(
+            [
+                ctx.call_activity("A"),
+                ctx.call_activity("B", version="9"),
+                ctx.call_sub_orchestrator("C"),
+                ctx.call_sub_orchestrator("D", version="8", instance_id="given"),
+            ]
+        )
+
+    story = Story(main, started={"version": "1.0"}, versioning=VersioningOptions(default_version="2.0"))
+    made = story.start()
+    assert [a.version for a in made] == ["1.0", "9", "2.0", "8"]
+    assert [a.instance_id for a in made[2:]] == ["abc:0003", "given"]
+
+
+def test_answers_of_unknown_ids_are_ignored() -> None:
+    """Duplicates and strangers change nothing."""
+
+    async def main(ctx, _):
+        return await ctx.call_activity("A")
+
+    story = Story(main)
+    story.start()
+    assert (
+        story.advance(
+            story.completed(9),
+            story.failed(9),
+            story.child_completed(1),
+            story.child_failed(9),
+            TimerFired(-1, T0, T0, -100),
+            story.entity_completed("x"),
+            story.entity_failed("x"),
+            story.granted("x"),
+        )
+        == []
+    )
+    story.advance(story.completed(1, "a"), story.completed(1, "b"))
+    assert story.output == "a"
+
+
+def test_action_types_of_a_mixed_start() -> None:
+    """Actions come in the order in which the code made them."""
+
+    async def main(ctx, _):
+        ctx.send_event("other", "Hello", {"a": 1})
+        timer = ctx.create_timer(1)
+        await ctx.call_activity("A")
+        await timer
+
+    send, timer, call = Story(main).start()
+    assert (send.instance_id, send.name, send.data) == ("other", "Hello", '{"a":1}')
+    assert isinstance(timer, CreateTimer)
+    assert isinstance(call, ScheduleTask)
