@@ -177,4 +177,35 @@ CLEAN: dict[str, str] = {
             for item in y:
                 print(item)
     """,
+    "an activity called like a function is not looked into": """
+        import time
+        async def act(c: ActivityContext, _):
+            return time.time()
+        async def orch(ctx: OrchestrationContext):
+            return await act(ctx, 1)
+    """,
+    "tasks in several targets, attributes and unusual annotations": """
+        import asyncio
+        async def orch(ctx: OrchestrationContext, broken: "not a type"):
+            a, b = ctx.call_activity("a"), ctx.call_activity("b")
+            c = d = ctx.call_activity("c")
+            winner = await ctx.task_any([a, b, c])
+            done = {winner is a: "a", winner in (b, d): "b"}
+            return broken, done, ctx.call_activity("e").is_complete
+    """,
+    "nonlocal names": """
+        async def orch(ctx: OrchestrationContext):
+            pending = None
+            def start():
+                nonlocal pending
+                pending = ctx.call_activity("a")
+            start()
+            return await pending
+    """,
+    "an orchestrator without parameters, and names that nobody defines": """
+        import time
+        def nothing():
+            return time.time()
+        Worker(activities=[missing, 3, "name"], orchestrators=[also_missing, module.attribute, *more])
+    """,
 }

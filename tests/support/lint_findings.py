@@ -408,4 +408,43 @@ FINDINGS: dict[str, str] = {
         async def orch(ctx: OrchestrationContext):
             return time.time(), "# durable: ok"  #! DT101
     """,
+    "a set by choice or walrus": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            chosen = {"a"} if names else {"b", "c"}
+            for name in chosen:  #! DT110
+                print(name)
+            for name in (rest := set(names)):  #! DT110
+                print(name, rest)
+            return [await ctx.call_activity("x", name) for name in chosen]  #! DT110
+    """,
+    "paths by choice, home and joining": """
+        from pathlib import Path
+        async def orch(ctx: OrchestrationContext, name: str):
+            base = Path(name) if name else Path("x")
+            (base / "a").touch()  #! DT108
+            return (Path.home() / name).exists()  #! DT108 DT108
+    """,
+    "tests of tasks": """
+        async def orch(ctx: OrchestrationContext):
+            while ctx.call_activity("more"):  #! DT111
+                pass
+            assert ctx.call_activity("sane")  #! DT111
+            for row in ctx.call_activity("rows"):  #! DT111
+                print(row)
+            if not ctx.wait_for_external_event("go"):  #! DT111
+                return ctx.call_activity("first")[0]  #! DT111
+            return 1 if ctx.call_activity("a") else 2  #! DT111
+    """,
+    "a context under a second name": """
+        async def orch(ctx: OrchestrationContext):
+            c = ctx
+            c.create_timer(3)  #! DT111
+            def later():
+                c.call_entity("@counter@1", "get")  #! DT111
+            later()
+    """,
+    "a lambda in a registration": """
+        import time
+        Worker(orchestrators={"now": lambda c, _: time.time()})  #! DT101
+    """,
 }

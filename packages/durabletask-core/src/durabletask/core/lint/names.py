@@ -9,7 +9,7 @@ from .scopes import Binding, Function, Scope
 
 __all__ = ["SET", "definition_of", "is_set", "resolve", "resolve_annotation"]
 
-SET = "builtins.set()"
+SET: str = "builtins.set()"
 """How `resolve` writes "a set object"."""
 
 _BEING_RESOLVED = "?"
