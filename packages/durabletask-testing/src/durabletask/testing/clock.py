@@ -71,9 +71,9 @@ class SystemClock(Clock):
         """Set the alarm of a hub."""
         due = sleeper.next_due()
         alarm = self._alarms.get(sleeper)
+        if alarm is not None and (due is None or alarm[0] <= due) and not alarm[1].is_closed():
+            return  # an alarm that rings too early does no harm, setting another costs more
         if alarm is not None:
-            if alarm[0] == due and not alarm[1].is_closed():
-                return
             alarm[2].cancel()
             del self._alarms[sleeper]
         if due is not None:

@@ -135,8 +135,11 @@ class Engine:
     # --- clock -------------------------------------------------------------------------------------------
 
     def next_due(self) -> datetime | None:
-        """When the earliest timer is due."""
-        return self._timers.next_due()
+        """When the earliest timer is due, or the earliest lock on an item that a worker has may expire."""
+        due, sweep = self._timers.next_due(), self._sweeps_at
+        if sweep is None or not self.work.deliveries:
+            return due
+        return sweep if due is None else min(due, sweep)
 
     def is_busy(self) -> bool:
         """Whether work is ready or in flight, or something is not yet on disk."""
@@ -148,6 +151,8 @@ class Engine:
         try:
             for timer in self._timers.take_due(now):
                 timer.action()
+            if self._sweeps_at is not None and self._sweeps_at <= now:
+                self._sweep_locks(now)
         finally:
             self._is_waking = False
         self.notify_clock()
@@ -372,7 +377,6 @@ class Engine:
         self.work.deliver(delivery)
         if self._sweeps_at is None or deadline < self._sweeps_at:
             self._sweeps_at = deadline
-            self.call_at(deadline, self._sweep_locks)
         return delivery
 
     def complete_orchestrator(self, result: OrchestratorResult) -> None:
@@ -459,18 +463,14 @@ class Engine:
             work.token = None
         self.work.add(delivery.kind, work, first=True)
 
-    def _sweep_locks(self) -> None:
-        now = self.clock.now()
-        for delivery in [one for one in self.work.deliveries.values() if one.deadline <= now]:
+    def _sweep_locks(self, now: datetime) -> None:
+        expired = [one for one in self.work.deliveries.values() if one.deadline <= now]
+        for delivery in expired:
             self.work.settle(delivery.token)
             self._take_back(delivery)
         rest = min((one.deadline for one in self.work.deliveries.values()), default=None)
-        self._sweeps_at = rest
-        if rest is not None:
-            self._sweeps_at = max(rest, now + _SWEEP_PAUSE)
-            self.call_at(self._sweeps_at, self._sweep_locks)
+        self._sweeps_at = None if rest is None else max(rest, now + _SWEEP_PAUSE)
         self.work.share()
-        self.notify_clock()
 
     # --- the end -------------------------------------------------------------------------------------------------
 
