@@ -71,8 +71,11 @@ class TaskActivity(ABC, Generic[InputT, OutputT]):
     """
 
     @abstractmethod
-    def run(self, context: ActivityContext, input: InputT, /) -> Awaitable[OutputT] | OutputT:  # noqa: A002
-        """Do the work. ``async def`` runs on the event loop, a plain method in a thread."""
+    def run(self, context: Any, input: InputT, /) -> Awaitable[OutputT] | OutputT:  # noqa: A002
+        """Do the work. ``async def`` runs on the event loop, a plain method in a thread.
+
+        The context is an ``ActivityContext``, unless the class is registered as an orchestrator.
+        """
 
 
 class TaskOrchestrator(ABC, Generic[InputT, OutputT]):

@@ -1,0 +1,147 @@
+"""Never run, only checked: what a type checker knows about programs, right and wrong ones.
+
+A ``type: ignore`` marks what must be refused; the checker complains when it is not needed.
+"""
+
+# ruff: noqa: A002 - programs as people write them
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from durabletask import (
+    ActivityContext,
+    DurableTaskClient,
+    DurableTaskWorker,
+    EntityContext,
+    OrchestrationContext,
+    OrchestrationState,
+    RetryPolicy,
+    Task,
+    TaskActivity,
+    TaskEntity,
+    TaskOrchestrator,
+    sync,
+    task_all,
+    task_any,
+)
+from durabletask.core.history import HistoryEvent
+from typing_extensions import assert_type
+
+
+@dataclass
+class Order:
+    id: int
+
+
+async def greet(ctx: ActivityContext, name: str) -> str:
+    return name
+
+
+def count(ctx: ActivityContext, order: Order) -> int:
+    return order.id
+
+
+async def ping(ctx: ActivityContext) -> bool:
+    return True
+
+
+class Ship(TaskActivity[Order, str]):
+    async def run(self, context: ActivityContext, input: Order, /) -> str:
+        return "shipped"
+
+
+class Untyped(TaskActivity):
+    async def run(self, context: OrchestrationContext, input: str) -> str:
+        return input
+
+
+async def greet_all(ctx: OrchestrationContext, names: list[str]) -> list[str]:
+    assert_type(ctx.call_activity(greet, "x"), Task[str])
+    assert_type(await ctx.call_activity(greet, "x"), str)
+    assert_type(await ctx.call_activity(count, Order(1)), int)
+    assert_type(await ctx.call_activity(ping), bool)
+    assert_type(await ctx.call_activity(Ship(), Order(1)), str)
+    assert_type(await ctx.call_activity(Ship, Order(1)), str)
+    assert_type(await ctx.call_activity("greet", "x", return_type=str), str)
+    assert_type(await ctx.call_activity("greet", "x"), Any)
+    policy = RetryPolicy(first_retry_interval=timedelta(seconds=1), max_number_of_attempts=3)
+    assert_type(await ctx.call_activity(greet, "x", retry_policy=policy), str)
+    ctx.call_activity(greet, 3)  # type: ignore[arg-type]
+    ctx.call_activity(Ship, "x")  # type: ignore[arg-type]
+    assert_type(await ctx.wait_for_external_event("approve", bool), bool)
+    assert_type(await ctx.create_timer(1.0), None)
+    return await ctx.task_all([ctx.call_activity(greet, name) for name in names])
+
+
+def generator(ctx: OrchestrationContext, order: Order) -> Generator[Task[Any], Any, str]:
+    result: str = yield ctx.call_activity(Ship, order)
+    return result
+
+
+class Fulfil(TaskOrchestrator[Order, str]):
+    async def run(self, context: OrchestrationContext, input: Order, /) -> str:
+        return await context.call_activity(Ship, input)
+
+
+async def parent(ctx: OrchestrationContext) -> None:
+    assert_type(await ctx.call_sub_orchestrator(greet_all, ["x"]), list[str])
+    assert_type(await ctx.call_sub_orchestrator(Fulfil, Order(1)), str)
+    ctx.call_sub_orchestrator(greet_all, [1])  # type: ignore[arg-type]
+    assert_type(await task_all([ctx.call_activity(greet, "a"), ctx.call_activity(greet, "b")]), list[str])
+    assert_type(await task_any([ctx.call_activity(greet, "a")]), Task[str])
+
+
+class Counter(TaskEntity[int]):
+    def initial_state(self) -> int:
+        return 0
+
+    def add(self, amount: int) -> int:
+        assert_type(self.state, int)
+        assert_type(self.context, EntityContext)
+        self.state += amount
+        self.state = "x"  # type: ignore[assignment]
+        return self.state
+
+
+async def use_the_client(client: DurableTaskClient) -> None:
+    assert_type(await client.schedule_new_orchestration(greet_all, ["x"]), str)
+    assert_type(await client.schedule_new_orchestration(Fulfil, Order(1)), str)
+    assert_type(await client.schedule_new_orchestration(Fulfil(), Order(1)), str)
+    assert_type(await client.schedule_new_orchestration(generator, Order(1)), str)
+    assert_type(await client.schedule_new_orchestration(parent), str)
+    assert_type(await client.schedule_new_orchestration("greet_all", ["x"], instance_id="i"), str)
+    await client.schedule_new_orchestration(greet_all, 3)  # type: ignore[arg-type]
+    await client.schedule_new_orchestration(Fulfil, "x")  # type: ignore[arg-type]
+    state = await client.wait_for_orchestration_completion("i", timeout_in_seconds=60)
+    assert_type(state, OrchestrationState | None)
+    if state is not None:
+        assert_type(state.output, object)
+        assert_type(state.output_as(Order), Order)
+    async for found in client.query_orchestrations():
+        assert_type(found, OrchestrationState)
+    async for page in client.list_instance_ids().pages():
+        assert_type(page, Sequence[str])
+    assert_type(await client.get_orchestration_history("i"), list[HistoryEvent])
+
+
+def use_the_blocking_client(client: sync.DurableTaskClient) -> None:
+    assert_type(client.schedule_new_orchestration(greet_all, ["x"]), str)
+    client.schedule_new_orchestration(greet_all, 3)  # type: ignore[arg-type]
+    for found in client.query_orchestrations():
+        assert_type(found, OrchestrationState)
+
+
+async def use_the_worker() -> None:
+    worker = DurableTaskWorker(
+        "Endpoint=memory://;Authentication=None",
+        "default",
+        orchestrators={"greet_all": greet_all, "generator": generator, "Fulfil": Fulfil()},
+        activities=[greet, count, Ship, Untyped()],
+        entities={"counter": Counter},
+    )
+    async with worker as same:
+        assert_type(same, DurableTaskWorker)
