@@ -61,8 +61,10 @@ class ScriptedWorker:
         *,
         activities: Callable[[ActivityWorkItem], ActivityResult] | None = None,
         options: WorkItemStreamOptions | None = None,
+        concurrent: bool = False,
     ) -> None:
         self.transport = transport
+        self.concurrent = concurrent
         self.scripts = scripts or {}
         self.activities = activities or (
             lambda item: ActivityResult(instance_id=item.instance_id, task_id=item.task_id, result=item.input)
@@ -74,10 +76,16 @@ class ScriptedWorker:
     async def run(self) -> None:
         """Serve until cancelled."""
         stream = self.transport.work_items(self.options)
+        tasks: set[asyncio.Task[None]] = set()
         try:
             async for item in stream:
                 self.items.append(item)
-                await self.serve(item)
+                if not self.concurrent:
+                    await self.serve(item)
+                    continue
+                task = asyncio.create_task(self.serve(item))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
         finally:
             await stream.aclose()
 

@@ -1,0 +1,333 @@
+"""What a store keeps, whom it refuses, and what happens when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from durabletask.core.actions import CreateTimer, OrchestratorAction, ScheduleTask
+from durabletask.core.errors import OwnershipError, StorageError, TransportUnavailableError
+from durabletask.core.history import EventRaised, ExecutionResumed, TaskCompleted, TimerFired
+from durabletask.core.instances import (
+    CreateInstanceRequest,
+    InstanceQuery,
+    OrchestrationStatus,
+    PurgeInstance,
+    ReusePolicy,
+)
+from durabletask.core.work_items import OrchestratorWorkItem
+from durabletask.testing import HubRegistry, InMemoryBackend, SqliteStore, VirtualClock
+from scripted_worker import Reader, ScriptedWorker, complete, of_kind, settle
+
+S = OrchestrationStatus
+
+
+def request(instance_id: str, **more: object) -> CreateInstanceRequest:
+    return CreateInstanceRequest(name="O", instance_id=instance_id, **more)  # type: ignore[arg-type]
+
+
+def chain(item: OrchestratorWorkItem) -> list[OrchestratorAction]:
+    done = len(of_kind(item, TaskCompleted))
+    return [ScheduleTask(done + 1, "A", None, str(done))] if done < 3 else [complete('"end"')]
+
+
+async def test_a_reopened_hub_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Open activities, timers, suspensions, scheduled starts, unread events: all are there again."""
+    clock = VirtualClock(auto_advance=False)
+    first = InMemoryBackend(clock=clock, store=SqliteStore(tmp_path / "a.db"))
+    reader = Reader(first)
+    due = clock.now() + timedelta(hours=1)
+    await first.create_instance(request("i", input="1", tags={"a": "b"}))
+    await reader.answer(
+        await reader.episode(), ScheduleTask(1, "A", "2", '"x"'), CreateTimer(2, due), custom_status='"s"'
+    )
+    await first.create_instance(request("held", scheduled_start_at=due))
+    await first.create_instance(request("paused"))
+    await first.suspend_instance("paused")
+    while (item := await reader.take()).instance_id != "paused":
+        pass
+    await reader.answer(item)
+    await first.raise_event("i", "unread", "7")
+    before = await first.get_instance("i")
+    await reader.close()
+    await first.close()
+
+    second = InMemoryBackend(clock=clock, store=SqliteStore(tmp_path / "a.db"))
+    after = await second.get_instance("i")
+    assert after == before
+    reader = Reader(second)
+    items = [await reader.take(), await reader.take()]
+    episode = next(one for one in items if isinstance(one, OrchestratorWorkItem))
+    activity = next(one for one in items if not isinstance(one, OrchestratorWorkItem))
+    assert isinstance(episode.new_events[1], EventRaised)
+    assert (activity.name, activity.version, activity.input, activity.task_id) == ("A", "2", '"x"', 1)  # type: ignore[union-attr]
+    await reader.answer(episode, custom_status='"s"')
+    await reader.answer(activity)
+    await reader.answer(await reader.episode())
+    await second.suspend_instance("paused")
+    assert await reader.idle()
+    await second.resume_instance("paused")
+    resumed = await reader.episode()
+    assert [type(event) for event in resumed.new_events[1:]] == [ExecutionResumed]
+    await reader.answer(resumed)
+    await clock.advance(timedelta(hours=1))
+    items = [await reader.episode(), await reader.episode()]
+    assert {item.instance_id for item in items} == {"i", "held"}
+    timer = next(item for item in items if item.instance_id == "i")
+    assert isinstance(timer.new_events[1], TimerFired)
+    await reader.close()
+    await second.close()
+
+
+async def test_finished_instances_live_in_the_file(tmp_path: Path) -> None:
+    """They answer every question from disk, can be replaced, restarted, purged, and survive a reopening."""
+    path = tmp_path / "a.db"
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(path))
+    async with ScriptedWorker(hub, {"O": chain}).serving():
+        for one in ("a", "b", "c", "d"):
+            await hub.create_instance(request(one))
+            await hub.wait_for_instance_completion(one)
+    await hub.close()
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(path))
+    state = await hub.wait_for_instance_completion("a")
+    assert state is not None
+    assert state.output == "end"
+    events = [event async for chunk in hub.stream_history("a") for event in chunk]
+    assert sum(isinstance(event, TaskCompleted) for event in events) == 3
+    await hub.create_instance(request("b", reuse_policy=ReusePolicy.replace_terminal()))
+    assert await hub.restart_instance("c") == "c"
+    assert (await hub.purge_instances(PurgeInstance(instance_id="d"))).deleted_instance_count == 1
+    page = await hub.query_instances(InstanceQuery())
+    assert {one.instance_id: one.runtime_status for one in page.states} == {
+        "a": S.COMPLETED,
+        "b": S.PENDING,
+        "c": S.PENDING,
+    }
+    await hub.close()
+
+
+async def test_fire_and_forget_activities_survive(tmp_path: Path) -> None:
+    """An activity of a finished or continued execution is delivered after a reopening, until it is answered."""
+    path = tmp_path / "a.db"
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(path))
+    reader = Reader(hub)
+    await hub.create_instance(request("i"))
+    await reader.answer(await reader.episode(), ScheduleTask(1, "A"), complete(id=2))
+    await reader.close()
+    await hub.close()
+    for is_answered in (False, True):
+        hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(path))
+        reader = Reader(hub)
+        item = await reader.activity()
+        if is_answered:
+            await reader.answer(item)
+        await reader.close()
+        await hub.close()
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(path))
+    reader = Reader(hub)
+    await settle(hub)
+    assert await reader.idle()
+    await reader.close()
+    await hub.close()
+
+
+async def test_one_process_owns_the_file(tmp_path: Path) -> None:
+    """A second owner is refused until the first has closed."""
+    first = InMemoryBackend(store=SqliteStore(tmp_path / "a.db"))
+    await first.connect()
+    second = InMemoryBackend(store=SqliteStore(tmp_path / "a.db"))
+    with pytest.raises(OwnershipError, match=r"a\.db"):
+        await second.connect()
+    await first.close()
+    await second.connect()
+    await second.close()
+
+
+async def test_many_hubs_share_a_file_and_see_only_themselves(tmp_path: Path) -> None:
+    """The same id in two hubs is two instances; emptying one leaves the other."""
+    registry = HubRegistry(tmp_path / "a.db", clock=VirtualClock())
+    for name in ("x", "y"):
+        await registry.hub(name).create_instance(request("same", input=f'"{name}"'))
+    assert registry.hub("x") is registry.hubs["x"]
+    await registry.close()
+    registry = HubRegistry(tmp_path / "a.db", clock=VirtualClock())
+    await registry.hub("x").delete_task_hub()
+    assert await registry.hub("x").get_instance("same") is None
+    state = await registry.hub("y").get_instance("same")
+    assert state is not None
+    assert state.input == "y"
+    await registry.close()
+
+
+async def test_files_that_are_no_store_are_refused(tmp_path: Path) -> None:
+    """Another database, a newer layout, no database at all, no such folder: each is named."""
+    foreign = tmp_path / "foreign.db"
+    with sqlite3.connect(foreign) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    newer = tmp_path / "newer.db"
+    hub = InMemoryBackend(store=SqliteStore(newer))
+    await hub.connect()
+    await hub.close()
+    with sqlite3.connect(newer) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    (tmp_path / "text.db").write_text("no database, but long enough to be looked at " * 30)
+    for name, words in (
+        ("foreign.db", "not a store"),
+        ("newer.db", "newer version"),
+        ("text.db", "not a database"),
+        ("missing/a.db", "folder"),
+    ):
+        hub = InMemoryBackend(store=SqliteStore(tmp_path / name))
+        with pytest.raises(StorageError, match=words):
+            await hub.create_instance(request("i"))
+        await hub.close()
+
+
+async def test_a_failed_commit_acknowledges_nothing_and_the_hub_recovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls, waits and streams end in errors; afterwards the state is that of the disk."""
+    from durabletask.testing.backend.store import sqlite as module
+
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
+    await hub.create_instance(request("kept"))
+    reader = Reader(hub)
+    item = await reader.episode()
+    waiting = asyncio.ensure_future(hub.wait_for_instance_completion("kept"))
+    await settle(hub)
+    write = module._write_changes
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(module, "_write_changes", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        await hub.create_instance(request("lost"))
+    with pytest.raises(StorageError):
+        await waiting
+    with pytest.raises(StorageError):
+        await reader.take()
+    await reader.close()
+    monkeypatch.setattr(module, "_write_changes", write)
+    assert await hub.get_instance("lost") is None
+    reader = Reader(hub)
+    again = await reader.episode()
+    assert again.instance_id == "kept"
+    await reader.answer(item, complete('"stale"'))
+    await reader.answer(again, complete('"fine"'))
+    state = await hub.wait_for_instance_completion("kept")
+    assert state is not None
+    assert state.output == "fine"
+    await reader.close()
+    await hub.close()
+
+
+async def test_concurrent_commands_share_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred creates at once take a handful of transactions."""
+    from durabletask.testing.backend.store import sqlite as module
+
+    commits = 0
+    write = module._write_changes
+
+    def counting(*arguments: object) -> None:
+        nonlocal commits
+        commits += 1
+        write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_write_changes", counting)
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
+    await asyncio.gather(*(hub.create_instance(request(f"i{n}")) for n in range(100)))
+    assert commits <= 5
+    await hub.close()
+
+
+async def test_a_chain_needs_one_commit_for_each_activity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of an activity and the turn it causes are written together."""
+    from durabletask.testing.backend.store import sqlite as module
+
+    commits = 0
+    write = module._write_changes
+
+    def counting(*arguments: object) -> None:
+        nonlocal commits
+        commits += 1
+        write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_write_changes", counting)
+    monkeypatch.setattr("durabletask.testing.backend.journal._PATIENCE", 5.0)
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
+    async with ScriptedWorker(hub, {"O": chain}, concurrent=True).serving():
+        await hub.create_instance(request("i"))
+        await hub.wait_for_instance_completion("i")
+    assert commits == 4  # creation with the first turn, then one for each of the three activities
+    await hub.close()
+
+
+async def test_many_finished_instances_do_not_delay_the_start(tmp_path: Path) -> None:
+    """A hundred thousand finished instances are not read when a hub opens, and a query finds its page."""
+    path = tmp_path / "a.db"
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(path))
+    reader = Reader(hub)
+    await hub.create_instance(request("template"))
+    await reader.answer(await reader.episode(), complete())
+    await hub.create_instance(request("live"))
+    await reader.close()
+    await hub.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO instances (key, id, status, created, completed, body, hub) "
+            "WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 100009) "
+            "SELECT i, 'done-' || i, status, created, completed, body, hub FROM n, instances WHERE id = 'template'"
+        )
+    connection.close()
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(path))
+    begin = time.perf_counter()
+    await hub.connect()
+    assert time.perf_counter() - begin < 2
+    page = await hub.query_instances(InstanceQuery(page_size=3))
+    assert [state.instance_id for state in page.states] == ["done-10", "done-100", "done-1000"]
+    await hub.close()
+
+
+def test_a_hub_serves_one_event_loop_after_another(tmp_path: Path) -> None:
+    """Separate asyncio.run calls continue with the same state, in memory and on disk."""
+    for hub in (InMemoryBackend(), InMemoryBackend(store=SqliteStore(tmp_path / "a.db"))):
+
+        async def start(hub: InMemoryBackend = hub) -> None:
+            await hub.create_instance(request("i"))
+            reader = Reader(hub)
+            await reader.episode()  # and never answer it
+
+        async def finish(hub: InMemoryBackend = hub) -> None:
+            async with ScriptedWorker(hub, {"O": chain}).serving():
+                state = await asyncio.wait_for(hub.wait_for_instance_completion("i"), 5)
+            assert state is not None
+            assert state.output == "end"
+            await hub.close()
+
+        asyncio.run(start())
+        asyncio.run(finish())
+
+
+async def test_closing_a_durable_hub_ends_its_calls(tmp_path: Path) -> None:
+    """Waits end with TransportUnavailableError."""
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
+    waiting = asyncio.ensure_future(hub.wait_for_instance_completion("i"))
+    await settle(hub)
+    await hub.close()
+    with pytest.raises(TransportUnavailableError):
+        await waiting
+
+
+def test_a_wrong_synchronous_mode_is_refused(tmp_path: Path) -> None:
+    """Only FULL and NORMAL keep promises."""
+    with pytest.raises(ValueError, match="OFF"):
+        SqliteStore(tmp_path / "a.db", "OFF")  # type: ignore[arg-type]
