@@ -14,8 +14,7 @@ from typing import Final
 
 from durabletask.core.connection_string import CONNECTION_STRING_VARIABLE, TASK_HUB_VARIABLE
 from durabletask.grpc.server import TaskHubServer
-
-from .hubs import EmulatorHubs
+from durabletask.testing.backend import HubRegistry
 
 __all__ = ["run_command", "running_server", "serve"]
 
@@ -33,9 +32,10 @@ async def running_server(*, host: str, port: int, store: Path | None = None) -> 
         ConfigurationError: the address cannot be listened on.
         TransportError: the store cannot be opened.
     """
-    hubs = EmulatorHubs(store)
-    server = TaskHubServer(hubs, host=host, port=port)
+    hubs = HubRegistry(store)
+    server = TaskHubServer(hubs.hub, host=host, port=port)
     try:
+        await hubs.hub("default").connect()  # a store that cannot be opened is told now, not to a client
         await server.start()
         yield server
     finally:
