@@ -38,7 +38,7 @@ def test_failure_of_an_operation_names_entity_and_operation() -> None:
         for operation in ("x", "y"):
             try:
                 await ctx.call_entity(A, operation)
-            except TaskFailedError as error:
+            except TaskFailedError as error:  # noqa: PERF203
                 found.append(str(error))
         return found
 

@@ -336,9 +336,9 @@ def test_finished_history_replays_to_its_completion() -> None:
     session.replay(story.past)
     (action,) = session.advance([OrchestratorStarted(-1, T0)]).actions
     assert action.status is OrchestrationStatus.FAILED
+    other = story.session()
+    other.replay(story.past)
     with pytest.raises(OrchestrationStateError, match="alone"):
-        other = story.session()
-        other.replay(story.past)
         other.advance([ExecutionRewound(-1, T0, "again")])
 
 
@@ -346,7 +346,7 @@ def test_version_mismatch_rejects_or_fails() -> None:
     """REJECT leaves the item to others and names both versions."""
     versioning = VersioningOptions(version="2.0", match_strategy=VersionMatchStrategy.STRICT)
     story = Story(two_steps, "in", versioning=versioning, started={"version": "1.0"})
-    with pytest.raises(VersionMismatchError, match="'1.0'.*'2.0'"):
+    with pytest.raises(VersionMismatchError, match=r"'1\.0'.*'2\.0'"):
         story.start()
 
 
