@@ -359,14 +359,23 @@ async def _call(shared: _Shared, request: Callable[[], Awaitable[T]]) -> T:
 async def _stream_from(shared: _Shared, options: WorkItemStreamOptions) -> AsyncGenerator[WorkItem, None]:
     """A stream whose hub lives in another loop."""
     stream = shared.backend.work_items(options)
+    reading: list[asyncio.Task[object]] = []
 
     async def following() -> WorkItem | None:
+        task = asyncio.current_task()
+        reading[:] = [task] if task is not None else []
         async for item in stream:
             return item
         return None
+
+    async def close() -> None:
+        for task in reading:  # a reader that was cancelled over there may not have noticed yet
+            task.cancel()
+            await asyncio.wait([task])
+        await stream.aclose()
 
     try:
         while (item := await _call(shared, following)) is not None:
             yield item
     finally:
-        await _call(shared, stream.aclose)
+        await _call(shared, close)

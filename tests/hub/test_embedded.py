@@ -1,0 +1,196 @@
+"""Embedded hubs: client and worker of one process meet by endpoint and hub name, without a port."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from durabletask.core.actions import ScheduleTask
+from durabletask.core.connection import ConnectionString, resolve_transport
+from durabletask.core.entities import EntityQuery
+from durabletask.core.errors import ConfigurationError, InstanceNotFoundError, NotSupportedError
+from durabletask.core.instances import (
+    CreateInstanceRequest,
+    InstanceIdQuery,
+    InstanceQuery,
+    OrchestrationStatus,
+    PurgeInstance,
+)
+from durabletask.core.transport import Transport
+from durabletask.core.work_items import EntityBatchResult, EntityWorkItem, OrchestratorWorkItem
+from durabletask.testing import VirtualClock
+from durabletask.testing.backend.embedded import EmbeddedTransport, from_connection_string
+from scripted_worker import Reader, ScriptedWorker, complete
+
+S = OrchestrationStatus
+
+
+def connect(endpoint: str, hub: str = "hub", **options: object) -> EmbeddedTransport:
+    transport = from_connection_string(ConnectionString.parse(f"Endpoint={endpoint}"), hub, **options)  # type: ignore[arg-type]
+    assert isinstance(transport, EmbeddedTransport)
+    return transport
+
+
+def script(item: OrchestratorWorkItem) -> list[object]:
+    return [ScheduleTask(1, "A", None, '"x"')] if not item.past_events else [complete('"end"')]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the hub is."""
+    return f"memory://{tmp_path.name}" if request.param == "memory" else f"sqlite:///{tmp_path}/flows.db"
+
+
+async def test_the_same_endpoint_and_name_is_the_same_hub(endpoint: str) -> None:
+    """Another name, or another endpoint, is another hub."""
+    client, worker, other = connect(endpoint), connect(endpoint), connect(endpoint, "other")
+    elsewhere = connect("memory://elsewhere")
+    async with ScriptedWorker(worker, {"O": script}).serving():  # type: ignore[dict-item]
+        await client.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
+        state = await client.wait_for_instance_completion("i", timeout=timedelta(seconds=5))
+    assert state is not None
+    assert state.output == "end"
+    assert await other.get_instance("i") is None
+    assert await elsewhere.get_instance("i") is None
+    assert (client.endpoint, client.task_hub, client.backend is worker.backend) == (endpoint, "hub", True)
+    for transport in (client, worker, other, elsewhere):
+        await transport.close()
+
+
+async def test_the_last_one_out_closes_the_hub(endpoint: str) -> None:
+    """While anybody is in, the state is there; then memory forgets and a file remembers."""
+    first, second = connect(endpoint), connect(endpoint)
+    await first.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
+    await first.close()
+    await first.close()
+    assert await second.get_instance("i") is not None
+    await second.close()
+    again = connect(endpoint)
+    assert (await again.get_instance("i") is not None) is endpoint.startswith("sqlite")
+    await again.close()
+
+
+async def test_a_closed_transport_may_be_used_again(endpoint: str) -> None:
+    """It enters the hub anew."""
+    transport = connect(endpoint)
+    await transport.connect()
+    await transport.close()
+    await transport.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
+    assert await transport.get_instance("i") is not None
+    await transport.close()
+
+
+def test_separate_event_loops_find_the_same_hub(endpoint: str) -> None:
+    """What one asyncio.run has created, the next one runs."""
+    client, worker = connect(endpoint), connect(endpoint)
+    asyncio.run(_create(client))
+
+    async def serve() -> object:
+        async with ScriptedWorker(worker, {"O": script}).serving():  # type: ignore[dict-item]
+            state = await client.wait_for_instance_completion("i", timeout=timedelta(seconds=5))
+        await client.close()
+        await worker.close()
+        return state
+
+    assert asyncio.run(serve()) is not None
+
+
+async def _create(client: Transport) -> None:
+    await client.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
+
+
+async def test_a_client_in_another_thread_is_served(endpoint: str) -> None:
+    """Client and worker in the loops of two threads share the hub, in both directions."""
+    client, worker = connect(endpoint), connect(endpoint)
+    await client.connect()  # the hub lives here
+    ready, done = threading.Event(), threading.Event()
+
+    def serve_elsewhere() -> None:
+        async def serve() -> None:
+            async with ScriptedWorker(worker, {"O": script}).serving():  # type: ignore[dict-item]
+                ready.set()
+                while not done.is_set():  # noqa: ASYNC110 - the two loops share nothing else
+                    await asyncio.sleep(0.001)
+            with pytest.raises(InstanceNotFoundError):
+                _ = [chunk async for chunk in worker.stream_history("nobody")]
+            await worker.close()
+
+        asyncio.run(serve())
+
+    thread = threading.Thread(target=serve_elsewhere)
+    thread.start()
+    try:
+        await client.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
+        state = await client.wait_for_instance_completion("i", timeout=timedelta(seconds=5))
+        assert state is not None
+        assert state.output == "end"
+    finally:
+        done.set()
+        await asyncio.to_thread(thread.join)
+        await client.close()
+
+
+async def test_every_call_reaches_the_hub(endpoint: str) -> None:
+    """The whole client half and worker half pass through."""
+    hub = connect(endpoint, clock=VirtualClock())
+    reader = Reader(hub)
+    await hub.create_task_hub(recreate_if_exists=True)
+    await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
+    item = await reader.episode()
+    await hub.abandon_orchestrator(item)
+    item = await reader.episode()
+    await reader.answer(item, ScheduleTask(1, "A"))
+    assert (await hub.wait_for_instance_start("i")) is not None
+    await hub.abandon_activity(await reader.activity())
+    await reader.answer(await reader.activity())
+    await reader.answer(await reader.episode())
+    await hub.raise_event("i", "e")
+    await hub.suspend_instance("i")
+    await hub.resume_instance("i")
+    await hub.terminate_instance("i")
+    item = await reader.episode()
+    while len(item.new_events) < 2:
+        item = await reader.episode()
+    await reader.answer(item, complete(status=S.FAILED))
+    await hub.rewind_instance("i")
+    assert await hub.force_terminate_instances(["i", "nobody"]) == ["nobody"]
+    assert [chunk async for chunk in hub.stream_history("i")]
+    assert len((await hub.query_instances(InstanceQuery())).states) == 1
+    assert list((await hub.list_instance_ids(InstanceIdQuery())).instance_ids) == ["i"]
+    new_id = await hub.restart_instance("i", with_new_instance_id=True)
+    assert new_id != "i"
+    assert (await hub.purge_instances(PurgeInstance(instance_id="i"))).deleted_instance_count == 1
+    for call in (
+        hub.signal_entity("@e@k", "op"),
+        hub.get_entity("@e@k"),
+        hub.query_entities(EntityQuery()),
+        hub.clean_entity_storage(),
+        hub.complete_entity(EntityBatchResult(instance_id="@e@k", results=())),
+        hub.abandon_entity(EntityWorkItem(instance_id="@e@k", operations=())),
+    ):
+        with pytest.raises(NotSupportedError, match="entities"):
+            await call
+    await hub.delete_task_hub()
+    assert await hub.get_instance(new_id) is None
+    await reader.close()
+    await hub.close()
+
+
+async def test_unknown_options_are_refused() -> None:
+    """The message names them."""
+    with pytest.raises(ConfigurationError, match="colour"):
+        connect("memory://", colour="red")
+    with pytest.raises(ConfigurationError, match="clock"):
+        connect("memory://", clock="noon")
+
+
+async def test_the_entry_points_lead_here(tmp_path: Path) -> None:
+    """Connection strings of both schemes resolve to embedded hubs."""
+    for text in ("Endpoint=memory://entry", f"Endpoint=sqlite:///{tmp_path}/a.db"):
+        transport = resolve_transport(text, "hub")
+        assert isinstance(transport, EmbeddedTransport)
+        await transport.connect()
+        await transport.close()
