@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +17,10 @@ import msgspec
 from typing_extensions import Self
 
 from . import telemetry
-from .connection import resolve_transport
+from .attachment import attach
 from .connection_string import ConnectionString
 from .entities import CleanEntityStorageResult, EntityId, EntityMetadata, EntityQuery
-from .errors import ConfigurationError, InvalidRequestError, SerializationError
+from .errors import InvalidRequestError, SerializationError
 from .history import HistoryEvent, encode_history
 from .instances import (
     CreateInstanceRequest,
@@ -38,6 +38,7 @@ from .instances import (
 from .paging import AsyncPages
 from .registry import name_of
 from .serialization import DEFAULT_CONVERTER, DataConverter
+from .times import as_timeout, as_utc, utc_now
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -77,15 +78,7 @@ class DurableTaskClient:
         default_version: str | None = None,
         credential: object | None = None,
     ) -> None:
-        self._owns_transport = not isinstance(connection, Transport)
-        if isinstance(connection, Transport):
-            if task_hub is not None and task_hub != connection.task_hub:
-                raise ConfigurationError(
-                    f"The transport is for task hub {connection.task_hub!r}, the argument says {task_hub!r}."
-                )
-            self._transport = connection
-        else:
-            self._transport = resolve_transport(connection, task_hub, credential=credential)
+        self._transport, self._owns_transport = attach(connection, task_hub, credential)
         self._converter = data_converter or DEFAULT_CONVERTER
         self._default_version = default_version
 
@@ -174,7 +167,7 @@ class DurableTaskClient:
         instance_id = self._checked_id(uuid.uuid4().hex if instance_id is None else instance_id)
         if version is None:
             version = self._default_version
-        now = datetime.now(timezone.utc)
+        now = utc_now()
         with telemetry.creating(name, instance_id, version) as trace_context:
             return await self._transport.create_instance(
                 CreateInstanceRequest(
@@ -182,7 +175,7 @@ class DurableTaskClient:
                     instance_id=instance_id,
                     input=self._serialize(input, f"Input of orchestration {name!r}"),
                     version=version,
-                    scheduled_start_at=now + start_at if isinstance(start_at, timedelta) else _utc(start_at),
+                    scheduled_start_at=as_utc(start_at, now),
                     reuse_policy=reuse_policy,
                     tags=dict(tags or {}),
                     trace_context=trace_context,
@@ -222,7 +215,7 @@ class DurableTaskClient:
         """
         return self._readable(
             await self._transport.wait_for_instance_start(
-                instance_id, include_payloads=fetch_payloads, timeout=_seconds(timeout_in_seconds)
+                instance_id, include_payloads=fetch_payloads, timeout=as_timeout(timeout_in_seconds)
             )
         )
 
@@ -239,7 +232,7 @@ class DurableTaskClient:
         """
         return self._readable(
             await self._transport.wait_for_instance_completion(
-                instance_id, include_payloads=fetch_payloads, timeout=_seconds(timeout_in_seconds)
+                instance_id, include_payloads=fetch_payloads, timeout=as_timeout(timeout_in_seconds)
             )
         )
 
@@ -329,8 +322,8 @@ class DurableTaskClient:
         """
         query = InstanceQuery(
             runtime_statuses=tuple(runtime_statuses),
-            created_from=_utc(created_from),
-            created_to=_utc(created_to),
+            created_from=as_utc(created_from),
+            created_to=as_utc(created_to),
             instance_id_prefix=instance_id_prefix,
             include_payloads=fetch_payloads,
             page_size=page_size,
@@ -356,8 +349,8 @@ class DurableTaskClient:
         """Ids of instances that have ended, by completion time; arguments as for ``query_orchestrations``."""
         query = InstanceIdQuery(
             runtime_statuses=tuple(runtime_statuses),
-            completed_from=_utc(completed_from),
-            completed_to=_utc(completed_to),
+            completed_from=as_utc(completed_from),
+            completed_to=as_utc(completed_to),
             page_size=page_size,
         )
 
@@ -405,8 +398,8 @@ class DurableTaskClient:
         else:
             batches = [
                 PurgeFilter(
-                    created_from=_utc(created_from),
-                    created_to=_utc(created_to),
+                    created_from=as_utc(created_from),
+                    created_to=as_utc(created_to),
                     runtime_statuses=tuple(runtime_statuses),
                     recursive=recursive,
                 )
@@ -470,14 +463,12 @@ class DurableTaskClient:
             input: what the operation gets as its input.
             start_at: not before this time, or not before this long from now.
         """
-        if isinstance(start_at, timedelta):
-            start_at = datetime.now(timezone.utc) + start_at
         await self._transport.signal_entity(
             str(_entity(entity_id)),
             operation,
             input=self._serialize(input, f"Input of entity operation {operation!r}"),
             request_id=str(uuid.uuid4()),
-            scheduled_time=_utc(start_at),
+            scheduled_time=as_utc(start_at),
         )
 
     async def get_entity(
@@ -508,8 +499,8 @@ class DurableTaskClient:
         """
         query = EntityQuery(
             instance_id_prefix=instance_id_prefix,
-            last_modified_from=_utc(last_modified_from),
-            last_modified_to=_utc(last_modified_to),
+            last_modified_from=as_utc(last_modified_from),
+            last_modified_to=as_utc(last_modified_to),
             include_state=include_state,
             include_transient=include_transient,
             page_size=page_size,
@@ -579,17 +570,6 @@ class DurableTaskClient:
                 f"most {limit}."
             )
         return instance_id
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    """A time as aware UTC; naive ones are UTC (decisions, row 18)."""
-    if time is None or time.tzinfo is timezone.utc:
-        return time
-    return time.replace(tzinfo=timezone.utc) if time.tzinfo is None else time.astimezone(timezone.utc)
-
-
-def _seconds(seconds: float | None) -> timedelta | None:
-    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _entity(entity_id: EntityId | str) -> EntityId:

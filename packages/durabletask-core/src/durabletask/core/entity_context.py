@@ -7,7 +7,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, Generic, cast, get_args, get_origin, overload
 
 from typing_extensions import TypeVar
@@ -16,6 +16,7 @@ from .entities import EntityId
 from .errors import SerializationError
 from .registry import name_of
 from .serialization import DataConverter
+from .times import as_utc, utc_now
 from .work_items import EntityAction, EntitySendSignal, EntityStartOrchestration
 
 __all__ = ["EntityContext", "TaskEntity"]
@@ -104,14 +105,14 @@ class EntityContext:
     ) -> None:
         """Send a one-way message to an entity."""
         target = EntityId.parse(entity_id) if isinstance(entity_id, str) else entity_id
-        now = datetime.now(timezone.utc)
+        now = utc_now()
         self._actions.append(
             EntitySendSignal(
                 id=len(self._actions),
                 instance_id=str(target),
                 name=operation,
                 input=self._serialize(input, f"Input of entity operation {operation!r}"),
-                scheduled_time=_absolute(start_at, now),
+                scheduled_time=as_utc(start_at, now),
                 request_time=now,
             )
         )
@@ -128,7 +129,7 @@ class EntityContext:
         """Start an orchestration, without waiting for it, and return its instance id."""
         name = name_of(orchestrator)
         instance_id = instance_id or uuid.uuid4().hex
-        now = datetime.now(timezone.utc)
+        now = utc_now()
         self._actions.append(
             EntityStartOrchestration(
                 id=len(self._actions),
@@ -136,7 +137,7 @@ class EntityContext:
                 name=name,
                 version=version,
                 input=self._serialize(input, f"Input of orchestration {name!r}"),
-                scheduled_time=_absolute(start_at, now),
+                scheduled_time=as_utc(start_at, now),
                 request_time=now,
             )
         )
@@ -168,12 +169,6 @@ class EntityContext:
             self._value, self._is_loaded, self._untouched = None, False, None
 
 
-def _absolute(time: datetime | timedelta | None, now: datetime) -> datetime | None:
-    if isinstance(time, timedelta):
-        return now + time
-    return time.replace(tzinfo=timezone.utc) if time is not None and time.tzinfo is None else time
-
-
 class TaskEntity(Generic[StateT]):
     """An entity written as a class: every public method is an operation, ``self.state`` is its state.
 
@@ -202,7 +197,7 @@ class TaskEntity(Generic[StateT]):
         """The state of the entity; ``initial_state()`` when it has none yet."""
         target = cast("type[StateT]", _state_type(type(self)))
         if not self._context.has_state:
-            return cast("StateT", self._context.get_state(target, self.initial_state()))
+            return self._context.get_state(target, self.initial_state())
         return cast("StateT", self._context.get_state(target))
 
     @state.setter

@@ -15,9 +15,8 @@ from typing import Literal, cast
 import msgspec
 from typing_extensions import Self
 
-from .connection import resolve_transport
+from .attachment import attach
 from .connection_string import ConnectionString
-from .errors import ConfigurationError
 from .execution.activities import ActivityExecutor
 from .execution.entities import EntityExecutor
 from .execution.runner import UserCodeRunner
@@ -181,15 +180,7 @@ class DurableTaskWorker:
         logger: logging.Logger | None = None,
     ) -> None:
         self._registry = Registry(orchestrators=orchestrators, activities=activities, entities=entities)
-        self._owns_transport = not isinstance(connection, Transport)
-        if isinstance(connection, Transport):
-            if task_hub is not None and task_hub != connection.task_hub:
-                raise ConfigurationError(
-                    f"The transport is for task hub {connection.task_hub!r}, the argument says {task_hub!r}."
-                )
-            self._transport = connection
-        else:
-            self._transport = resolve_transport(connection, task_hub, credential=credential)
+        self._transport, self._owns_transport = attach(connection, task_hub, credential)
         self._concurrency = concurrency or ConcurrencyOptions()
         self._versioning = versioning
         self._converter = data_converter or DEFAULT_CONVERTER

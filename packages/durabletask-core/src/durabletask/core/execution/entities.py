@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from datetime import datetime, timezone
+from typing import cast
 
 from durabletask.core.entities import EntityId
 from durabletask.core.entity_context import EntityContext, TaskEntity
@@ -15,6 +15,7 @@ from durabletask.core.errors import EntityOperationNotFoundError, SerializationE
 from durabletask.core.history import EntityOperationCalled, EntityOperationSignaled
 from durabletask.core.registry import Definition, EntityDefinition, Registry
 from durabletask.core.serialization import DataConverter
+from durabletask.core.times import utc_now
 from durabletask.core.work_items import EntityBatchResult, EntityOperationResult, EntityWorkItem
 
 from .runner import UserCodeRunner
@@ -61,7 +62,7 @@ class EntityExecutor:
         entity_id: EntityId,
         context: EntityContext,
     ) -> EntityOperationResult:
-        started_at = datetime.now(timezone.utc)
+        started_at = utc_now()
         result, failure = None, None
         try:
             definition = self._registry.entity(entity_id.name)
@@ -70,7 +71,7 @@ class EntityExecutor:
         except BaseException as error:  # noqa: BLE001 - the boundary to user code; `failure_of` lets some pass
             failure = self._runner.failure_of(error)
         return EntityOperationResult(
-            result=result, failure=failure, started_at=started_at, ended_at=datetime.now(timezone.utc)
+            result=result, failure=failure, started_at=started_at, ended_at=utc_now()
         )
 
     async def _call(
@@ -81,8 +82,9 @@ class EntityExecutor:
         receiver: object = context
         if isinstance(definition.target, type):
             called = self._method(definition.target, context.operation)
-            receiver = definition.target()
-            receiver._context = context  # noqa: SLF001
+            entity = cast("TaskEntity[object]", definition.target())
+            entity._context = context  # noqa: SLF001
+            receiver = entity
         try:
             value = self._converter.deserialize(payload, called.input_type)
         except SerializationError as error:
