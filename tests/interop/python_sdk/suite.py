@@ -435,8 +435,8 @@ def scheduled_start(c):
 
 @scenario
 def large_messages(c):
-    text = "x" * 1_500_000
-    check(run(c, passing_on, text) == text, "1.5 MB in and out")
+    text = "x" * 600_000
+    check(run(c, passing_on, text) == text, "0.6 MB in and out")
 
 
 def passing_on(ctx, text):
