@@ -314,10 +314,12 @@ def test_cancelling_a_fiber_that_has_not_started_never_runs_it() -> None:
     async def main(ctx, _):
         group = ctx.task_any([never(ctx)])
         group.cancel()
+        await ctx.create_timer(1)
         return group.is_cancelled
 
     story = Story(main)
     story.start()
+    story.fire(1)
     assert story.output is True
 
 
@@ -388,3 +390,112 @@ def test_generator_orchestrators_use_groups_and_fibers_too() -> None:
     story.advance(story.completed(5, 50), story.completed(4, 40))
     story.fail(6)
     assert story.output == [11, 21, 30, [41, 50], "C"]
+
+
+def test_fiber_that_was_woken_can_still_be_cancelled() -> None:
+    """Answer and cancellation in one turn: the cancellation wins, once."""
+    seen: list[str] = []
+
+    async def member(ctx):
+        try:
+            return await ctx.wait_for_external_event("x")
+        except TaskCancelledError:
+            seen.append("cancelled")
+            return "saved"
+
+    async def main(ctx, _):
+        group = ctx.task_any([member(ctx)])
+        await ctx.wait_for_external_event("go")
+        group.cancel()
+        again = ctx.task_all([ctx.create_timer(1)])
+        await again
+        again.cancel()
+        return group.is_failed
+
+    story = Story(main)
+    story.start()
+    assert [a.id for a in story.send("go")] == [1]
+    story.send("x")
+    story.fire(1)
+    assert story.output is True
+    assert seen[:1] == ["cancelled"]
+
+
+def test_unfinished_member_of_two_waits_can_leave_one() -> None:
+    """A group that ends leaves its members to their other waiters."""
+
+    async def waits(task):
+        return await task
+
+    async def main(ctx, _):
+        shared = ctx.call_activity("A")
+        everything = ctx.task_all([waits(shared), waits(shared), shared])
+        for _ in range(3):
+            await ctx.task_any([shared, ctx.create_timer(1)])
+        return await everything
+
+    story = Story(main)
+    story.start()
+    for timer in (2, 3, 4):
+        story.fire(timer)
+    story.complete(1, 5)
+    assert story.output == [5, 5, 5]
+
+
+def test_interrupt_by_the_keyboard_is_not_an_outcome() -> None:
+    """Ctrl-C inside user code stops the worker, it does not fail the orchestration."""
+
+    async def awaits(ctx, _):
+        raise KeyboardInterrupt
+
+    def plain(ctx, _):
+        raise KeyboardInterrupt
+
+    def yields(ctx, _):
+        try:
+            yield 1
+        except Exception:
+            raise KeyboardInterrupt from None
+
+    for orchestrator in (awaits, plain, yields):
+        with pytest.raises(KeyboardInterrupt):
+            Story(orchestrator).start()
+
+
+def test_exit_and_other_base_exceptions_fail_the_orchestration() -> None:
+    """sys.exit in an orchestrator must not stop the worker."""
+
+    async def main(ctx, _):
+        raise SystemExit(3)
+
+    story = Story(main)
+    story.start()
+    assert story.error_name == "SystemExit"
+
+
+def test_many_groups_leave_no_trace_and_forgotten_ones_are_found(caplog: pytest.LogCaptureFixture) -> None:
+    """Awaited groups are forgotten, an unawaited one is reported."""
+
+    async def main(ctx, _):
+        ctx.task_all([])
+        for _ in range(200):
+            await ctx.task_all([])
+
+    story = Story(main)
+    story.start()
+    assert caplog.text.count("task_all of 0") == 2  # once in each of the story's two sessions
+
+
+def test_thousands_of_answers_nobody_awaited_yet_are_found_again() -> None:
+    """Answers that come before they are awaited are kept with their tasks."""
+
+    async def main(ctx, _):
+        tasks = [ctx.call_activity("A", n) for n in range(600)]
+        await ctx.wait_for_external_event("go")
+        return sum([await task for task in tasks])
+
+    story = Story(main)
+    story.start()
+    story.advance(*[story.completed(n + 1, 1) for n in range(600)])
+    story.send("go")
+    assert story.output == 600

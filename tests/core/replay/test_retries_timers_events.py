@@ -109,7 +109,7 @@ def test_cancelled_retry_makes_no_further_attempt() -> None:
     story = Story(main)
     story.start()
     story.fail(1)
-    story.send("stop")
+    assert story.send("stop") == []
     assert story.fire(2) == []
 
 

@@ -25,7 +25,15 @@ from .entities import EntityId
 from .retry import RetryPolicy
 from .tasks import Awaitables, Task
 
-__all__ = ["EntityLock", "OrchestrationContext", "RunsAsync", "RunsSync", "RunsYielding", "seeded_random"]
+__all__ = [
+    "EntityLock",
+    "EntityLockTask",
+    "OrchestrationContext",
+    "RunsAsync",
+    "RunsSync",
+    "RunsYielding",
+    "seeded_random",
+]
 
 T = TypeVar("T")
 InputT = TypeVar("InputT")
@@ -84,6 +92,20 @@ class EntityLock(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+class EntityLockTask(Task[EntityLock]):
+    """The wait for the locks of a critical section; ``async with task:`` waits and enters at once."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> EntityLock:
+        return await self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.result.release()
 
 
 class OrchestrationContext(ABC):
@@ -279,10 +301,22 @@ class OrchestrationContext(ABC):
     def call_sub_orchestrator(
         self,
         orchestrator: Callable[[Any, InputT], Awaitable[OutputT]]
-        | Callable[[Any, InputT], Generator[Any, Any, OutputT]]
         | RunsAsync[InputT, OutputT]
+        | type[RunsAsync[InputT, OutputT]],
+        input: InputT,
+        *,
+        return_type: object = None,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: Callable[[Any, InputT], Generator[Any, Any, OutputT]]
         | RunsYielding[InputT, OutputT]
-        | type[RunsAsync[InputT, OutputT] | RunsYielding[InputT, OutputT]],
+        | type[RunsYielding[InputT, OutputT]],
         input: InputT,
         *,
         return_type: object = None,
@@ -308,7 +342,18 @@ class OrchestrationContext(ABC):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: Callable[[Any], Awaitable[OutputT]] | Callable[[Any], Generator[Any, Any, OutputT]],
+        orchestrator: Callable[[Any], Awaitable[OutputT]],
+        *,
+        return_type: object = None,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: Callable[[Any], Generator[Any, Any, OutputT]],
         *,
         return_type: object = None,
         instance_id: str | None = None,
@@ -419,10 +464,10 @@ class OrchestrationContext(ABC):
         """
 
     @abstractmethod
-    def lock_entities(self, entities: Iterable[EntityId | str]) -> Task[EntityLock]:
+    def lock_entities(self, entities: Iterable[EntityId | str]) -> EntityLockTask:
         """Enter a critical section over one or more entities.
 
-        ``async with await ctx.lock_entities([a, b]):`` in an ``async def`` orchestrator,
+        ``async with ctx.lock_entities([a, b]):`` (or ``async with await ...``) in an ``async def`` orchestrator,
         ``with (yield ctx.lock_entities([a, b])):`` in a generator. Locks that are still held when the
         orchestration ends are released.
 

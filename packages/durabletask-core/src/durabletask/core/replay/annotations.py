@@ -34,7 +34,7 @@ def _declared(function: Any) -> object:
     origin, arguments = typing.get_origin(found), typing.get_args(found)
     if origin in _ASYNC or origin in _YIELDING:
         found = arguments[-1] if arguments else None
-    if found in (Any, object, type(None)) or isinstance(found, typing.TypeVar):
+    if found in (Any, object, type(None), *_ASYNC, *_YIELDING) or isinstance(found, typing.TypeVar):
         return None
     return found
 

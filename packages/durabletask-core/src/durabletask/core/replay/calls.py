@@ -11,7 +11,7 @@ import msgspec
 from durabletask.core.actions import CreateSubOrchestration, ScheduleTask
 from durabletask.core.errors import TaskFailedError
 from durabletask.core.failures import FailureDetails
-from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, Task, Waiter
+from durabletask.core.tasks import FAILURE, RAW_FAILURE, Task, Waiter
 
 from .timers import Timer
 
@@ -83,9 +83,8 @@ class Call(Task[object], Waiter):
 
     def wake(self, task: Task[object]) -> None:
         """The delay is over: try again under a new id."""
-        if self._state != PENDING or self._retries is None:
-            return
-        self._retries.timer = None
+        if self._retries is not None:
+            self._retries.timer = None
         ledger = self._scope
         self._action = msgspec.structs.replace(self._action, id=ledger.next_id(), trace_context=None)
         ledger.pending[self._action.id] = self._open[self._action.id] = self
@@ -94,6 +93,7 @@ class Call(Task[object], Waiter):
         self._scope.pending.pop(self._action.id, None)
         self._open.pop(self._action.id, None)
         if self._retries is not None and self._retries.timer is not None:
+            self._retries.timer._unsubscribe(self)
             self._retries.timer.cancel()
 
     def _decode(self, raw: object) -> object:

@@ -21,7 +21,7 @@ from durabletask.core.actions import (
     SendEvent,
     SignalEntity,
 )
-from durabletask.core.context import EntityLock, OrchestrationContext, seeded_random
+from durabletask.core.context import EntityLockTask, OrchestrationContext, seeded_random
 from durabletask.core.entities import EntityId
 from durabletask.core.errors import EntityLockError
 from durabletask.core.registry import name_of
@@ -266,7 +266,7 @@ class ReplayContext(OrchestrationContext):
         )
         ledger.propose(action, *_place())
 
-    def lock_entities(self, entities: Iterable[EntityId | str]) -> Task[EntityLock]:
+    def lock_entities(self, entities: Iterable[EntityId | str]) -> EntityLockTask:
         ledger = self._ledger
         ledger.check_open("lock_entities")
         wanted = {str(_entity_id(entity)) for entity in entities}

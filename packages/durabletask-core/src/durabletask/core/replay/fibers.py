@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union, cast
 from durabletask.core.errors import (
     ForeignTaskError,
     OrchestratorMisuseError,
-    SchedulingError,
     TaskCancelledError,
 )
 from durabletask.core.tasks import FAILURE, PENDING, RESULT, WAITED_FOR, Task, Waiter
@@ -119,8 +118,6 @@ class Fiber(Task[object], Waiter):
         """Raise ``TaskCancelledError`` inside the fiber where it waits; a fiber not yet started never runs."""
         if self._state != PENDING or self._scope.thread != get_ident():
             return False
-        if self.is_running:
-            raise SchedulingError(f"{self} cannot cancel itself: 'return' or raise an exception instead.")
         self._observed = self._observed or WAITED_FOR
         cancelled = TaskCancelledError(f"{self} was cancelled.")
         if self._awaiting is None and self._injected is None:
@@ -135,8 +132,6 @@ class Fiber(Task[object], Waiter):
 
     def close(self) -> None:
         """Abandon the body. Its ``finally`` blocks run now, once; what they raise is of no interest."""
-        if self.is_running:
-            return
         if self._awaiting is not None:
             self._awaiting._unsubscribe(self)
         try:
@@ -189,9 +184,7 @@ def _outcome(task: Task[object]) -> tuple[object, BaseException | None]:
     task._observed = WAITED_FOR
     try:
         return task._read(), None
-    except Exception as error:  # noqa: BLE001 - raised again inside the generator
-        return None, error
-    except BaseException as error:  # noqa: BLE001 - a fiber may have ended with any exception
+    except BaseException as error:  # noqa: BLE001 - raised again inside the generator
         return None, error
 
 

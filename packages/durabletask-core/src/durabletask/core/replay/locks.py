@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import CodeType, TracebackType
+from types import CodeType
 from typing import TYPE_CHECKING
 
 from durabletask.core.actions import CallEntity, RequestEntityLock, UnlockEntity
-from durabletask.core.context import EntityLock
+from durabletask.core.context import EntityLock, EntityLockTask
 from durabletask.core.entities import EntityId
 from durabletask.core.errors import EntityLockError
 from durabletask.core.tasks import RESULT, Task
@@ -143,7 +143,7 @@ class CriticalSection(EntityLock):
             )
 
 
-class LockRequest(Task[EntityLock]):
+class LockRequest(EntityLockTask):
     """The wait for the locks of a critical section."""
 
     __slots__ = ("_action", "_section", "_section_id")
@@ -175,15 +175,6 @@ class LockRequest(Task[EntityLock]):
         """All entities are locked."""
         self._section.grant()
         self._settle(RESULT, self._section)
-
-    async def __aenter__(self) -> EntityLock:
-        """``async with ctx.lock_entities(...)`` works without ``await`` as well."""
-        return await self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._section.release()
 
     def _withdraw(self) -> None:
         self._section.release()

@@ -35,6 +35,7 @@ from durabletask.core.history import (
     TimerCreated,
 )
 from durabletask.core.instances import decode_payload
+from durabletask.core.tasks import Task
 
 from .locations import locate
 from .locks import EntityCall, LockRequest
@@ -142,7 +143,7 @@ def confirm(ledger: Ledger, event: HistoryEvent) -> None:
         proposal.use_request_id(_recorded_id(event, "request_id") or proposal._request_id)
     elif isinstance(proposal, LockRequest):
         proposal.use_section_id(_recorded_id(event, "critical_section_id") or proposal._section_id)
-    if ledger.observer is not None:
+    if ledger.observer is not None and isinstance(proposal, Task):
         ledger.scheduled_events[event_id] = event
 
 
