@@ -26,7 +26,7 @@ from .channel import ChannelHolder, Metadata
 from .status import error_of
 
 if TYPE_CHECKING:
-    from durabletask.core.connection import CredentialProvider
+    from durabletask.core.connection import AccessToken, CredentialProvider
 
 __all__ = ["SERVER_HEADER", "Caller", "default_user_agent"]
 
@@ -90,11 +90,18 @@ class Caller:
 
     async def headers(self, rpc: str, *, force_new: bool = False) -> Metadata:
         """The headers of a call, with a token if there is a credential."""
+        token = None if self._credential is None else await self.token(force_new=force_new)
+        return self.headers_with(rpc, token)
+
+    async def token(self, *, force_new: bool = False) -> AccessToken:
+        """A token; only if there is a credential."""
+        assert self._credential is not None  # noqa: S101 - asked for by whoever looked at `has_credential`
+        return await self._credential.get_token(force_new=force_new)
+
+    def headers_with(self, rpc: str, token: AccessToken | None) -> Metadata:
+        """The headers of a call with a given token."""
         headers = self._worker_headers if rpc in _WORKER_CALLS else self._headers
-        if self._credential is None:
-            return headers
-        token = await self._credential.get_token(force_new=force_new)
-        return (*headers, ("authorization", f"Bearer {token.value}"))
+        return headers if token is None else (*headers, ("authorization", f"Bearer {token.value}"))
 
     async def unary(self, rpc: str, request: Message, answer: type[_M], *, timeout: float | None) -> _M:
         """Make a call with one answer.

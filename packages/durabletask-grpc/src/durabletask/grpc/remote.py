@@ -47,6 +47,7 @@ from .codec.history import decode_events
 from .codec.values import encode_time, encode_trace
 from .codec.work_items import encode_activity_result
 from .proto._generated import orchestrator_service_pb2 as pb
+from .stream_relay import StreamRelay
 from .work_stream import read_work_items
 
 __all__ = ["RemoteHub"]
@@ -70,6 +71,7 @@ class RemoteHub:
         self, caller: Caller, *, call_timeout: float, completion_size: int, silence_limit: timedelta
     ) -> None:
         self._caller = caller
+        self._relays: set[StreamRelay] = set()
         self._timeout = call_timeout
         self._completion_size = completion_size
         self._silence_limit = silence_limit
@@ -322,38 +324,48 @@ class RemoteHub:
 
     def work_items(self, options: WorkItemStreamOptions) -> AsyncGenerator[WorkItem, None]:
         """A stream of work."""
-        return read_work_items(self._caller, options, silence_limit=self._silence_limit)
+        return read_work_items(self._caller, options, silence_limit=self._silence_limit, relays=self._relays)
 
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
         """Commit an episode, in several messages if it is large."""
         rpc = "CompleteOrchestratorTask"
         for part in _build(rpc, lambda: encode_completion(result, self._completion_size)):
             await self._command(rpc, part)
+        self._settled(result.completion_token)
 
     async def complete_activity(self, result: ActivityResult) -> None:
         """Answer an activity."""
         rpc = "CompleteActivityTask"
         await self._command(rpc, _build(rpc, lambda: encode_activity_result(result)))
+        self._settled(result.completion_token)
 
     async def complete_entity(self, result: EntityBatchResult) -> None:
         """Commit an entity batch."""
         rpc = "CompleteEntityTask"
         await self._command(rpc, _build(rpc, lambda: entities.encode_entity_result(result)))
+        self._settled(result.completion_token)
 
     async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
         """Give an episode back unchanged."""
         request = pb.AbandonOrchestrationTaskRequest(completionToken=item.completion_token)
         await self._command("AbandonTaskOrchestratorWorkItem", request)
+        self._settled(item.completion_token)
 
     async def abandon_activity(self, item: ActivityWorkItem) -> None:
         """Give an activity back."""
         request = pb.AbandonActivityTaskRequest(completionToken=item.completion_token)
         await self._command("AbandonTaskActivityWorkItem", request)
+        self._settled(item.completion_token)
 
     async def abandon_entity(self, item: EntityWorkItem) -> None:
         """Give an entity batch back."""
         request = pb.AbandonEntityTaskRequest(completionToken=item.completion_token)
         await self._command("AbandonTaskEntityWorkItem", request)
+        self._settled(item.completion_token)
+
+    def _settled(self, completion_token: str) -> None:
+        for relay in self._relays:
+            relay.settled(completion_token)
 
     async def _command(self, rpc: str, request: Message) -> None:
         """A call whose answer says nothing."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from durabletask.core.errors import RemoteError, TransportError, TransportUnavailableError
 from durabletask.core.work_items import (
@@ -22,6 +24,10 @@ import grpc.aio
 from .calls import Caller, encode
 from .codec.work_items import decode_streamed_past, decode_work_item, encode_stream_options
 from .proto._generated import orchestrator_service_pb2 as pb
+from .stream_relay import StreamRelay
+
+if TYPE_CHECKING:
+    from durabletask.core.connection import AccessToken
 
 __all__ = ["read_work_items"]
 
@@ -53,20 +59,50 @@ class _Watchdog:
 
 
 async def read_work_items(
-    caller: Caller, options: WorkItemStreamOptions, *, silence_limit: timedelta
+    caller: Caller,
+    options: WorkItemStreamOptions,
+    *,
+    silence_limit: timedelta,
+    relays: set[StreamRelay],
 ) -> AsyncGenerator[WorkItem, None]:
     """Open the stream and yield its items until the hub ends it.
 
-    Histories that the hub wants to be fetched are fetched first. Signs of life are not yielded.
+    Histories that the hub wants to be fetched are fetched first. Signs of life are not yielded. With a
+    credential, the stream is renewed before its token expires.
+
+    Args:
+        caller: makes the calls.
+        options: what to ask the hub for.
+        silence_limit: how long nothing may come.
+        relays: where the relay is found by those who know of items that were answered.
 
     Raises:
         TransportError: the stream ended otherwise, or nothing has come for ``silence_limit``.
     """
     options = replace(options, capabilities=options.capabilities | {WorkerCapability.HISTORY_STREAMING})
     request = encode("GetWorkItems", encode_stream_options(options))
+    if not caller.has_credential:
+        async with aclosing(_read_stream(caller, request, silence_limit, None)) as items:
+            async for item in items:
+                yield item
+        return
+    relay = StreamRelay(caller, lambda token: _read_stream(caller, request, silence_limit, token))
+    relays.add(relay)
+    try:
+        async with aclosing(relay.items()) as items:
+            async for item in items:
+                yield item
+    finally:
+        relays.discard(relay)
+
+
+async def _read_stream(
+    caller: Caller, request: bytes, silence_limit: timedelta, token: AccessToken | None
+) -> AsyncGenerator[WorkItem, None]:
+    """The items of one stream. One that is refused for its token is opened again with a new token, once."""
     refused = False
     while True:
-        metadata = await caller.headers("GetWorkItems", force_new=refused)
+        metadata = caller.headers_with("GetWorkItems", token)
         generation = caller.channels.generation
         call = caller.channels.stream("GetWorkItems")(request, metadata=metadata)
         watchdog = _Watchdog(call, silence_limit.total_seconds())
@@ -76,6 +112,7 @@ async def read_work_items(
                 if data is grpc.aio.EOF:
                     return
                 watchdog.alive()
+                refused = False
                 caller.channels.succeeded()
                 assert isinstance(data, bytes)  # noqa: S101 - EOF is the only other thing that is read
                 item = await _decode(caller, data)
@@ -85,6 +122,7 @@ async def read_work_items(
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED and not refused and caller.has_credential:
                 refused = True
+                token = await caller.token(force_new=True)
                 continue
             raise caller.failure("GetWorkItems", error) from None
         except asyncio.CancelledError:
