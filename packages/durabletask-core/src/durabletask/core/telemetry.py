@@ -1,20 +1,37 @@
 """OpenTelemetry spans and trace contexts (protocol section 10), when ``opentelemetry-api`` is installed.
 
-Without the package, or without a tracer provider, nothing is recorded and nothing is sent along.
+Without the package, or without a tracer provider, nothing is recorded and nothing is sent along; the cost is
+one look per call. The spans of orchestrations, and of the activities and children that they call, have ids
+that were invented when the work was scheduled and travel through the history; such a span is emitted once,
+back-dated, when the answer is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .history import TraceContext
+from .history import TraceContext
 
-__all__ = ["creating", "raising_event"]
+if TYPE_CHECKING:
+    from .work_items import ActivityWorkItem
+
+__all__ = [
+    "creating",
+    "emit",
+    "is_enabled",
+    "label_of",
+    "new_trace",
+    "raising_event",
+    "running_activity",
+    "with_span",
+]
 
 _SOURCE = "durabletask"
+_HEX_SPAN = 8  # bytes of a span id
 
 
 class _Api:
@@ -24,20 +41,16 @@ class _Api:
         self._trace: Any = None
         self._is_loaded = False
 
-    def tracer(self) -> Any:
-        """The tracer, or ``None`` when there is no OpenTelemetry."""
+    @property
+    def trace(self) -> Any:
+        """The module ``opentelemetry.trace``, or ``None`` when it is not installed."""
         if not self._is_loaded:
             self._is_loaded = True
             try:
                 from opentelemetry import trace  # noqa: PLC0415 - optional, and slow to import
             except ImportError:
-                pass
-            else:
-                self._trace = trace
-        return None if self._trace is None else self._trace.get_tracer(_SOURCE)
-
-    @property
-    def trace(self) -> Any:
+                return None
+            self._trace = trace
         return self._trace
 
 
@@ -45,9 +58,20 @@ _api = _Api()
 _NOTHING: AbstractContextManager[TraceContext | None] = nullcontext(None)
 
 
+def is_enabled() -> bool:
+    """Whether OpenTelemetry is installed and the program has set up a tracer provider."""
+    trace = _api.trace
+    return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def label_of(name: str, version: str | None) -> str:
+    """How spans name an orchestrator or activity: ``name`` or ``name@(version)``."""
+    return f"{name}@({version})" if version else name
+
+
 def creating(name: str, instance_id: str, version: str | None) -> AbstractContextManager[TraceContext | None]:
     """Span of a client that starts an orchestration; gives the trace context to send along."""
-    if _api.tracer() is None:
+    if not is_enabled():
         return _NOTHING
     attributes = {
         "durabletask.type": "orchestration",
@@ -56,36 +80,131 @@ def creating(name: str, instance_id: str, version: str | None) -> AbstractContex
     }
     if version:
         attributes["durabletask.task.version"] = version
-    label = f"{name}@({version})" if version else name
-    return _producing(f"create_orchestration:{label}", attributes)
+    return _live(f"create_orchestration:{label_of(name, version)}", "PRODUCER", attributes, None)
 
 
 def raising_event(name: str, instance_id: str) -> AbstractContextManager[TraceContext | None]:
     """Span of a client that raises an event."""
-    if _api.tracer() is None:
+    if not is_enabled():
         return _NOTHING
-    return _producing(
-        f"orchestration_event:{name}",
-        {
-            "durabletask.type": "event",
-            "durabletask.task.name": name,
-            "durabletask.event.target_instance_id": instance_id,
-        },
-    )
+    attributes = {
+        "durabletask.type": "event",
+        "durabletask.task.name": name,
+        "durabletask.event.target_instance_id": instance_id,
+    }
+    return _live(f"orchestration_event:{name}", "PRODUCER", attributes, None)
+
+
+def running_activity(item: ActivityWorkItem) -> AbstractContextManager[TraceContext | None]:
+    """Span of an activity that runs; spans of the activity's own code become its children."""
+    if not is_enabled():
+        return _NOTHING
+    attributes = {
+        "durabletask.type": "activity",
+        "durabletask.task.name": item.name,
+        "durabletask.task.instance_id": item.instance_id,
+        "durabletask.task.task_id": str(item.task_id),
+    }
+    if item.version:
+        attributes["durabletask.task.version"] = item.version
+    if item.execution_id:
+        attributes["durabletask.task.execution_id"] = item.execution_id
+    return _live(f"activity:{label_of(item.name, item.version)}", "SERVER", attributes, item.trace_context)
 
 
 @contextmanager
-def _producing(name: str, attributes: dict[str, str]) -> Iterator[TraceContext | None]:
-    tracer = _api.tracer()
-    kind = _api.trace.SpanKind.PRODUCER
-    with tracer.start_as_current_span(name, kind=kind, attributes=attributes) as span:
+def _live(
+    name: str, kind: str, attributes: Mapping[str, str], parent: TraceContext | None
+) -> Iterator[TraceContext | None]:
+    """A span around a block; an exception sets its status."""
+    trace = _api.trace
+    with trace.get_tracer(_SOURCE).start_as_current_span(
+        name, context=_parent_of(parent), kind=getattr(trace.SpanKind, kind), attributes=dict(attributes)
+    ) as span:
         yield _context_of(span)
 
 
-def _context_of(span: Any) -> TraceContext | None:
-    """The W3C form of a span's context; ``None`` for a span that records nothing and has no parent."""
-    from .history import TraceContext  # noqa: PLC0415 - only with OpenTelemetry
+def emit(
+    name: str,
+    kind: str,
+    own: TraceContext,
+    parent_span_id: str,
+    *,
+    start: datetime,
+    end: datetime,
+    attributes: Mapping[str, str],
+    error: str | None = None,
+) -> None:
+    """Emit a span of the past whose ids were chosen before.
 
+    Args:
+        name: name of the span.
+        kind: member of ``SpanKind``.
+        own: trace and id of the span itself.
+        parent_span_id: id of its parent in the same trace.
+        start: when it began, aware UTC.
+        end: when it ended.
+        attributes: its attributes.
+        error: message of the failure, if it failed.
+    """
+    if not is_enabled():
+        return
+    trace = _api.trace
+    parent = with_span(own, parent_span_id)
+    span = trace.get_tracer(_SOURCE).start_span(
+        name,
+        context=_parent_of(parent),
+        kind=getattr(trace.SpanKind, kind),
+        attributes=dict(attributes),
+        start_time=_nanoseconds(start),
+    )
+    context = _span_context(own)
+    # The API lets nobody choose an id; the SDK's spans keep theirs here. Others end with an id of their own.
+    if context is not None and span.is_recording() and hasattr(span, "_context"):
+        span._context = context  # noqa: SLF001
+    if error is not None:
+        span.set_status(trace.Status(trace.StatusCode.ERROR, error))
+    span.end(end_time=max(_nanoseconds(end), _nanoseconds(start)))
+
+
+def new_trace(parent: TraceContext) -> TraceContext:
+    """A context in the same trace with an id for a span that is still to be emitted."""
+    return with_span(parent, secrets.token_hex(_HEX_SPAN))
+
+
+def with_span(context: TraceContext, span_id: str) -> TraceContext:
+    """The same trace with another span id."""
+    parts = context.trace_parent.split("-")
+    if len(parts) < 4:
+        return context
+    return TraceContext("-".join([*parts[:2], span_id, *parts[3:]]), context.trace_state, span_id)
+
+
+def _parent_of(parent: TraceContext | None) -> Any:
+    """The OpenTelemetry context whose current span is ``parent``; ``None`` for the one in force."""
+    if parent is None:
+        return None
+    context = _span_context(parent)
+    if context is None:
+        return None
+    trace = _api.trace
+    return trace.set_span_in_context(trace.NonRecordingSpan(context))
+
+
+def _span_context(context: TraceContext) -> Any:
+    """The OpenTelemetry form of a W3C context; ``None`` for text that is none."""
+    trace = _api.trace
+    parts = context.trace_parent.split("-")
+    try:
+        trace_id, span_id, flags = int(parts[1], 16), int(parts[2], 16), int(parts[3], 16)
+    except (IndexError, ValueError):
+        return None
+    state = trace.TraceState.from_header([context.trace_state]) if context.trace_state else None
+    return trace.SpanContext(trace_id, span_id, True, trace.TraceFlags(flags), state)
+
+
+def _context_of(span: Any) -> TraceContext | None:
+    """The W3C form of a span's context; ``None`` when there is no provider that records."""
     context = span.get_span_context()
     if not context.is_valid:
         return None
@@ -96,3 +215,8 @@ def _context_of(span: Any) -> TraceContext | None:
         trace_state=state or None,
         span_id=span_id,
     )
+
+
+def _nanoseconds(time: datetime) -> int:
+    delta = time - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * 1_000

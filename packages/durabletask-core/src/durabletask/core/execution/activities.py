@@ -6,6 +6,7 @@ passes through.
 
 from __future__ import annotations
 
+from durabletask.core import telemetry
 from durabletask.core.authoring import ActivityContext
 from durabletask.core.errors import SerializationError
 from durabletask.core.registry import Registry
@@ -66,7 +67,8 @@ class ActivityExecutor:
             version=item.version,
             tags=item.tags,
         )
-        result = await self._runner.call(definition.invoke, definition.is_async, context, value)
+        with telemetry.running_activity(item):
+            result = await self._runner.call(definition.invoke, definition.is_async, context, value)
         if result is None:
             return None
         try:

@@ -12,6 +12,7 @@ from durabletask.core.versioning import VersioningOptions
 from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem
 
 from .sessions import SessionCache
+from .tracing import OrchestrationTracing
 
 __all__ = ["TurnRunner"]
 
@@ -77,6 +78,7 @@ class TurnRunner:
                 cache.hits += 1
                 return cached
             cached.close()
+        tracing = OrchestrationTracing.of(item)
         session = OrchestrationSession(
             item.instance_id,
             registry=self._registry,
@@ -85,7 +87,10 @@ class TurnRunner:
             maximum_timer_interval=self._maximum_timer_interval,
             versioning=self._versioning,
             strict=self._strict,
+            observer=tracing,
         )
+        if tracing is not None:
+            session.trace_context = tracing.span if tracing.span.span_id else None
         if past:
             cache.misses += 1
             try:
