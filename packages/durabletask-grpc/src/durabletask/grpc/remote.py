@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+import functools
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar, cast
 
 from durabletask.core.entities import CleanEntityStorageResult, EntityMetadata, EntityPage, EntityQuery
 from durabletask.core.errors import (
@@ -54,7 +55,23 @@ __all__ = ["RemoteHub"]
 
 _HELLO_TIMEOUT: Final = 30.0
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 _LONGEST_WAIT: Final = 600.0  # of one call; a longer wait is a row of calls
+
+
+def _text_checked(
+    call: Callable[_P, Coroutine[object, object, _T]],
+) -> Callable[_P, Coroutine[object, object, _T]]:
+    """Text that is no Unicode cannot travel: the caller's fault."""
+
+    @functools.wraps(call)
+    async def checked(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return await call(*args, **kwargs)
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(f"An argument cannot be encoded: {error}") from None
+
+    return checked
 
 
 class RemoteHub:
@@ -95,6 +112,7 @@ class RemoteHub:
         )
         return answer.instanceId
 
+    @_text_checked
     async def get_instance(
         self, instance_id: str, *, include_payloads: bool = True
     ) -> OrchestrationState | None:
@@ -117,6 +135,7 @@ class RemoteHub:
         """Wait until the status is terminal; ``None`` at the time-out."""
         return await self._wait("WaitForInstanceCompletion", instance_id, include_payloads, timeout)
 
+    @_text_checked
     async def _wait(
         self, rpc: str, instance_id: str, include_payloads: bool, timeout: timedelta | None
     ) -> OrchestrationState | None:
@@ -143,6 +162,7 @@ class RemoteHub:
                 "it was purged, or never created."
             )
 
+    @_text_checked
     async def raise_event(self, instance_id: str, name: str, data: str | None = None) -> None:
         """Deliver an external event."""
         request = pb.RaiseEventRequest(instanceId=instance_id, name=name)
@@ -150,6 +170,7 @@ class RemoteHub:
             request.input.value = data
         await self._command("RaiseEvent", request)
 
+    @_text_checked
     async def terminate_instance(
         self, instance_id: str, *, output: str | None = None, recursive: bool = True
     ) -> None:
@@ -159,6 +180,7 @@ class RemoteHub:
             request.output.value = output
         await self._command("TerminateInstance", request)
 
+    @_text_checked
     async def suspend_instance(self, instance_id: str, *, reason: str | None = None) -> None:
         """Suspend an instance."""
         request = pb.SuspendRequest(instanceId=instance_id)
@@ -166,6 +188,7 @@ class RemoteHub:
             request.reason.value = reason
         await self._command("SuspendInstance", request)
 
+    @_text_checked
     async def resume_instance(self, instance_id: str, *, reason: str | None = None) -> None:
         """Resume an instance."""
         request = pb.ResumeRequest(instanceId=instance_id)
@@ -200,6 +223,7 @@ class RemoteHub:
         )
         return instances.decode_purge_result(answer)
 
+    @_text_checked
     async def restart_instance(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
         """Run a terminal instance again from its start."""
         request = pb.RestartInstanceRequest(
@@ -210,6 +234,7 @@ class RemoteHub:
         )
         return answer.instanceId
 
+    @_text_checked
     async def rewind_instance(self, instance_id: str, *, reason: str | None = None) -> None:
         """Undo the failures of a FAILED instance and go on."""
         request = pb.RewindInstanceRequest(instanceId=instance_id)
@@ -243,6 +268,7 @@ class RemoteHub:
         finally:
             call.cancel()
 
+    @_text_checked
     async def force_terminate_instances(
         self, instance_ids: Sequence[str], *, reason: str | None = None
     ) -> Sequence[str]:
@@ -268,6 +294,7 @@ class RemoteHub:
 
     # --- client half, entities ----------------------------------------------------------------------------
 
+    @_text_checked
     async def signal_entity(
         self,
         instance_id: str,
@@ -288,6 +315,7 @@ class RemoteHub:
             encode_trace(request.parentTraceContext, trace_context)
         await self._command("SignalEntity", request)
 
+    @_text_checked
     async def get_entity(self, instance_id: str, *, include_state: bool = True) -> EntityMetadata | None:
         """The metadata of an entity, or ``None``."""
         request = pb.GetEntityRequest(instanceId=instance_id, includeState=include_state)
@@ -302,6 +330,7 @@ class RemoteHub:
         )
         return entities.decode_entity_page(answer)
 
+    @_text_checked
     async def clean_entity_storage(
         self,
         *,

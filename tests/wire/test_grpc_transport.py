@@ -1,0 +1,355 @@
+"""What ``GrpcTransport`` sends, what it makes of failures, and how it keeps its connection."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from durabletask.core.connection import AccessToken, CredentialProvider
+from durabletask.core.connection_string import ConnectionString
+from durabletask.core.errors import (
+    ConfigurationError,
+    InstanceNotFoundError,
+    InvalidRequestError,
+    TransportUnavailableError,
+    UnauthenticatedError,
+)
+from durabletask.core.work_items import OrchestratorWorkItem, WorkItemStreamOptions
+from durabletask.grpc.address import Address, ChannelOptions
+from durabletask.grpc.channel import ChannelHolder
+from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
+from durabletask.grpc.server import TaskHubServer
+from durabletask.grpc.transport import GrpcTransport, from_connection_string
+from durabletask.testing.backend import InMemoryBackend
+from google.protobuf.empty_pb2 import Empty
+
+pytestmark = pytest.mark.process
+
+
+class Tokens(CredentialProvider):
+    """Hands out numbered tokens."""
+
+    def __init__(self) -> None:
+        self.number = 1
+
+    async def get_token(self, *, force_new: bool = False) -> AccessToken:
+        self.number += force_new
+        return AccessToken(f"token{self.number}", datetime(2100, 1, 1, tzinfo=timezone.utc))
+
+    async def close(self) -> None:
+        pass
+
+
+class ScriptedServer(grpc.GenericRpcHandler):
+    """Answers every call by a function of its name; remembers the headers."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, dict[str, str]] = {}
+        self.refusals: dict[str, list[grpc.StatusCode]] = {}
+        self.answers: dict[str, bytes] = {}
+        self.items: list[bytes] = []
+        self.calls: list[str] = []
+        self.hold = False
+        self.deadlines: list[float] = []
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        rpc = str(details.method).rpartition("/")[2]
+
+        async def note(context: Any) -> None:
+            self.calls.append(rpc)
+            self.headers[rpc] = {key: str(value) for key, value in context.invocation_metadata()}
+            if self.refusals.get(rpc):
+                await context.abort(self.refusals[rpc].pop(0), "as the script says")
+
+        async def unary(_: bytes, context: Any) -> bytes:
+            await note(context)
+            self.deadlines.append(context.time_remaining() or -1)
+            return self.answers.get(rpc, b"")
+
+        async def stream(_: bytes, context: Any) -> None:
+            await note(context)
+            for item in self.items if rpc == "GetWorkItems" else [self.answers.get(rpc, b"")]:
+                await context.write(item)
+            if self.hold:
+                await asyncio.sleep(60)
+
+        if rpc in {"GetWorkItems", "StreamInstanceHistory"}:
+            return grpc.unary_stream_rpc_method_handler(stream)
+        return grpc.unary_unary_rpc_method_handler(unary)
+
+
+@asynccontextmanager
+async def scripted(**options: Any) -> AsyncIterator[tuple[ScriptedServer, GrpcTransport]]:
+    """A scripted server and a transport to it."""
+    script = ScriptedServer()
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((script,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    transport = GrpcTransport(f"http://127.0.0.1:{port}", "hub", **options)
+    try:
+        yield script, transport
+    finally:
+        await transport.close()
+        await server.stop(0)
+
+
+async def test_headers() -> None:
+    """Every call names its hub and its maker; worker calls name the worker as well; no token without credential."""
+    async with scripted() as (script, transport):
+        await transport.connect()
+        await transport.get_instance("i")
+        hello, get = script.headers["Hello"], script.headers["GetInstance"]
+        assert hello["taskhub"] == get["taskhub"] == "hub"
+        assert get["x-user-agent"].startswith("durabletask-python/2.")
+        host, pid, rest = hello["workerid"].split(":")
+        assert host == socket.gethostname()
+        assert pid.isdigit()
+        assert len(rest) == 36
+        assert "workerid" not in get
+        assert "authorization" not in get
+
+
+async def test_a_refused_token_is_renewed_once() -> None:
+    """UNAUTHENTICATED asks for a new token and tries again; a second time it is an error."""
+    async with scripted(credential=Tokens()) as (script, transport):
+        script.refusals["RaiseEvent"] = [grpc.StatusCode.UNAUTHENTICATED]
+        await transport.raise_event("i", "e")
+        assert script.headers["RaiseEvent"]["authorization"] == "Bearer token2"
+        assert script.calls == ["RaiseEvent"] * 2
+        script.refusals["RaiseEvent"] = [grpc.StatusCode.UNAUTHENTICATED] * 2
+        with pytest.raises(UnauthenticatedError):
+            await transport.raise_event("i", "e")
+        script.refusals["GetWorkItems"] = [grpc.StatusCode.UNAUTHENTICATED]
+        script.items = [pb.WorkItem(activityRequest=pb.ActivityRequest(name="a")).SerializeToString()]
+        assert [item async for item in transport.work_items(WorkItemStreamOptions())]
+
+
+async def test_calls_have_deadlines() -> None:
+    """Calls end after the call time-out, Hello after thirty seconds."""
+    async with scripted(call_timeout=timedelta(seconds=7)) as (script, transport):
+        await transport.connect()
+        await transport.raise_event("i", "e")
+        assert 25 < script.deadlines[0] <= 30.5
+        assert 5 < script.deadlines[1] <= 7.5
+
+
+async def test_nobody_there() -> None:
+    """A connection that is refused is an error that names the endpoint and the cause, soon and in one line."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    transport = GrpcTransport(f"http://localhost:{port}", "hub")
+    for attempt in (
+        transport.connect(),
+        transport.get_instance("i"),
+        anext(transport.work_items(WorkItemStreamOptions())),
+    ):
+        with pytest.raises(TransportUnavailableError) as caught:
+            await asyncio.wait_for(attempt, 5)
+        assert f"http://localhost:{port}" in str(caught.value)
+        assert "refused" in str(caught.value).lower()
+        assert "\n" not in str(caught.value)
+    await transport.close()
+
+
+async def test_a_silent_stream_is_given_up() -> None:
+    """Without a sign of life the stream is dead; pings are signs of life and nothing else."""
+    async with scripted(silence_limit=timedelta(milliseconds=50)) as (script, transport):
+        script.items = [pb.WorkItem(healthPing=pb.HealthPing()).SerializeToString()]
+        script.hold = True
+        with pytest.raises(TransportUnavailableError, match="silent"):
+            await anext(transport.work_items(WorkItemStreamOptions()))
+
+
+async def test_a_stream_that_ends_orderly_just_ends() -> None:
+    """The hub may end a stream; that is no error."""
+    async with scripted() as (script, transport):
+        script.items = [pb.WorkItem(healthPing=pb.HealthPing()).SerializeToString()]
+        assert [item async for item in transport.work_items(WorkItemStreamOptions())] == []
+
+
+async def test_a_history_that_must_be_fetched_is_fetched() -> None:
+    """An item whose past was left out is yielded with its past."""
+    request = pb.OrchestratorRequest(instanceId="i", requiresHistoryStreaming=True)
+    event = pb.HistoryEvent(eventId=3, timerCreated=pb.TimerCreatedEvent())
+    async with scripted() as (script, transport):
+        script.items = [pb.WorkItem(orchestratorRequest=request, completionToken="t").SerializeToString()]
+        script.answers["StreamInstanceHistory"] = pb.HistoryChunk(events=[event] * 3).SerializeToString()
+        (item,) = [item async for item in transport.work_items(WorkItemStreamOptions())]
+        assert isinstance(item, OrchestratorWorkItem)
+        assert [found.event_id for found in item.past_events] == [3, 3, 3]
+        script.refusals["StreamInstanceHistory"] = [grpc.StatusCode.NOT_FOUND]
+        assert [item async for item in transport.work_items(WorkItemStreamOptions())] == []
+        assert script.calls[-1] == "AbandonTaskOrchestratorWorkItem"
+
+
+async def test_closing_ends_what_is_under_way() -> None:
+    """Calls in flight end with our error, not as if somebody had cancelled the caller."""
+    server = TaskHubServer(InMemoryBackend())
+    await server.start()
+    transport = GrpcTransport(server.endpoint)
+    await transport.connect()
+    waiting = asyncio.ensure_future(transport.wait_for_instance_completion("missing"))
+    stream = asyncio.ensure_future(anext(transport.work_items(WorkItemStreamOptions())))
+    await asyncio.sleep(0.05)
+    await transport.close()
+    for task in (waiting, stream):
+        with pytest.raises(TransportUnavailableError):
+            await asyncio.wait_for(task, 5)
+    await transport.connect()  # a closed transport may be used again
+    await transport.close()
+    await server.stop(0)
+
+
+async def test_cancelling_a_caller_cancels_it() -> None:
+    """A cancelled task ends as cancelled, whatever it was doing on the wire."""
+    async with scripted() as (script, transport):
+        script.hold = True
+        await transport.connect()
+        for work in (
+            anext(transport.work_items(WorkItemStreamOptions())),
+            _drain(transport.stream_history("i")),
+        ):
+            task = asyncio.ensure_future(work)
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+async def _drain(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+async def test_waits() -> None:
+    """``None`` at the time-out, an error when the instance is gone, and deadlines of the hub are waited through."""
+    async with scripted() as (script, transport):
+        script.refusals["WaitForInstanceStart"] = [grpc.StatusCode.DEADLINE_EXCEEDED] * 2
+        script.answers["WaitForInstanceStart"] = pb.GetInstanceResponse(
+            exists=True, orchestrationState=pb.OrchestrationState(instanceId="i")
+        ).SerializeToString()
+        found = await transport.wait_for_instance_start("i", timeout=timedelta(seconds=20))
+        assert found is not None
+        assert script.calls == ["WaitForInstanceStart"] * 3
+        with pytest.raises(InstanceNotFoundError, match="'i'"):
+            await transport.wait_for_instance_completion("i", timeout=timedelta(seconds=20))
+        assert await transport.wait_for_instance_completion("i", timeout=timedelta(0)) is None
+    server = TaskHubServer(InMemoryBackend())
+    await server.start()
+    transport = GrpcTransport(server.endpoint)
+    assert await transport.wait_for_instance_completion("i", timeout=timedelta(milliseconds=50)) is None
+    await transport.close()
+    await server.stop(0)
+
+
+async def test_timers_are_split_for_strangers_only() -> None:
+    """Three days for a hub of which nothing is known; any length for our own server; options decide."""
+    server = TaskHubServer(InMemoryBackend())
+    await server.start()
+    ours = GrpcTransport(server.endpoint)
+    assert ours.maximum_timer_interval == timedelta(days=3)
+    await ours.connect()
+    assert ours.maximum_timer_interval is None
+    await ours.close()
+    await server.stop(0)
+    async with scripted() as (_, stranger):
+        await stranger.connect()
+        assert stranger.maximum_timer_interval == timedelta(days=3)
+    assert GrpcTransport("http://h", maximum_timer_interval=None).maximum_timer_interval is None
+
+
+async def test_text_that_is_no_unicode_is_refused_here() -> None:
+    """A lone surrogate cannot travel; the error says so before anything is sent."""
+    async with scripted() as (script, transport):
+        with pytest.raises(InvalidRequestError):
+            await transport.raise_event("i", "e", "\ud800")
+        assert script.calls == []
+
+
+def test_one_transport_serves_one_loop_after_the_other() -> None:
+    """A transport built outside of a loop works in any, one at a time."""
+    transport: GrpcTransport | None = None
+
+    async def use() -> None:
+        nonlocal transport
+        server = TaskHubServer(InMemoryBackend(), port=port)
+        await server.start()
+        transport = transport or GrpcTransport(server.endpoint)
+        await transport.connect()
+        await server.stop(0)
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    asyncio.run(use())
+    asyncio.run(use())
+
+
+async def test_a_new_channel_after_failures_in_a_row() -> None:
+    """Five connection failures in a row make a new channel, not more often than allowed; answers start the count anew."""
+    holder = ChannelHolder(Address.parse("http://127.0.0.1:1"), ChannelOptions(), grace=0)
+    first = holder.unary("Hello")
+    for _ in range(4):
+        holder.failed(grpc.StatusCode.UNAVAILABLE)
+    holder.succeeded()
+    for _ in range(4):
+        holder.failed(grpc.StatusCode.UNAVAILABLE)
+    holder.failed(grpc.StatusCode.NOT_FOUND)
+    for _ in range(4):
+        holder.failed(grpc.StatusCode.UNAVAILABLE)
+    assert holder.unary("Hello") is first
+    holder.failed(grpc.StatusCode.UNAVAILABLE)
+    second = holder.unary("Hello")
+    assert second is not first
+    for _ in range(9):
+        holder.failed(grpc.StatusCode.UNAVAILABLE)
+    assert holder.unary("Hello") is second
+    await holder.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "target", "is_secure"),
+    [
+        ("http://localhost:8080", "localhost:8080", False),
+        ("https://x.durabletask.io", "x.durabletask.io:443", True),
+        ("x.durabletask.io", "x.durabletask.io:443", True),
+        ("GRPC://[::1]:4001/", "[::1]:4001", False),
+        ("grpcs://h:1", "h:1", True),
+    ],
+)
+def test_addresses(endpoint: str, target: str, is_secure: bool) -> None:
+    """TLS by the scheme, ports by the scheme when none is given."""
+    address = Address.parse(endpoint)
+    assert (address.target, address.is_secure) == (target, is_secure)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["", "http://", "ftp://h", "http://h:99999", "sqlite:///x", "http://h/path"]
+)
+def test_what_is_no_address_is_refused(endpoint: str) -> None:
+    """The error is one of configuration."""
+    with pytest.raises(ConfigurationError):
+        Address.parse(endpoint)
+
+
+def test_unknown_options_are_refused() -> None:
+    """A misspelt option is named, with what there is."""
+    found = ConnectionString(endpoint="http://h:1")
+    with pytest.raises(ConfigurationError, match=r"'timeout'.*call_timeout"):
+        from_connection_string(found, "hub", timeout=3)
+    transport = from_connection_string(found, "hub", call_timeout=timedelta(seconds=3))
+    assert (transport.endpoint, transport.task_hub) == ("http://h:1", "hub")
+
+
+def test_empty_answers_are_empty() -> None:
+    """The server answers with no bytes where the protocol has an empty message."""
+    assert Empty().SerializeToString() == pb.CompleteTaskResponse().SerializeToString() == b""
