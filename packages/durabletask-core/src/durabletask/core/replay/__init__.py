@@ -1,1 +1,8 @@
-"""..."""
+"""The replay engine: from history events to actions, without sockets, clocks, threads or an event loop."""
+
+from __future__ import annotations
+
+from .ledger import ReplayObserver
+from .session import OrchestrationSession
+
+__all__ = ["OrchestrationSession", "ReplayObserver"]

@@ -23,10 +23,11 @@ from durabletask.core.actions import (
 )
 from durabletask.core.context import EntityLockTask, OrchestrationContext, seeded_random
 from durabletask.core.entities import EntityId
-from durabletask.core.errors import EntityLockError
+from durabletask.core.errors import EntityLockError, SerializationError
 from durabletask.core.registry import name_of
 from durabletask.core.tasks import Awaitables, Task
 
+from . import misuse
 from .annotations import declared_result
 from .calls import ActivityCall, ChildCall
 from .events import EventWait
@@ -146,7 +147,10 @@ class ReplayContext(OrchestrationContext):
             activity = name_of(activity)
         if version is None and ledger.started is not None:
             version = ledger.started.version
-        payload = None if input is None else ledger.encode(input, f"The input of activity {activity!r}")
+        try:
+            payload = None if input is None else ledger.converter.serialize(input)
+        except SerializationError as error:
+            raise misuse.unserializable(input, f"The input of activity {activity!r}", error) from error
         ledger.last_id = action_id = ledger.last_id + 1
         action = ScheduleTask(action_id, activity, version or None, payload, dict(tags) if tags else None)
         return ActivityCall(

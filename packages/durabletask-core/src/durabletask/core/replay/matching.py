@@ -43,7 +43,7 @@ from .locks import EntityCall, LockRequest
 if TYPE_CHECKING:
     from .ledger import Ledger, Proposal
 
-__all__ = ["CONFIRMATIONS", "confirm", "surplus_action"]
+__all__ = ["CONFIRMATIONS", "confirm", "confirm_activity", "surplus_action"]
 
 _INTERNAL_TIMER = -100  # some hubs record a timer of their own under this id; it is nobody's action
 
@@ -68,6 +68,11 @@ def _payload(event: HistoryEvent, action: OrchestratorAction, *, of_action: str 
 def _always(event: HistoryEvent, action: OrchestratorAction) -> bool:
     del event, action
     return True
+
+
+def _never(event: HistoryEvent, action: OrchestratorAction) -> bool:
+    del event, action
+    return False
 
 
 def _all(*comparisons: Comparison) -> Comparison:
@@ -130,13 +135,12 @@ def confirm(ledger: Ledger, event: HistoryEvent) -> None:
     if proposal is None:
         raise NonDeterminismError(_report(ledger, event, None))
     action = proposal._action
-    if not (type(event) is TaskScheduled and type(action) is ScheduleTask and event.name == action.name):
-        rule = _RULES.get((type(event), type(action)))
-        if rule is None or not rule[0](event, action):
-            if isinstance(action, CompleteOrchestration):  # nothing but the end of the batch takes it away
-                ledger.pending[event_id] = proposal
-            raise NonDeterminismError(_report(ledger, event, proposal))
-    if ledger.strict and not _RULES[type(event), type(action)][1](event, action):
+    agree, agree_strictly = _RULES.get((type(event), type(action)), (_never, _never))
+    if not agree(event, action):
+        if isinstance(action, CompleteOrchestration):  # nothing but the end of the batch takes it away
+            ledger.pending[event_id] = proposal
+        raise NonDeterminismError(_report(ledger, event, proposal))
+    if ledger.strict and not agree_strictly(event, action):
         raise NonDeterminismError(_report(ledger, event, proposal))
     ledger.matched.append(proposal)
     if isinstance(proposal, EntityCall):
@@ -145,6 +149,18 @@ def confirm(ledger: Ledger, event: HistoryEvent) -> None:
         proposal.use_section_id(_recorded_id(event, "critical_section_id") or proposal._section_id)
     if ledger.observer is not None and isinstance(proposal, Task):
         ledger.scheduled_events[event_id] = event
+
+
+def confirm_activity(ledger: Ledger, event: TaskScheduled) -> None:
+    """``confirm`` for the event that histories are full of; anything unusual takes the long way."""
+    proposal = ledger.pending.get(event.event_id)
+    if proposal is not None and not ledger.strict and ledger.observer is None:
+        action = proposal._action
+        if type(action) is ScheduleTask and action.name == event.name:
+            del ledger.pending[event.event_id]
+            ledger.matched.append(proposal)
+            return
+    confirm(ledger, event)
 
 
 def surplus_action(ledger: Ledger, proposal: Proposal) -> NonDeterminismError:

@@ -56,7 +56,7 @@ from durabletask.core.instances import OrchestrationStatus, decode_payload
 from durabletask.core.tasks import RAW_FAILURE, RAW_RESULT
 
 from .ledger import Ledger
-from .matching import confirm
+from .matching import confirm, confirm_activity
 from .start import start_orchestrator
 
 __all__ = ["CONTINUING", "ENDED", "INERT", "RUNNING", "SUSPENDED", "Handler", "Table", "unsupported"]
@@ -300,6 +300,7 @@ RUNNING: Final = Table(
     {
         **_EVERYWHERE,
         **dict.fromkeys(_CONFIRMATIONS, confirm),
+        TaskScheduled: confirm_activity,
         **_INBOUND,
         ExecutionSuspended: _suspended,
         ExecutionResumed: _ignore,
