@@ -175,7 +175,7 @@ class TaskFailedError(TaskError):
         self.details = details
         self.task_name = task_name
         self.task_id = task_id
-        self.failures = tuple(failures)
+        self.failures: tuple[TaskFailedError, ...] = tuple(failures)
 
     @property
     def failure_details(self) -> FailureDetails:
@@ -298,7 +298,7 @@ class RetryAfter(DurableTaskError):  # noqa: N818 - reads as an instruction: rai
     """
 
     def __init__(self, delay: timedelta | float, message: str = "") -> None:
-        self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+        self.delay: timedelta = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
         super().__init__(message or f"asked to be retried after {self.delay}")
 
 

@@ -11,7 +11,7 @@ import inspect
 import logging
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar, Union
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, Union
 
 from .errors import (
     ActivityNotRegisteredError,
@@ -84,7 +84,7 @@ class Definition:
         function: the callable that runs: the function itself, or the bound ``run`` of an object.
     """
 
-    role = "function"
+    role: ClassVar[str] = "function"
 
     def __init__(self, name: str, target: object) -> None:
         self.name: str = name
@@ -201,7 +201,7 @@ class Definition:
 class OrchestratorDefinition(Definition):
     """An orchestrator: ``async def``, a generator function, or a plain function."""
 
-    role = "orchestrator"
+    role: ClassVar[str] = "orchestrator"
 
     def __init__(self, name: str, target: object) -> None:
         super().__init__(name, target)
@@ -219,7 +219,7 @@ class ActivityDefinition(Definition):
         is_async: whether the function is ``async def``.
     """
 
-    role = "activity"
+    role: ClassVar[str] = "activity"
 
     def __init__(self, name: str, target: object) -> None:
         super().__init__(name, target)
@@ -239,7 +239,7 @@ class EntityDefinition(Definition):
         is_class: whether ``target`` is a class (of ``TaskEntity``); a new object then serves each operation.
     """
 
-    role = "entity"
+    role: ClassVar[str] = "entity"
 
     def __init__(self, name: str, target: object) -> None:
         self.is_class: bool = isinstance(target, type)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import cast
+from typing import ClassVar, cast
 
 from durabletask.core.entities import EntityId
 from durabletask.core.entity_context import EntityContext, TaskEntity
@@ -26,7 +26,7 @@ __all__ = ["EntityExecutor"]
 class _Operation(Definition):
     """One method of an entity class; the object takes the place of the context."""
 
-    role = "operation"
+    role: ClassVar[str] = "operation"
 
 
 class EntityExecutor:
