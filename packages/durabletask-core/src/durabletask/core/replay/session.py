@@ -16,7 +16,7 @@ import warnings
 from _thread import get_ident
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -25,9 +25,11 @@ from durabletask.core.errors import (
     NonDeterminismError,
     OrchestrationStateError,
     OrchestratorMisuseError,
+    OrchestratorNotRegisteredError,
     ReplayError,
     UnawaitedTaskError,
 )
+from durabletask.core.failures import FailureDetails, qualified_name
 from durabletask.core.history import ExecutionStarted, HistoryEvent, OrchestratorStarted
 from durabletask.core.tasks import running_scopes
 from durabletask.core.versioning import VersioningOptions
@@ -266,6 +268,8 @@ class OrchestrationSession:
         """End with an error of the engine's; in strict mode also after a completion that replay made."""
         ledger = self._ledger
         if ledger.status is not None and isinstance(error, (NonDeterminismError, UnawaitedTaskError)):
+            if any(_is_engines_failure(proposal._action) for proposal in ledger.pending.values()):
+                return  # what stopped the code first explains why the rest of the history has no counterpart
             ledger.status = None
             ledger.pending = {
                 number: proposal
@@ -302,6 +306,23 @@ class OrchestrationSession:
 
 def _completes(action: OrchestratorAction) -> bool:
     return type(action).__name__ == "CompleteOrchestration"
+
+
+# Failures that stop the code before its history ends, or keep it from starting.
+_ENGINES_FAILURES: Final = frozenset(
+    {
+        *(
+            qualified_name(e)
+            for e in (NonDeterminismError, OrchestrationStateError, OrchestratorNotRegisteredError)
+        ),
+        "VersionMismatch",
+    }
+)
+
+
+def _is_engines_failure(action: OrchestratorAction) -> bool:
+    failure = getattr(action, "failure", None)
+    return isinstance(failure, FailureDetails) and failure.error_type in _ENGINES_FAILURES
 
 
 def _is_same(delivered: HistoryEvent, consumed: HistoryEvent) -> bool:
