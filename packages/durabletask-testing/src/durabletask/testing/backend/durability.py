@@ -7,7 +7,8 @@ let go when everything about it is on disk and no command needs it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 
 from durabletask.core.errors import StorageError, TransportError
 from durabletask.core.history import HistoryEvent
@@ -104,9 +105,23 @@ class Durability:
 
     # --- finished instances -----------------------------------------------------------------------------------
 
-    async def bring(self, instance_ids: Iterable[str], *, with_history: bool = False) -> None:
-        """Have finished instances in memory until ``release``."""
-        ids = list(instance_ids)
+    @asynccontextmanager
+    async def involving(
+        self, instance_ids: Sequence[str], *, with_history: bool = False
+    ) -> AsyncIterator[Journal]:
+        """Have finished instances in memory while the context is open."""
+        while True:
+            journal = await self.ready()
+            await self._bring(instance_ids, with_history)
+            if self._journal is journal:
+                break
+            self._release(instance_ids)  # a commit has failed meanwhile, memory was thrown away
+        try:
+            yield journal
+        finally:
+            self._release(instance_ids)
+
+    async def _bring(self, ids: Sequence[str], with_history: bool) -> None:
         for instance_id in ids:
             self._pins[instance_id] = self._pins.get(instance_id, 0) + 1
         try:
@@ -114,11 +129,10 @@ class Durability:
             if missing:
                 await asyncio.gather(*(self._fetch(one, with_history) for one in missing))
         except BaseException:
-            self.release(ids)
+            self._release(ids)
             raise
 
-    def release(self, instance_ids: Iterable[str]) -> None:
-        """The command is done with them."""
+    def _release(self, instance_ids: Iterable[str]) -> None:
         for instance_id in instance_ids:
             left = self._pins.get(instance_id, 1) - 1
             if left:
@@ -212,6 +226,10 @@ class Durability:
         self._holds += 1
         try:
             stored = await self._select_stored(selection, start, limit)
+            if self._journal is not journal:
+                raise StorageError(
+                    "A commit failed during the query, and the hub reads its store again; try again."
+                )
             present = index.select(self._engine.state.instances, selection, start, limit)
             instances = self._engine.state.instances
             both = [*present, *(pair for pair in stored if pair[1].instance_id not in instances)]

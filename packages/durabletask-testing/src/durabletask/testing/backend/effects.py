@@ -84,8 +84,12 @@ class Transition:
             instance.is_queued = True
             self.runnable.append(instance)
 
-    def raise_event(self, instance_id: str, name: str, data: str | None) -> None:
-        """Deliver an external event; a missing or terminal target drops it."""
+    def raise_event(
+        self, instance_id: str, name: str, data: str | None, execution_id: str | None = None
+    ) -> None:
+        """Deliver an external event; a missing or terminal target, or one of another execution, drops it."""
         target = self.state.instances.get(instance_id)
-        if target is not None and not target.is_terminal:
+        if target is None or target.is_terminal:
+            return
+        if not execution_id or execution_id == target.execution_id:
             self.deliver(target, EventRaised(-1, self.now, name, data))

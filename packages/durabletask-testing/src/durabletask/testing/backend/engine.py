@@ -36,7 +36,7 @@ from .paging import Position, microseconds
 from .queries import OrderedIndex
 from .state import Activity, DurableTimer, HubState, Instance, snapshot
 from .store.codec import restore_flags
-from .timers import TimerQueue
+from .timers import Call, TimerQueue
 from .transitions.creation import start_scheduled
 from .transitions.ending import remove
 from .transitions.episodes import begin_episode, complete_episode
@@ -149,8 +149,13 @@ class Engine:
         """Run what is due."""
         self._is_waking = True
         try:
-            for timer in self._timers.take_due(now):
-                timer.action()
+            for entry in self._timers.take_due(now):
+                if entry.is_cancelled:  # perhaps by one before it
+                    continue
+                if isinstance(entry, DurableTimer):
+                    self._fire(entry)
+                else:
+                    entry.action()
             if self._sweeps_at is not None and self._sweeps_at <= now:
                 self._sweep_locks(now)
         finally:
@@ -166,7 +171,7 @@ class Engine:
         self, due: datetime, action: Callable[[], None], is_live: Callable[[], bool] | None = None
     ) -> None:
         """Call ``action`` on the hub's clock."""
-        self._timers.add(due, action, is_live)
+        self._timers.add(due, Call(action, is_live))
 
     # --- transitions ---------------------------------------------------------------------------------------
 
@@ -204,7 +209,7 @@ class Engine:
         for instance in tx.runnable:
             work.add(Kind.ORCHESTRATION, instance)
         for timer in tx.timers:
-            self._set_timer(timer)
+            self._timers.add(timer.fire_at, timer)
         for instance in tx.held:
             if instance.scheduled_start_at is not None:
                 self.call_at(instance.scheduled_start_at, partial(self._start_scheduled, instance))
@@ -287,9 +292,6 @@ class Engine:
                     )
                     answers.append(partial(waiter.fail, error))
         return answers
-
-    def _set_timer(self, timer: DurableTimer) -> None:
-        self.call_at(timer.fire_at, partial(self._fire, timer), lambda: not timer.is_cancelled)
 
     def _fire(self, timer: DurableTimer) -> None:
         tx = self.begin()

@@ -146,26 +146,21 @@ class InMemoryBackend(Transport):
             answer = command(tx)
             engine.apply(tx)
             return answer
-        journal = await durability.ready()
-        await durability.bring(involved, with_history=with_history)
-        try:
+        async with durability.involving(involved, with_history=with_history) as journal:
             tx = engine.begin()
             answer = command(tx)
             engine.apply(tx)
-        finally:
-            durability.release(involved)
         await journal.barrier()
         return answer
 
-    async def _find(self, instance_id: str, *, with_history: bool = False) -> Instance | None:
+    async def _find(self, instance_id: str) -> Instance | None:
         """An instance as it is now; not to be changed."""
         await self._ready()
-        if self._durability is not None and instance_id not in self._engine.state.instances:
-            await self._durability.bring((instance_id,), with_history=with_history)
-            found = self._engine.state.instances.get(instance_id)
-            self._durability.release((instance_id,))
-            return found
-        return self._engine.state.instances.get(instance_id)
+        found = self._engine.state.instances.get(instance_id)
+        if found is None and self._durability is not None:
+            async with self._durability.involving((instance_id,)):
+                return self._engine.state.instances.get(instance_id)
+        return found
 
     async def _settled(self, instance: Instance) -> None:
         """Wait until what is known of an instance is on disk."""
@@ -177,7 +172,8 @@ class InMemoryBackend(Transport):
 
     async def create_instance(self, request: CreateInstanceRequest) -> str:
         """Create an instance; see ``Transport``."""
-        return await self._run(lambda tx: create_instance(tx, request), request.instance_id or "")
+        involved = (request.instance_id,) if request.instance_id else ()
+        return await self._run(lambda tx: create_instance(tx, request), *involved)
 
     async def get_instance(
         self, instance_id: str, *, include_payloads: bool = True
@@ -376,13 +372,9 @@ class InMemoryBackend(Transport):
         if durability is None:
             engine.complete_orchestrator(result)
             return
-        journal = await durability.ready()
         children, with_history = _children_in(result.actions)
-        await durability.bring(children, with_history=with_history)
-        try:
+        async with durability.involving(children, with_history=with_history) as journal:
             engine.complete_orchestrator(result)
-        finally:
-            durability.release(children)
         await journal.barrier()
 
     async def complete_activity(self, result: ActivityResult) -> None:

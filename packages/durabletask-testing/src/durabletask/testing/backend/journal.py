@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 
+import msgspec
 from durabletask.core.errors import StorageError, TransportError
 
 from .effects import Transition
@@ -120,14 +121,14 @@ class Journal:
             self._alarm.cancel()
             self._alarm = None
         self._collecting, self._writing, self._is_urgent = None, batch, False
-        changes = Changes(
-            [take_change(instance) for instance in batch.changed],
-            batch.removed,
-            batch.detached,
-            batch.attended,
-            batch.clears_hub,
+        try:
+            instances = [take_change(instance) for instance in batch.changed]
+        except (UnicodeEncodeError, msgspec.MsgspecError) as error:  # text that cannot be written
+            self.fail(StorageError(f"A change could not be encoded: {error}. Nothing was acknowledged."))
+            return
+        self._in_flight = self.store.commit(
+            Changes(instances, batch.removed, batch.detached, batch.attended, batch.clears_hub)
         )
-        self._in_flight = self.store.commit(changes)
         self._in_flight.add_done_callback(self._report)
 
     def _report(self, done: Future[None]) -> None:

@@ -6,66 +6,68 @@ import heapq
 from collections.abc import Callable
 from datetime import datetime
 
-__all__ = ["Timer", "TimerQueue"]
+from .state import DurableTimer
+
+__all__ = ["Call", "TimerQueue"]
 
 
-class Timer:
-    """One entry: when, and what to call. ``is_live`` lets its owner cancel without touching the heap."""
+class Call:
+    """A function to call when it is due, unless ``is_live`` then says no."""
 
-    __slots__ = ("action", "due", "is_live")
+    __slots__ = ("_is_live", "action")
 
-    def __init__(self, due: datetime, action: Callable[[], None], is_live: Callable[[], bool] | None) -> None:
-        self.due: datetime = due
+    def __init__(self, action: Callable[[], None], is_live: Callable[[], bool] | None) -> None:
         self.action: Callable[[], None] = action
-        self.is_live: Callable[[], bool] | None = is_live
+        self._is_live = is_live
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self._is_live is not None and not self._is_live()
 
 
 class TimerQueue:
-    """A heap of timers. Cancelled ones are skipped at the top and swept out when they are the majority."""
+    """A heap of timers and calls.
+
+    Cancelled ones are skipped at the top, and swept out when the heap has doubled, so that the cost per entry
+    stays constant.
+    """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[datetime, int, Timer]] = []
+        self._heap: list[tuple[datetime, int, DurableTimer | Call]] = []
         self._count = 0
         self._sweep_at = 64
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(
-        self, due: datetime, action: Callable[[], None], is_live: Callable[[], bool] | None = None
-    ) -> None:
-        """Call ``action`` at ``due`` unless ``is_live`` then says no."""
+    def add(self, due: datetime, entry: DurableTimer | Call) -> None:
+        """Have an entry at ``due``."""
         self._count += 1
-        heapq.heappush(self._heap, (due, self._count, Timer(due, action, is_live)))
+        heapq.heappush(self._heap, (due, self._count, entry))
         if len(self._heap) >= self._sweep_at:
-            self._sweep()
+            self._heap = [one for one in self._heap if not one[2].is_cancelled]
+            heapq.heapify(self._heap)
+            self._sweep_at = max(64, 2 * len(self._heap))
 
     def next_due(self) -> datetime | None:
         """The earliest time at which something is due."""
         heap = self._heap
         while heap:
-            due, _, timer = heap[0]
-            if timer.is_live is None or timer.is_live():
+            due, _, entry = heap[0]
+            if not entry.is_cancelled:
                 return due
             heapq.heappop(heap)
         return None
 
-    def take_due(self, now: datetime) -> list[Timer]:
+    def take_due(self, now: datetime) -> list[DurableTimer | Call]:
         """Remove and return what is due, earliest first."""
         heap, due = self._heap, []
         while heap and heap[0][0] <= now:
-            timer = heapq.heappop(heap)[2]
-            if timer.is_live is None or timer.is_live():
-                due.append(timer)
+            due.append(heapq.heappop(heap)[2])
         return due
 
     def clear(self) -> None:
         """Forget everything."""
         self._heap.clear()
         self._sweep_at = 64
-
-    def _sweep(self) -> None:
-        # The next sweep comes when the heap has doubled, so that the cost per entry stays constant.
-        self._heap = [entry for entry in self._heap if entry[2].is_live is None or entry[2].is_live()]
-        heapq.heapify(self._heap)
-        self._sweep_at = max(64, 2 * len(self._heap))

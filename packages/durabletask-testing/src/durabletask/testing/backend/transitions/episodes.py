@@ -251,7 +251,7 @@ def _create_sub_orchestration(tx: Transition, instance: Instance, action: Create
 
 def _send_event(tx: Transition, instance: Instance, action: SendEvent) -> None:
     instance.history.append(EventSent(action.id, tx.now, action.instance_id, action.name, action.data))
-    tx.raise_event(action.instance_id, action.name, action.data)
+    tx.raise_event(action.instance_id, action.name, action.data, action.execution_id)
 
 
 def _terminate(tx: Transition, _instance: Instance, action: TerminateOrchestration) -> None:
