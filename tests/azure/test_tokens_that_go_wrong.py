@@ -14,10 +14,10 @@ from azure_edges import Certificate, GuardedServer, Mint
 from durabletask.azuremanaged.credentials import from_credential
 from durabletask.azuremanaged.sources import TokenSource
 from durabletask.azuremanaged.token_cache import AzureCredentialProvider
+from durabletask.core.authoring import ActivityContext
 from durabletask.core.client import DurableTaskClient
 from durabletask.core.connection import AccessToken, CredentialProvider, resolve_transport
 from durabletask.core.context import OrchestrationContext
-from durabletask.core.authoring import ActivityContext
 from durabletask.core.errors import TaskHubNotFoundError, UnauthenticatedError
 from durabletask.core.hosting.backoff import Backoff
 from durabletask.core.instances import OrchestrationStatus
