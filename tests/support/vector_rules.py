@@ -133,7 +133,7 @@ def _wait_for_all_fails_in_member_order(vector: Vector, episode: Episode) -> Non
     for event in episode.history:
         body = event.get("taskFailed") or event.get("subOrchestrationInstanceFailed")
         if body:
-            failed.setdefault(body["taskScheduledId"], body["failureDetails"])
+            failed.setdefault(body["taskScheduledId"], body.get("failureDetails", {}))
     ids = _ids_of_variables(vector)
     for step in vector.steps():
         if step["do"] != "awaitAll" and step.get("kind") != "all":
@@ -146,7 +146,7 @@ def _wait_for_all_fails_in_member_order(vector: Vector, episode: Episode) -> Non
 
 
 def _tell_other_failure(actions: list[Json], theirs: Json, ours: Json) -> None:
-    caught = [{"type": f["errorType"], "message": f["errorMessage"]} for f in (theirs, ours)]
+    caught = [{"type": f.get("errorType", ""), "message": f.get("errorMessage", "")} for f in (theirs, ours)]
     for action in actions:
         body = action.get("completeOrchestration", {})
         if "result" in body and json.loads(body["result"]) == caught[0]:
@@ -154,6 +154,42 @@ def _tell_other_failure(actions: list[Json], theirs: Json, ours: Json) -> None:
         failure = body.get("failureDetails", {})
         if failure.get("innerFailure") == theirs:
             failure["innerFailure"] = ours
+
+
+# --- row 3 ---------------------------------------------------------------------------------------------------
+
+_ENTITY_WRAPPER = ".EntityOperationFailedException"
+
+
+def _entity_failures_are_not_wrapped(_: Vector, episode: Episode) -> None:
+    """The peer puts an exception of its own between the task's failure and the entity's."""
+    recorded = [
+        event["entityOperationFailed"].get("failureDetails", {})
+        for event in episode.history
+        if "entityOperationFailed" in event
+    ]
+    for action in episode.actions:
+        body = action.get("completeOrchestration", {})
+        failure = body.get("failureDetails", {})
+        wrapper = failure.get("innerFailure", {})
+        if wrapper.get("errorType", "").endswith(_ENTITY_WRAPPER) and "innerFailure" in wrapper:
+            failure["innerFailure"] = wrapper["innerFailure"]
+        if _ENTITY_WRAPPER in body.get("result", ""):
+            body["result"] = json.dumps(_unwrap_caught(json.loads(body["result"]), recorded))
+
+
+def _unwrap_caught(value: Any, recorded: Sequence[Json]) -> Any:
+    """Caught wrappers inside a result, as what the entity itself reported."""
+    if isinstance(value, list):
+        return [_unwrap_caught(item, recorded) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if str(value.get("type", "")).endswith(_ENTITY_WRAPPER):
+        for failure in recorded:
+            message = failure.get("errorMessage", "")
+            if str(value["message"]).endswith(message):
+                return {"type": failure.get("errorType", ""), "message": message}
+    return {name: _unwrap_caught(member, recorded) for name, member in value.items()}
 
 
 # --- row 4 ---------------------------------------------------------------------------------------------------
@@ -245,6 +281,14 @@ def _child_ids_from_the_execution_id(vector: Vector, episode: Episode) -> None:
             body["instanceId"] = f"{execution_id}:{number:04x}"
 
 
+def _entity_calls_tell_the_execution_id(_: Vector, episode: Episode) -> None:
+    execution_id = episode.started().get("orchestrationInstance", {}).get("executionId")
+    for action in episode.actions:
+        call = action.get("sendEntityMessage", {}).get("entityOperationCalled")
+        if call is not None and execution_id:
+            call.setdefault("parentExecutionId", execution_id)
+
+
 def _activities_inherit_the_version(_: Vector, episode: Episode) -> None:
     version = episode.started().get("version")
     for action in episode.actions:
@@ -252,7 +296,13 @@ def _activities_inherit_the_version(_: Vector, episode: Episode) -> None:
             action["scheduleTask"].setdefault("version", version)
 
 
-# --- rows 11, 12 -----------------------------------------------------------------------------------------------
+# --- rows 10, 11, 12 -----------------------------------------------------------------------------------------------
+
+
+def _confirmed_actions_are_not_sent_again(_: Vector, episode: Episode) -> None:
+    """The peer holds confirmations back while suspended, and repeats the actions that they confirm."""
+    confirmed = {event["eventId"] for event in episode.history if kind_of(event) in _CONFIRMATIONS}
+    episode.actions[:] = [action for action in episode.actions if action["id"] not in confirmed]
 
 
 def _nothing_after_completion(_: Vector, episode: Episode) -> None:
@@ -304,10 +354,13 @@ def _engine_failures_are_final(_: Vector, episode: Episode) -> None:
 
 RULES: Sequence[Rule] = (
     Rule(1, "waiting for all tells the first failure in member order", _wait_for_all_fails_in_member_order),
+    Rule(3, "the failure of an entity operation is not wrapped", _entity_failures_are_not_wrapped),
     Rule(4, "every attempt gets a new id and keeps everything else", _retries_take_new_ids),
     Rule(6, "carried events are spelled as they arrived", _carried_names_as_they_arrived),
     Rule(8, "child ids start with the execution id when it is known", _child_ids_from_the_execution_id),
+    Rule(8, "entity calls tell the execution id when it is known", _entity_calls_tell_the_execution_id),
     Rule(9, "activities run in the orchestration's version", _activities_inherit_the_version),
+    Rule(10, "what the history confirms is not sent again", _confirmed_actions_are_not_sent_again),
     Rule(11, "nothing runs after the completion", _nothing_after_completion),
     Rule(
         12, "every locked entity is unlocked, in the order of the lock set", _every_locked_entity_is_unlocked
