@@ -1,7 +1,5 @@
 """What a worker answers to batches of entity operations."""
 
-
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -66,8 +66,10 @@ class Delivery:
             instead: makes the answer to send when the hub refuses this one for good (too large, ...).
 
         Returns:
-            Whether the hub took an answer; ``False`` when it refused all there is, or when the instance is
-            gone.
+            Whether the hub took an answer; ``False`` when the instance is gone.
+
+        Raises:
+            TransportError: the hub refused every answer; give the item back.
         """
         failures = 0
         while True:
@@ -79,7 +81,7 @@ class Delivery:
             except _REFUSALS as error:
                 self._logger.error("The hub refuses the answer to %s: %s", subject, error)
                 if instead is None:
-                    return False
+                    raise
                 result, instead = instead(error), None
                 continue
             except TransportError as error:
