@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 from durabletask.core.transport import Transport
-from durabletask.testing.backend import InMemoryBackend
+from durabletask.testing.backend import InMemoryBackend, SqliteStore
+from durabletask.testing.backend.transitions import entities as entity_transitions
 from durabletask.testing.clock import VirtualClock
 from durabletask.testing.conformance import Capabilities, ConformanceHub
 
 
 class LocalCapabilities(Capabilities):
-    """What our own hub does: everything but, where it is not there yet, the capabilities listed here."""
+    """What our own hub does."""
 
     scheduled_start = True
     replace_live_instances = True
@@ -32,13 +34,22 @@ class LocalCapabilities(Capabilities):
     filters = True
     lock_expiry = True
     cancels_calls_on_close = True
+    entities = not hasattr(entity_transitions, "NOT_YET")  # opens by itself once the hub has them
+
+
+class SqliteCapabilities(LocalCapabilities):
+    durable = True
+
+
+class WireCapabilities(LocalCapabilities):
+    several_connections = True
 
 
 class MemoryHub(ConformanceHub):
     """``InMemoryBackend`` on a virtual clock that the kit moves."""
 
     name = "memory"
-    capabilities = LocalCapabilities()
+    capabilities: Capabilities = LocalCapabilities()
     unit = timedelta(seconds=1)
     patience = 2.0
     lock_timeout = timedelta(minutes=2)
@@ -61,3 +72,74 @@ class MemoryHub(ConformanceHub):
     async def settle(self) -> None:
         for _ in range(30):
             await asyncio.sleep(0)
+
+
+class SqliteHub(MemoryHub):
+    """The same hub on a file."""
+
+    name = "sqlite"
+    capabilities = SqliteCapabilities()
+    patience = 5.0
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def _backend(self) -> Transport:
+        store = SqliteStore(self.folder / "hub.db", synchronous="NORMAL")
+        return InMemoryBackend("conformance", clock=self.clock, store=store)
+
+    async def open(self) -> Transport:
+        self.backend = self._backend()
+        return self.backend
+
+    async def restart(self) -> Transport:
+        await self.close()
+        return await self.open()
+
+    async def settle(self) -> None:
+        await asyncio.sleep(0.02)  # its writer is a thread
+
+
+class WireHub(ConformanceHub):
+    """A hub of this project behind a gRPC server on a socket of this machine."""
+
+    capabilities = WireCapabilities()
+    patience = 5.0
+
+    def __init__(self, behind: MemoryHub) -> None:
+        self.behind = behind
+        self.name = f"grpc to {behind.name}"
+        self.unit = behind.unit
+        self.lock_timeout = behind.lock_timeout
+        self.server = None
+        self.transports: list[Transport] = []
+
+    async def open(self) -> Transport:
+        from durabletask.grpc.server import TaskHubServer
+
+        self.server = TaskHubServer(await self.behind.open())
+        await self.server.start()
+        return await self.open_another()
+
+    async def open_another(self) -> Transport:
+        from durabletask.grpc.transport import GrpcTransport
+
+        transport = GrpcTransport(self.server.endpoint, "conformance")
+        self.transports.append(transport)
+        return transport
+
+    async def close(self) -> None:
+        for transport in self.transports:
+            await transport.close()
+        await self.server.stop(0)
+        await self.behind.close()
+
+    async def advance(self, by: timedelta) -> None:
+        await self.settle()
+        await self.behind.advance(by)
+        await asyncio.sleep(by.total_seconds() if by < timedelta(seconds=0.5) else 0)  # waits are real here
+        await self.settle()
+
+    async def settle(self) -> None:
+        await asyncio.sleep(0.05)

@@ -1,8 +1,78 @@
-"""Test orchestrations without a server: a local task hub, virtual time, and what is built on them."""
+"""Test orchestrations without a server: a local task hub, virtual time, and what is built on them.
+
+Each name is imported when it is first asked for: the pytest plugin of this package is loaded by every test run.
+"""
 
 from __future__ import annotations
 
-from .backend import HubRegistry, InMemoryBackend, SqliteStore
-from .clock import Clock, SystemClock, VirtualClock
+from typing import TYPE_CHECKING
 
-__all__ = ["Clock", "HubRegistry", "InMemoryBackend", "SqliteStore", "SystemClock", "VirtualClock"]
+if TYPE_CHECKING:
+    from .activity_environment import ActivityTestEnvironment as ActivityTestEnvironment
+    from .backend import HubRegistry as HubRegistry
+    from .backend import InMemoryBackend as InMemoryBackend
+    from .backend import SqliteStore as SqliteStore
+    from .clock import Clock as Clock
+    from .clock import SystemClock as SystemClock
+    from .clock import VirtualClock as VirtualClock
+    from .environment import OrchestrationTestEnvironment as OrchestrationTestEnvironment
+    from .fakes import ActivityCall as ActivityCall
+    from .fakes import FakeActivity as FakeActivity
+    from .faults import Chaos as Chaos
+    from .faults import ChaosDivergence as ChaosDivergence
+    from .replay_check import ReplayReport as ReplayReport
+    from .replay_check import assert_replays as assert_replays
+    from .replay_check import check_replay as check_replay
+    from .run import OrchestrationRun as OrchestrationRun
+    from .run import StuckOrchestrationError as StuckOrchestrationError
+    from .wrapping import WrappedTransport as WrappedTransport
+else:
+    _HOMES = {
+        "activity_environment": ("ActivityTestEnvironment",),
+        "backend": ("HubRegistry", "InMemoryBackend", "SqliteStore"),
+        "clock": ("Clock", "SystemClock", "VirtualClock"),
+        "environment": ("OrchestrationTestEnvironment",),
+        "fakes": ("ActivityCall", "FakeActivity"),
+        "faults": ("Chaos", "ChaosDivergence"),
+        "replay_check": ("ReplayReport", "assert_replays", "check_replay"),
+        "run": ("OrchestrationRun", "StuckOrchestrationError"),
+        "wrapping": ("WrappedTransport",),
+    }
+    _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+    def __getattr__(name):
+        """Import a public name at its first use."""
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib  # noqa: PLC0415 - not needed by programs that import from the modules
+
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        """Public names, imported or not."""
+        return sorted({*globals(), *__all__})
+
+
+__all__ = [
+    "ActivityCall",
+    "ActivityTestEnvironment",
+    "Chaos",
+    "ChaosDivergence",
+    "Clock",
+    "FakeActivity",
+    "HubRegistry",
+    "InMemoryBackend",
+    "OrchestrationRun",
+    "OrchestrationTestEnvironment",
+    "ReplayReport",
+    "SqliteStore",
+    "StuckOrchestrationError",
+    "SystemClock",
+    "VirtualClock",
+    "WrappedTransport",
+    "assert_replays",
+    "check_replay",
+]

@@ -7,16 +7,23 @@ project before a fixture asks for it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from durabletask.core.registry import Registrations
+
     from .backend import InMemoryBackend
     from .clock import VirtualClock
     from .conformance import ConformanceReport
+    from .environment import OrchestrationTestEnvironment
+    from .faults import Chaos
+    from .sync import OrchestrationTestEnvironment as BlockingEnvironment
 
-__all__ = ["durable_env", "task_hub", "virtual_clock"]
+__all__ = ["DurableEnv", "durable_env", "task_hub", "virtual_clock"]
 
 pytest.register_assert_rewrite("durabletask.testing.conformance")
 
@@ -61,6 +68,106 @@ def task_hub(virtual_clock: VirtualClock) -> InMemoryBackend:
     return InMemoryBackend("test", clock=virtual_clock)
 
 
+@pytest.fixture
+def durable_env(request: pytest.FixtureRequest) -> DurableEnv:
+    """Makes test environments: ``async with durable_env(orchestrators=[...]) as env``.
+
+    In a plain test, ``with durable_env.blocking(...) as env``. When the test fails, its output shows the
+    timeline of every orchestration that ran. Under ``@pytest.mark.chaos(seeds=N)`` the environments inject
+    faults.
+    """
+    env = DurableEnv(getattr(request, "param", None))
+    request.node.stash[_ENVIRONMENTS] = env
+    return env
+
+
+class DurableEnv:
+    """What the fixture ``durable_env`` gives: a maker of environments that remembers what it made."""
+
+    def __init__(self, chaos_seed: int | None = None) -> None:
+        self.chaos_seed: int | None = chaos_seed
+        self._made: list[OrchestrationTestEnvironment | BlockingEnvironment] = []
+
+    def __call__(
+        self,
+        *,
+        orchestrators: Registrations = (),
+        activities: Registrations = (),
+        entities: Registrations = (),
+        strict: bool = True,
+    ) -> OrchestrationTestEnvironment:
+        """A new environment; use it with ``async with``. Arguments as for ``OrchestrationTestEnvironment``."""
+        from .environment import OrchestrationTestEnvironment  # noqa: PLC0415
+
+        env = OrchestrationTestEnvironment(
+            orchestrators=orchestrators,
+            activities=activities,
+            entities=entities,
+            strict=strict,
+            chaos=self._chaos(),
+        )
+        self._made.append(env)
+        return env
+
+    def blocking(
+        self,
+        *,
+        orchestrators: Registrations = (),
+        activities: Registrations = (),
+        entities: Registrations = (),
+        strict: bool = True,
+    ) -> BlockingEnvironment:
+        """The same for plain tests; use it with ``with``."""
+        from .sync import OrchestrationTestEnvironment  # noqa: PLC0415
+
+        env = OrchestrationTestEnvironment(
+            orchestrators=orchestrators,
+            activities=activities,
+            entities=entities,
+            strict=strict,
+            chaos=self._chaos(),
+        )
+        self._made.append(env)
+        return env
+
+    def _chaos(self) -> Chaos | None:
+        if self.chaos_seed is None:
+            return None
+        from .faults import Chaos  # noqa: PLC0415
+
+        return Chaos(seed=self.chaos_seed)
+
+    def timelines(self) -> str:
+        """What every orchestration did, for people."""
+        head = "" if self.chaos_seed is None else f"chaos seed {self.chaos_seed}\n"
+        return head + "\n\n".join(run.timeline() for env in self._made for run in env.runs)
+
+
+_ENVIRONMENTS = pytest.StashKey[DurableEnv]()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test of ``@pytest.mark.chaos(seeds=N)`` under N seeds."""
+    marker = metafunc.definition.get_closest_marker("chaos")
+    if marker is None or "durable_env" not in metafunc.fixturenames:
+        return
+    seeds = marker.kwargs.get("seeds", marker.args[0] if marker.args else 10)
+    chosen = range(seeds) if isinstance(seeds, int) else list(seeds)
+    metafunc.parametrize("durable_env", chosen, indirect=True, ids=[f"seed{seed}" for seed in chosen])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the timelines of a test that failed."""
+    report = yield
+    env = item.stash.get(_ENVIRONMENTS, None)
+    if env is not None and report.when == "call" and report.failed and (text := env.timelines()):
+        report.sections.append(("orchestrations", text))
+    return report
+
+
 # --- conformance report -------------------------------------------------------------------------------------
 
 
@@ -78,7 +185,9 @@ class _ConformanceCollector:
             from .conformance.report import ConformanceReport  # noqa: PLC0415
 
             self._report = ConformanceReport()
-        outcome = "failed" if report.failed else "skipped" if report.skipped else "passed"
+        outcome: Literal["passed", "failed", "skipped"] = (
+            "failed" if report.failed else "skipped" if report.skipped else "passed"
+        )
         self._report.add(label, outcome, report.nodeid.partition("::")[2])
 
     def pytest_terminal_summary(

@@ -1,0 +1,106 @@
+"""``python -m durabletask.testing.replay FILES --app module``: do these histories still replay?
+
+Exit code 0 when all do, 1 when one does not, 2 when the question could not be asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from durabletask.core.errors import RegistrationError
+from durabletask.core.registry import name_of
+
+from .history_files import read_history
+from .replay_check import ReplayReport, check_replay
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m durabletask.testing.replay",
+        description="Replay saved histories with today's code and report where they part.",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="history file, or a folder of *.json files")
+    parser.add_argument(
+        "--app",
+        required=True,
+        metavar="MODULE[:NAME]",
+        help="module with the orchestrators; NAME is a mapping or list of them, else every function of the module counts",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        orchestrators = _orchestrators(options.app)
+        paths = [path for item in options.files for path in _files(Path(item))]
+    except (ImportError, AttributeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is a command
+        return 2
+    reports = [_check(path, orchestrators) for path in paths]
+    for report in reports:
+        print(report)  # noqa: T201
+    failed = sum(not report.is_ok for report in reports)
+    print(f"{len(reports) - failed} of {len(reports)} histories replay.")  # noqa: T201
+    return 1 if failed or not reports else 0
+
+
+def _check(path: Path, orchestrators: dict[str, object]) -> ReplayReport:
+    try:
+        return check_replay(read_history(path), orchestrators, source=str(path))
+    except ValueError as error:
+        return ReplayReport(source=str(path), outcome="unreadable", reason=str(error))
+
+
+def _files(path: Path) -> list[Path]:
+    found = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+    missing = [item for item in found if not item.is_file()]
+    if missing:
+        raise FileNotFoundError(f"There is no file {missing[0]}.")
+    return found
+
+
+def _orchestrators(app: str) -> dict[str, object]:
+    """Names and code of a module; the working directory counts as a place to import from."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    module_name, _, attribute = app.partition(":")
+    module = importlib.import_module(module_name)
+    if not attribute:
+        return _everything_in(module)
+    given: object = getattr(module, attribute)
+    if isinstance(given, dict):
+        return {str(name): target for name, target in given.items()}
+    targets = given if isinstance(given, (list, tuple, set)) else [given]
+    return {name_of(target): target for target in targets}
+
+
+def _everything_in(module: ModuleType) -> dict[str, object]:
+    """Functions and classes with a ``run`` method. One that is no orchestrator does no harm: nobody calls it."""
+    found: dict[str, object] = {}
+    for name, value in vars(module).items():
+        is_class = inspect.isclass(value) and callable(getattr(value, "run", None))
+        if name.startswith("_") or not (inspect.isfunction(value) or is_class):
+            continue
+        try:
+            if _fits(value):
+                found.setdefault(name_of(value), value)
+        except RegistrationError:
+            continue
+    return found
+
+
+def _fits(value: object) -> bool:
+    from durabletask.core.registry import Registry  # noqa: PLC0415 - to try a registration
+
+    Registry(orchestrators={name_of(value): value})
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

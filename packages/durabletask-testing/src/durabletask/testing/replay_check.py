@@ -1,0 +1,229 @@
+"""Does today's code still replay yesterday's histories?
+
+``assert_replays`` is for tests, ``python -m durabletask.testing.replay`` for the command line and CI. A history
+file is what ``DurableTaskClient.download_history`` writes, or an export of other SDKs of the protocol; see
+``history_files``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Literal, TypeAlias, Union
+
+import msgspec
+from durabletask.core.actions import CompleteOrchestration
+from durabletask.core.failures import FailureDetails
+from durabletask.core.history import (
+    ExecutionCompleted,
+    ExecutionStarted,
+    HistoryEvent,
+    OrchestratorStarted,
+)
+from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.registry import Registrations, Registry
+from durabletask.core.replay.session import OrchestrationSession
+from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
+
+from .history_files import read_history
+
+__all__ = ["ReplayOutcome", "ReplayReport", "assert_replays", "check_replay"]
+
+PathArgument: TypeAlias = Union[str, "PathLike[str]"]
+ReplayOutcome: TypeAlias = Literal["replays", "diverges", "unreadable"]
+"""How a history fared."""
+
+_NON_DETERMINISM = "NonDeterminismError"
+
+
+class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one history.
+
+    Attributes:
+        source: the file, or another name of the history.
+        outcome: the verdict.
+        orchestrator: name of the orchestrator.
+        events: how many events the history has.
+        reason: what is wrong, side by side with the history; empty when nothing is.
+    """
+
+    source: str
+    outcome: ReplayOutcome
+    orchestrator: str = ""
+    events: int = 0
+    reason: str = ""
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the history replays."""
+        return self.outcome == "replays"
+
+    def __str__(self) -> str:
+        """For people."""
+        if self.is_ok:
+            return f"ok    {self.source} ({self.orchestrator}, {self.events} events)"
+        return (
+            f"FAIL  {self.source} ({self.orchestrator or 'unknown'}): {self.outcome}\n{_indent(self.reason)}"
+        )
+
+
+def check_replay(
+    history: Sequence[HistoryEvent],
+    orchestrators: Registrations,
+    *,
+    source: str = "history",
+    data_converter: DataConverter | None = None,
+) -> ReplayReport:
+    """Replay one history, strictly, and say what happened.
+
+    The code must make every action that the history records, at the same point and with the same arguments, and
+    none that it does not record. A history that ended must end alike: same status, result and failure.
+
+    Args:
+        history: the events, of one generation.
+        orchestrators: today's code, as for ``DurableTaskWorker``.
+        source: how the report calls the history.
+        data_converter: how payloads become values.
+    """
+    started = next((event for event in history if isinstance(event, ExecutionStarted)), None)
+    if started is None:
+        return ReplayReport(
+            source=source,
+            outcome="unreadable",
+            events=len(history),
+            reason="The history has no ExecutionStarted event, so nothing says what to run.",
+        )
+    registry = Registry(orchestrators=orchestrators)
+    reason = _replay(started, history, registry, data_converter or DEFAULT_CONVERTER)
+    return ReplayReport(
+        source=source,
+        outcome="diverges" if reason else "replays",
+        orchestrator=started.name,
+        events=len(history),
+        reason=reason,
+    )
+
+
+def assert_replays(
+    paths: PathArgument | Iterable[PathArgument],
+    orchestrators: Registrations,
+    *,
+    data_converter: DataConverter | None = None,
+) -> Sequence[ReplayReport]:
+    """Fail unless every history replays; returns the reports.
+
+    Args:
+        paths: history files, or folders of them (``*.json``), or several of both.
+        orchestrators: today's code, as for ``DurableTaskWorker``.
+        data_converter: how payloads become values.
+
+    Raises:
+        AssertionError: a history does not replay; the message shows code and history side by side.
+        FileNotFoundError: there is no such file, or a folder has no histories.
+    """
+    reports = [_check_file(path, orchestrators, data_converter) for path in _files(paths)]
+    failed = [report for report in reports if not report.is_ok]
+    if failed:
+        raise AssertionError(
+            f"{len(failed)} of {len(reports)} histories do not replay with today's code:\n"
+            + "\n".join(map(str, failed))
+            + "\nInstances that are in flight would fail at the next turn. Keep the old code for them (a new name or "
+            "version for the new one), or make the change where no running instance has passed."
+        )
+    return reports
+
+
+def _check_file(path: Path, orchestrators: Registrations, converter: DataConverter | None) -> ReplayReport:
+    try:
+        history = read_history(path)
+    except (ValueError, msgspec.DecodeError) as error:
+        return ReplayReport(source=str(path), outcome="unreadable", reason=str(error))
+    return check_replay(history, orchestrators, source=str(path), data_converter=converter)
+
+
+def _files(paths: PathArgument | Iterable[PathArgument]) -> list[Path]:
+    given = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
+    found: list[Path] = []
+    for item in map(Path, given):
+        inside = sorted(item.rglob("*.json")) if item.is_dir() else [item]
+        if not inside:
+            raise FileNotFoundError(f"There is no history (*.json) in {item}.")
+        found += inside
+    if not found:
+        raise FileNotFoundError("No history was named: there is nothing to check.")
+    return found
+
+
+def _replay(
+    started: ExecutionStarted,
+    history: Sequence[HistoryEvent],
+    registry: Registry,
+    converter: DataConverter,
+) -> str:
+    """What is wrong; empty when nothing is."""
+    session = OrchestrationSession(
+        started.instance_id,
+        registry=registry,
+        converter=converter,
+        execution_id=started.execution_id,
+        strict=True,
+    )
+    past, new = _split(history)
+    recorded = next((event for event in reversed(history) if isinstance(event, ExecutionCompleted)), None)
+    try:
+        session.replay(past)
+        result = session.advance(new)
+    finally:
+        session.close()
+    ended = next((a for a in result.actions if isinstance(a, CompleteOrchestration)), None)
+    return _verdict(ended, recorded)
+
+
+def _split(history: Sequence[HistoryEvent]) -> tuple[Sequence[HistoryEvent], Sequence[HistoryEvent]]:
+    """The past and the last episode. The completion is left out: the code has to make it again."""
+    body = [event for event in history if not isinstance(event, ExecutionCompleted)]
+    starts = [index for index, event in enumerate(body) if isinstance(event, OrchestratorStarted)]
+    last = starts[-1] if starts else 0
+    return body[:last], body[last:]
+
+
+def _verdict(ended: CompleteOrchestration | None, recorded: ExecutionCompleted | None) -> str:
+    if ended is not None and ended.failure is not None and _is_about_replay(ended.failure):
+        return ended.failure.message
+    if recorded is None:
+        return _unexpected_end(ended)
+    status = OrchestrationStatus(recorded.status)
+    if ended is None:
+        return f"The history ended as {status.name}; the code is still waiting at that point."
+    differences = [
+        f"{what}: history has {before!r}, the code made {after!r}"
+        for what, before, after in (
+            ("status", status.name, ended.status.name),
+            ("result", recorded.result, ended.result),
+            ("failure", _short(recorded.failure), _short(ended.failure)),
+        )
+        if before != after
+    ]
+    return "\n".join(differences)
+
+
+def _unexpected_end(ended: CompleteOrchestration | None) -> str:
+    if ended is None:
+        return ""
+    detail = _short(ended.failure) or ended.result
+    return (
+        f"The history is of an orchestration that still runs; the code ends as {ended.status.name}: {detail}"
+    )
+
+
+def _is_about_replay(failure: FailureDetails) -> bool:
+    return failure.error_type.startswith("durabletask.core.errors.")
+
+
+def _short(failure: FailureDetails | None) -> str | None:
+    return None if failure is None else f"{failure.error_type}: {failure.message}"
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"      {line}" for line in text.splitlines())
