@@ -19,6 +19,7 @@ from durabletask.core.client import DurableTaskClient
 from durabletask.core.connection import ConnectionString, resolve_transport
 from durabletask.core.errors import ConfigurationError, ConnectionStringError, InvalidRequestError
 from durabletask.core.plugins import AUTHENTICATION_PACKAGES
+from durabletask.core.worker import DurableTaskWorker
 
 ALL_KEYS = "ClientID=c;TenantId=t;AdditionallyAllowedTenants=a,b;TokenFilePath=/f"
 EXPECTED: list[tuple[str, str, dict[str, object]]] = [
@@ -202,6 +203,16 @@ def test_wrong_arguments_of_the_scheduler_are_told(arguments: dict[str, object],
 
     with pytest.raises(ConfigurationError, match=message):
         scheduler_transport(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [DurableTaskClient, DurableTaskWorker])
+def test_client_and_worker_send_tokens_unprotected_only_when_told_to(kind: type) -> None:
+    """The same switch in both; without it the connection is refused before anything is sent."""
+    text = "Endpoint=http://hub.example;TaskHub=hub;Authentication=DefaultAzure"
+
+    with pytest.raises(ConfigurationError, match="allow_insecure_credential=True"):
+        kind(text)
+    kind(text, allow_insecure_credential=True)
 
 
 @pytest.mark.process

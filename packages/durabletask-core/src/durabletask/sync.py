@@ -115,6 +115,7 @@ class DurableTaskClient:
         data_converter: DataConverter | None = None,
         default_version: str | None = None,
         credential: object | None = None,
+        allow_insecure_credential: bool = False,
     ) -> None:
         async def make() -> _client.DurableTaskClient:  # on the loop, where its connection will live
             return _client.DurableTaskClient(
@@ -123,6 +124,7 @@ class DurableTaskClient:
                 data_converter=data_converter,
                 default_version=default_version,
                 credential=credential,
+                allow_insecure_credential=allow_insecure_credential,
             )
 
         try:
@@ -438,6 +440,7 @@ class DurableTaskWorker:
         session_cache_events: int = 1_000_000,
         drain_timeout: float = 30.0,
         credential: object | None = None,
+        allow_insecure_credential: bool = False,
         backoff: Backoff | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
@@ -458,6 +461,7 @@ class DurableTaskWorker:
                 session_cache_events=session_cache_events,
                 drain_timeout=drain_timeout,
                 credential=credential,
+                allow_insecure_credential=allow_insecure_credential,
                 backoff=backoff,
                 logger=logger,
             )

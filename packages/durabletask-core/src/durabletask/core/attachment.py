@@ -11,7 +11,11 @@ __all__ = ["attach"]
 
 
 def attach(
-    connection: str | ConnectionString | Transport, task_hub: str | None, credential: object | None
+    connection: str | ConnectionString | Transport,
+    task_hub: str | None,
+    credential: object | None,
+    *,
+    allow_insecure_credential: bool = False,
 ) -> tuple[Transport, bool]:
     """The transport, and whether it was made here and is to be closed with its user.
 
@@ -19,7 +23,13 @@ def attach(
         ConfigurationError: the connection cannot be used, or the parts contradict each other.
     """
     if not isinstance(connection, Transport):
-        return resolve_transport(connection, task_hub, credential=credential), True
+        made = resolve_transport(
+            connection,
+            task_hub,
+            credential=credential,
+            allow_insecure_credential=allow_insecure_credential,
+        )
+        return made, True
     if task_hub is not None and task_hub != connection.task_hub:
         raise ConfigurationError(
             f"The transport is for task hub {connection.task_hub!r}, the argument says {task_hub!r}. Leave the "

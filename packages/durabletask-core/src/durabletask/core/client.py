@@ -64,6 +64,7 @@ class DurableTaskClient:
         data_converter: how values become payloads; must be the one that workers use.
         default_version: version of orchestrations that are started without one.
         credential: where tokens come from, instead of ``Authentication=`` (see ``resolve_transport``).
+        allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
 
     Raises:
         ConnectionStringError, MissingPackageError: the connection cannot be used.
@@ -77,8 +78,11 @@ class DurableTaskClient:
         data_converter: DataConverter | None = None,
         default_version: str | None = None,
         credential: object | None = None,
+        allow_insecure_credential: bool = False,
     ) -> None:
-        self._transport, self._owns_transport = attach(connection, task_hub, credential)
+        self._transport, self._owns_transport = attach(
+            connection, task_hub, credential, allow_insecure_credential=allow_insecure_credential
+        )
         self._converter = data_converter or DEFAULT_CONVERTER
         self._default_version = default_version
 

@@ -150,6 +150,7 @@ class DurableTaskWorker:
         session_cache_events: bound of the history events that all of them have consumed.
         drain_timeout: seconds that ``async with`` and SIGTERM let work in progress finish.
         credential: where tokens come from, instead of ``Authentication=`` (see ``resolve_transport``).
+        allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
         backoff: waits between attempts to reach the hub; for tests.
         logger: where the worker tells what it does.
 
@@ -176,11 +177,14 @@ class DurableTaskWorker:
         session_cache_events: int = 1_000_000,
         drain_timeout: float = 30.0,
         credential: object | None = None,
+        allow_insecure_credential: bool = False,
         backoff: Backoff | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
         self._registry = Registry(orchestrators=orchestrators, activities=activities, entities=entities)
-        self._transport, self._owns_transport = attach(connection, task_hub, credential)
+        self._transport, self._owns_transport = attach(
+            connection, task_hub, credential, allow_insecure_credential=allow_insecure_credential
+        )
         self._concurrency = concurrency or ConcurrencyOptions()
         self._versioning = versioning
         self._converter = data_converter or DEFAULT_CONVERTER
