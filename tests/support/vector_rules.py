@@ -302,7 +302,11 @@ def _activities_inherit_the_version(_: Vector, episode: Episode) -> None:
 def _confirmed_actions_are_not_sent_again(_: Vector, episode: Episode) -> None:
     """The peer holds confirmations back while suspended, and repeats the actions that they confirm."""
     confirmed = {event["eventId"] for event in episode.history if kind_of(event) in _CONFIRMATIONS}
-    episode.actions[:] = [action for action in episode.actions if action["id"] not in confirmed]
+    episode.actions[:] = [
+        action
+        for action in episode.actions
+        if action["id"] not in confirmed or "completeOrchestration" in action
+    ]
 
 
 def _nothing_after_completion(_: Vector, episode: Episode) -> None:
