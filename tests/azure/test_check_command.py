@@ -101,10 +101,10 @@ async def test_a_wrong_task_hub_is_found(server: GuardedServer, identity: None) 
     """The host answers, the task hub does not exist: it is named, and what needs it is skipped."""
     found = await examine("--json", f"Endpoint={server.address};TaskHub=hubb;Authentication=ManagedIdentity")
 
-    assert (1, ["task hub"]) == (found.code, found.failed)
+    assert (found.code, found.failed) == (1, ["task hub"])
     assert "'hubb'" in found.checks["task hub"]["detail"]
     assert "Create the task hub" in found.checks["task hub"]["advice"]
-    assert "skipped" == found.checks["query"]["outcome"]
+    assert found.checks["query"]["outcome"] == "skipped"
 
 
 async def test_a_token_that_the_hub_refuses_is_found(
