@@ -1,0 +1,306 @@
+"""Laws of the hub over random programs: what no order of calls, losses and reopenings may break."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import hypothesis.strategies as st
+from durabletask.core.actions import (
+    CreateSubOrchestration,
+    CreateTimer,
+    OrchestratorAction,
+    ScheduleTask,
+    SendEvent,
+)
+from durabletask.core.errors import InstanceAlreadyExistsError, InstanceNotFoundError, InvalidOperationError
+from durabletask.core.history import (
+    EventRaised,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionSuspended,
+    HistoryEvent,
+    OrchestratorCompleted,
+    OrchestratorStarted,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TimerFired,
+)
+from durabletask.core.instances import (
+    CreateInstanceRequest,
+    InstanceQuery,
+    OrchestrationStatus,
+    PurgeInstance,
+    ReusePolicy,
+)
+from durabletask.core.work_items import (
+    ActivityResult,
+    OrchestratorResult,
+    OrchestratorWorkItem,
+    WorkItem,
+    WorkItemStreamOptions,
+)
+from durabletask.testing import InMemoryBackend, SqliteStore, VirtualClock
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from scripted_worker import complete, everything
+
+T = TypeVar("T")
+IDS = st.sampled_from(["a", "b", "c|d"])
+STEPS = ["nothing", "task", "timer", "child", "event", "complete", "fail", "again"]
+
+
+class HubMachine(RuleBasedStateMachine):
+    """Clients and one worker, in random order."""
+
+    durable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.folder = Path(tempfile.mkdtemp())
+        self.clock = VirtualClock(auto_advance=False)
+        self.hub = self._open()
+        self.stream = self.hub.work_items(WorkItemStreamOptions())
+        self.reading: asyncio.Task[WorkItem] | None = None
+        self.held: list[WorkItem] = []
+        self.pasts: dict[str, list[HistoryEvent]] = {}
+        self.next_id = 0
+
+    def _open(self) -> InMemoryBackend:
+        store = SqliteStore(self.folder / "hub.db", "NORMAL") if self.durable else None
+        return InMemoryBackend(clock=self.clock, store=store)
+
+    def run(self, coroutine: Coroutine[object, object, T]) -> T:
+        return self.loop.run_until_complete(asyncio.wait_for(coroutine, 10))
+
+    async def _settle(self) -> None:
+        if self.durable:
+            await self.hub.query_instances(InstanceQuery(page_size=1))  # waits for what is being written
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    # --- clients ---------------------------------------------------------------------------------------
+
+    @rule(instance_id=IDS, replace=st.booleans())
+    def create(self, instance_id: str, replace: bool) -> None:
+        policy = ReusePolicy.replace_any() if replace else None
+        request = CreateInstanceRequest(name="O", instance_id=instance_id, reuse_policy=policy)
+        try:
+            self.run(self.hub.create_instance(request))
+        except InstanceAlreadyExistsError:
+            assert not replace
+
+    @rule(
+        instance_id=IDS,
+        verb=st.sampled_from(["event", "suspend", "resume", "terminate", "restart", "purge", "force"]),
+    )
+    def steer(self, instance_id: str, verb: str) -> None:
+        hub = self.hub
+        calls = {
+            "event": lambda: hub.raise_event(instance_id, "e", "1"),
+            "suspend": lambda: hub.suspend_instance(instance_id),
+            "resume": lambda: hub.resume_instance(instance_id),
+            "terminate": lambda: hub.terminate_instance(instance_id),
+            "restart": lambda: hub.restart_instance(instance_id),
+            "purge": lambda: hub.purge_instances(PurgeInstance(instance_id=instance_id, recursive=True)),
+            "force": lambda: hub.force_terminate_instances([instance_id]),
+        }
+        try:
+            self.run(calls[verb]())  # type: ignore[arg-type]
+        except (InstanceNotFoundError, InvalidOperationError):
+            return
+
+    @rule(minutes=st.integers(1, 3))
+    def wait(self, minutes: int) -> None:
+        self.run(self.clock.advance(timedelta(seconds=45 * minutes)))
+
+    # --- the worker -----------------------------------------------------------------------------------
+
+    @rule()
+    def take(self) -> None:
+        self.run(self._take())
+
+    async def _take(self) -> None:
+        if self.reading is None:
+            self.reading = asyncio.ensure_future(self.stream.__anext__())
+        await self._settle()
+        if self.reading.done():
+            item = self.reading.result()
+            self.reading = None
+            if isinstance(item, OrchestratorWorkItem):
+                self._check_item(item)
+            self.held.append(item)
+
+    def _check_item(self, item: OrchestratorWorkItem) -> None:
+        events = everything(item)
+        assert isinstance(item.new_events[0], OrchestratorStarted)
+        execution = item.execution_id or ""
+        past = self.pasts.get(execution, [])
+        assert list(item.past_events)[: len(past)] == past  # a history only grows
+        self.pasts[execution] = list(item.past_events)
+        assert sum(isinstance(event, ExecutionStarted) for event in events) == 1
+        assert not any(isinstance(event, ExecutionCompleted) for event in events)
+        for kind, name in (
+            (TaskCompleted, "task_scheduled_id"),
+            (TimerFired, "timer_id"),
+            ((SubOrchestrationInstanceCompleted, SubOrchestrationInstanceFailed), "task_scheduled_id"),
+        ):
+            answered = [getattr(event, name) for event in events if isinstance(event, kind)]
+            assert len(answered) == len(set(answered))
+            assert set(answered) <= {event.event_id for event in events}
+        pauses = [event for event in events if isinstance(event, (ExecutionSuspended, ExecutionResumed))]
+        assert all(isinstance(one, ExecutionSuspended) == (n % 2 == 0) for n, one in enumerate(pauses))
+        starts = [event.timestamp for event in events if isinstance(event, OrchestratorStarted)]
+        assert starts == sorted(starts)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), step=st.lists(st.sampled_from(STEPS), max_size=3))
+    def answer(self, data: st.DataObject, step: list[str]) -> None:
+        item = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        self.run(self._answer(item, step))
+
+    async def _answer(self, item: WorkItem, steps: list[str]) -> None:
+        token = item.completion_token
+        if isinstance(item, OrchestratorWorkItem):
+            actions = [self._action(step, item) for step in steps if step != "nothing"]
+            await self.hub.complete_orchestrator(
+                OrchestratorResult(instance_id=item.instance_id, actions=actions, completion_token=token)
+            )
+        else:
+            task_id = item.task_id  # type: ignore[union-attr]
+            await self.hub.complete_activity(
+                ActivityResult(instance_id=item.instance_id, task_id=task_id, completion_token=token)
+            )
+
+    def _action(self, step: str, item: OrchestratorWorkItem) -> OrchestratorAction:
+        self.next_id += 1
+        number = self.next_id
+        return {
+            "task": ScheduleTask(number, "A"),
+            "timer": CreateTimer(number, self.clock.now() + timedelta(minutes=1)),
+            "child": CreateSubOrchestration(number, "O", f"{item.instance_id}/{number % 2}"),
+            "event": SendEvent(number, "a", "sent"),
+            "complete": complete(id=number),
+            "fail": complete(id=number, status=OrchestrationStatus.FAILED),
+            "again": complete(id=number, status=OrchestrationStatus.CONTINUED_AS_NEW),
+        }[step]
+
+    @precondition(lambda self: self.held)
+    @rule()
+    def abandon(self) -> None:
+        item = self.held.pop()
+        if isinstance(item, OrchestratorWorkItem):
+            self.run(self.hub.abandon_orchestrator(item))
+        else:
+            self.run(self.hub.abandon_activity(item))  # type: ignore[arg-type]
+
+    @rule()
+    def hang_up(self) -> None:
+        self.run(self._hang_up())
+
+    async def _hang_up(self) -> None:
+        if self.reading is not None:
+            self.reading.cancel()
+            await asyncio.gather(self.reading, return_exceptions=True)
+            self.reading = None
+        await self.stream.aclose()
+        self.stream = self.hub.work_items(WorkItemStreamOptions())
+
+    @rule()
+    def reopen(self) -> None:
+        if not self.durable:
+            return
+
+        async def again() -> None:
+            await self._hang_up()
+            await self.hub.close()
+            self.hub = self._open()
+            self.stream = self.hub.work_items(WorkItemStreamOptions())
+
+        self.run(again())
+
+    # --- laws -------------------------------------------------------------------------------------------
+
+    @invariant()
+    def one_episode_at_a_time(self) -> None:
+        live = [
+            item.instance_id
+            for item in self.held
+            if isinstance(item, OrchestratorWorkItem)
+            and item.completion_token in self.hub._engine.work.deliveries
+        ]
+        assert len(live) == len(set(live))
+
+    @invariant()
+    def pages_cover_everything(self) -> None:
+        async def pages(size: int) -> list[str]:
+            found, token = [], None
+            while True:
+                page = await self.hub.query_instances(InstanceQuery(page_size=size, continuation_token=token))
+                found += [state.instance_id for state in page.states]
+                token = page.continuation_token
+                if token is None:
+                    return found
+
+        found = self.run(pages(2))
+        assert len(found) == len(set(found))
+        assert found == self.run(pages(100))
+
+    def teardown(self) -> None:
+        """At the end everything drains: nothing was lost on the way."""
+        self.run(self._drain())
+        self.run(self.hub.close())
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def _drain(self) -> None:
+        await self._hang_up()
+        self.held.clear()
+        for _ in range(200):
+            await self._take()
+            while self.held:
+                item = self.held.pop()
+                await self._answer(item, ["complete"])
+            live = [OrchestrationStatus.RUNNING, OrchestrationStatus.PENDING, OrchestrationStatus.SUSPENDED]
+            page = await self.hub.query_instances(InstanceQuery(runtime_statuses=live))
+            for state in page.states:
+                await self.hub.raise_event(state.instance_id, "wake")
+            await self.clock.advance(timedelta(seconds=10))
+            if not page.states and not self.hub._engine.work.is_busy:
+                break
+        else:
+            raise AssertionError("the hub does not drain")
+        for state in (await self.hub.query_instances(InstanceQuery())).states:
+            events = [e async for chunk in self.hub.stream_history(state.instance_id) for e in chunk]
+            assert isinstance(events[-1], OrchestratorCompleted)
+            assert isinstance(events[-2], ExecutionCompleted)
+            assert not any(isinstance(event, EventRaised) and event.name == "" for event in events)
+        await self._hang_up()
+
+
+class DurableHubMachine(HubMachine):
+    """The same on a SQLite file, closed and opened again at random."""
+
+    durable = True
+
+    @initialize()
+    def begin(self) -> None:
+        self.run(self.hub.connect())
+
+
+_QUICK = settings(
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestMemoryLaws = HubMachine.TestCase
+TestMemoryLaws.settings = _QUICK
+TestDurableLaws = DurableHubMachine.TestCase
+TestDurableLaws.settings = settings(_QUICK, max_examples=12)
