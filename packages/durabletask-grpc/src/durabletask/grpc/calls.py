@@ -128,6 +128,7 @@ class Caller:
             metadata = await self.headers(rpc, force_new=force_new)
             generation = self.channels.generation
             call = self.channels.unary(rpc)(request, timeout=timeout, metadata=metadata)
+            self.channels.under_way.add(call)
             try:
                 data = await call
             except grpc.aio.AioRpcError as error:
@@ -139,6 +140,8 @@ class Caller:
                 raise self.interruption(rpc, generation) from None
             except grpc.aio.UsageError:  # the channel was closed between the two lines above
                 raise self._closed(rpc) from None
+            finally:
+                self.channels.under_way.discard(call)
             self.channels.succeeded()
             return data, call
 

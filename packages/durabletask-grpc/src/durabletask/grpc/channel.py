@@ -71,6 +71,8 @@ class ChannelHolder:
         self._failures = 0
         self._renewed_at = float("-inf")
         self._retiring: set[asyncio.Task[None]] = set()
+        self.under_way: set[grpc.aio.Call] = set()
+        """Calls that ``close`` has to end: whoever starts one adds it, and takes it out when it has ended."""
         self.generation = 0
         """Changes whenever calls of an older channel may have been ended by closing it."""
 
@@ -119,6 +121,8 @@ class ChannelHolder:
                 task.cancel()
         if channel is not None and loop is current:
             self.generation += 1
+            for call in list(self.under_way):  # not every version of gRPC ends streams when a channel closes
+                call.cancel()
             await channel.close()
         await asyncio.gather(*(t for t in retiring if t.get_loop() is current), return_exceptions=True)
 

@@ -253,6 +253,7 @@ class RemoteHub:
         metadata = await self._caller.headers(rpc)
         generation = self._caller.channels.generation
         call = self._caller.channels.stream(rpc)(encode(rpc, request), metadata=metadata)
+        self._caller.channels.under_way.add(call)
         try:
             while True:
                 data = await call.read()
@@ -267,6 +268,7 @@ class RemoteHub:
             raise self._caller.interruption(rpc, generation) from None
         finally:
             call.cancel()
+            self._caller.channels.under_way.discard(call)
 
     @_text_checked
     async def force_terminate_instances(

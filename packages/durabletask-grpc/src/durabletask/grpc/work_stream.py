@@ -105,6 +105,7 @@ async def _read_stream(
         metadata = caller.headers_with("GetWorkItems", token)
         generation = caller.channels.generation
         call = caller.channels.stream("GetWorkItems")(request, metadata=metadata)
+        caller.channels.under_way.add(call)
         watchdog = _Watchdog(call, silence_limit.total_seconds())
         try:
             while True:
@@ -136,6 +137,7 @@ async def _read_stream(
         finally:
             watchdog.stop()
             call.cancel()
+            caller.channels.under_way.discard(call)
 
 
 async def _decode(caller: Caller, data: bytes) -> WorkItem | None:
@@ -161,6 +163,7 @@ async def _with_past(caller: Caller, item: OrchestratorWorkItem) -> Orchestrator
     call = caller.channels.stream("StreamInstanceHistory")(
         encode("StreamInstanceHistory", request), metadata=metadata
     )
+    caller.channels.under_way.add(call)
     try:
         while True:
             data = await call.read()
@@ -176,3 +179,4 @@ async def _with_past(caller: Caller, item: OrchestratorWorkItem) -> Orchestrator
         raise caller.interruption("StreamInstanceHistory", generation) from None
     finally:
         call.cancel()
+        caller.channels.under_way.discard(call)
