@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import TypeVar
@@ -22,7 +23,7 @@ class Portal:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users: set[int] = set()
+        self._users: weakref.WeakSet[object] = weakref.WeakSet()  # forgotten ones do not count
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -48,7 +49,7 @@ class Portal:
                 "the activity a plain function."
             )
         with self._lock:
-            self._users.add(id(user))
+            self._users.add(user)
             if self._loop is None:
                 loop = self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
@@ -60,7 +61,7 @@ class Portal:
     def leave(self, user: object) -> None:
         """Somebody needs the loop no longer; with the last one, its thread ends."""
         with self._lock:
-            self._users.discard(id(user))
+            self._users.discard(user)
             if self._users:
                 return
             loop, thread = self._loop, self._thread

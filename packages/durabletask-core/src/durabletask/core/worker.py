@@ -242,6 +242,14 @@ class DurableTaskWorker:
         self._warn_about_functions_host()
         self._warn_about_determinism()
         self._engine = self._make_engine()
+        self._logger.info(
+            "Serving task hub %r at %s: %d orchestrators, %d activities, %d entities.",
+            self._transport.task_hub,
+            self._transport.endpoint,
+            len(self._registry.orchestrator_names),
+            len(self._registry.activity_names),
+            len(self._registry.entity_names),
+        )
 
     async def stop(self, *, timeout: float | None = None) -> None:
         """Stop serving. No-op when the worker is not running.
