@@ -86,7 +86,7 @@ else:
     # Who asks for these will connect: the usual transport, where it is installed, is then loaded along, so
     # that an event loop does not stand still for it at the first connection.
     _CONNECTING = ("client", "worker")
-    _USUAL_TRANSPORT = "durabletask.grpc.transport"
+    _USUAL_TRANSPORT = "durabletask.grpc.remote"
     _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
     def __getattr__(name):
