@@ -15,7 +15,7 @@ _START = 1_760_000_000
 def _event(events: list[pb.HistoryEvent], second: int, event_id: int = -1) -> pb.HistoryEvent:
     event = pb.HistoryEvent(eventId=event_id)
     event.timestamp.seconds = _START + second
-    event.timestamp.nanos = 123_456_000
+    event.timestamp.nanos = (second * 617_283_900 + 123_456_700) % 1_000_000_000
     events.append(event)
     return event
 

@@ -12,7 +12,10 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+
+from proto_json import time_from_json, time_to_json
 
 __all__ = ["RULES", "Episode", "Rule", "Vector", "adapt", "kind_of"]
 
@@ -156,6 +159,23 @@ def _tell_other_failure(actions: list[Json], theirs: Json, ours: Json) -> None:
             failure["innerFailure"] = ours
 
 
+# --- row 2 ---------------------------------------------------------------------------------------------------
+
+
+def _failed(action_id: int, **failure: Any) -> Json:
+    body = {"orchestrationStatus": "ORCHESTRATION_STATUS_FAILED", "failureDetails": failure}
+    return {"id": action_id, "completeOrchestration": body}
+
+
+def _waiting_for_the_first_of_nothing_fails(vector: Vector, episode: Episode) -> None:
+    """The peer waits for ever; with us the call raises."""
+    steps = list(vector.steps())
+    is_meant = any(step["do"] == "awaitAny" and not step["tasks"] for step in steps)
+    if is_meant and not any(step["do"] == "try" for step in steps) and episode.expect == {"actions": []}:
+        last_id = max(event["eventId"] for event in episode.history)
+        episode.actions.append(_failed(max(last_id, 0) + 1, errorType="builtins.ValueError"))
+
+
 # --- row 3 ---------------------------------------------------------------------------------------------------
 
 _ENTITY_WRAPPER = ".EntityOperationFailedException"
@@ -251,6 +271,51 @@ def _retries_take_new_ids(vector: Vector, episode: Episode) -> None:
         if action["id"] >= 0:
             kind = kind_of(action)
             action["id"] = numbers.take(action["id"], kind, action[kind])
+
+
+def _non_retriable_failures_end_the_retries(vector: Vector, episode: Episode) -> None:
+    """For programs that do not catch: the failure that the peer retries fails the orchestration."""
+    steps = list(vector.steps())
+    final = [
+        event["taskFailed"]["failureDetails"]
+        for event in episode.new
+        if event.get("taskFailed", {}).get("failureDetails", {}).get("isNonRetriable")
+    ]
+    is_retried = any("retry" in step for step in steps) and not any(step["do"] == "try" for step in steps)
+    if final and is_retried and [kind_of(action) for action in episode.actions] == ["createTimer"]:
+        inner = {"errorType": final[0]["errorType"], "errorMessage": final[0]["errorMessage"]}
+        episode.actions[0] = _failed(episode.actions[0]["id"], innerFailure=inner)
+        episode.expect["failureKind"] = "task-failed"
+
+
+_LONGEST_DELAY = timedelta(hours=1)
+
+
+def _delays_are_an_hour_at_most(vector: Vector, episode: Episode) -> None:
+    """A policy that says no maximum has one of an hour."""
+    policies = [step["retry"] for step in vector.steps() if "retry" in step]
+    has_other_timers = any(step["do"] == "timer" for step in vector.steps())
+    if has_other_timers or not any("maxDelaySeconds" not in policy for policy in policies):
+        return
+    clock: datetime | None = None
+    longest: dict[int, str] = {}
+    for event in episode.history:
+        if "orchestratorStarted" in event:
+            clock = time_from_json(event["timestamp"])
+        elif "timerCreated" in event and clock is not None:
+            _shorten(event["timerCreated"], clock)
+            longest[event["eventId"]] = event["timerCreated"]["fireAt"]
+        elif "timerFired" in event:
+            event["timerFired"]["fireAt"] = longest.get(
+                event["timerFired"].get("timerId", 0), event["timerFired"]["fireAt"]
+            )
+    for action in episode.actions:
+        if "createTimer" in action and clock is not None:
+            _shorten(action["createTimer"], clock)
+
+
+def _shorten(timer: Json, clock: datetime) -> None:
+    timer["fireAt"] = time_to_json(min(time_from_json(timer["fireAt"]), clock + _LONGEST_DELAY))
 
 
 # --- rows 6, 8, 9 ----------------------------------------------------------------------------------------------
@@ -358,8 +423,11 @@ def _engine_failures_are_final(_: Vector, episode: Episode) -> None:
 
 RULES: Sequence[Rule] = (
     Rule(1, "waiting for all tells the first failure in member order", _wait_for_all_fails_in_member_order),
+    Rule(2, "the first of nothing is a ValueError", _waiting_for_the_first_of_nothing_fails),
     Rule(3, "the failure of an entity operation is not wrapped", _entity_failures_are_not_wrapped),
     Rule(4, "every attempt gets a new id and keeps everything else", _retries_take_new_ids),
+    Rule(4, "a failure that is final is not retried", _non_retriable_failures_end_the_retries),
+    Rule(4, "a delay is at most an hour unless the policy says more", _delays_are_an_hour_at_most),
     Rule(6, "carried events are spelled as they arrived", _carried_names_as_they_arrived),
     Rule(8, "child ids start with the execution id when it is known", _child_ids_from_the_execution_id),
     Rule(8, "entity calls tell the execution id when it is known", _entity_calls_tell_the_execution_id),
