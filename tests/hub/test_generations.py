@@ -338,3 +338,40 @@ async def test_virtual_time_waits_for_unserved_work(clock: VirtualClock) -> None
     await reader.answer(await reader.episode())
     assert await waiting is None
     await reader.close()
+
+
+@pytest.mark.parametrize("ends_as", [None, S.COMPLETED, S.TERMINATED])
+async def test_a_rewind_listens_again_to_the_other_children(
+    hub: InMemoryBackend, ends_as: OrchestrationStatus | None
+) -> None:
+    """A child that ended while its parent was FAILED answers at once; one that still runs is linked again."""
+    reader = Reader(hub)
+    failure = FailureDetails("T", "m")
+    await hub.create_instance(CreateInstanceRequest(name="P", instance_id="p"))
+    fire_at = hub.clock.now() + timedelta(hours=1)
+    await reader.answer(
+        await reader.episode(),
+        CreateSubOrchestration(1, "C", "c"),
+        CreateTimer(2, fire_at),
+        ScheduleTask(3, "A"),
+    )
+    items = [await reader.take(), await reader.take()]
+    child = next(item for item in items if isinstance(item, OrchestratorWorkItem))
+    await reader.answer(next(item for item in items if item is not child), failure=failure)
+    await reader.answer(await reader.episode(), complete(status=S.FAILED, failure=failure, id=4))
+    if ends_as is not None:
+        await reader.answer(child, complete('"c"', status=ends_as))
+    await settle(hub)
+    await hub.rewind_instance("p")
+    item = await reader.episode()
+    await reader.answer(item, rewritten(item))
+    if ends_as is None:
+        await reader.answer(await reader.episode())
+        await reader.answer(child, complete('"c"'))
+    item = await reader.episode()
+    kind = SubOrchestrationInstanceFailed if ends_as is S.TERMINATED else SubOrchestrationInstanceCompleted
+    assert [type(event) for event in item.new_events[1:]] == [kind]
+    await reader.answer(item)
+    timer = await reader.episode()
+    assert timer.new_events[0].timestamp == fire_at
+    await reader.close()

@@ -331,3 +331,89 @@ def test_a_wrong_synchronous_mode_is_refused(tmp_path: Path) -> None:
     """Only FULL and NORMAL keep promises."""
     with pytest.raises(ValueError, match="OFF"):
         SqliteStore(tmp_path / "a.db", "OFF")  # type: ignore[arg-type]
+
+
+async def test_a_failed_read_is_an_error_of_the_call_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lookup that fails raises StorageError; the next one works, and nothing was lost."""
+    from durabletask.testing.backend.store import sqlite as module
+
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
+    await hub.create_instance(request("i"))
+    find = module._find
+
+    def broken(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(module, "_find", broken)
+    with pytest.raises(StorageError, match="I/O"):
+        await hub.get_instance("nobody")
+    with pytest.raises(StorageError, match="I/O"):
+        await hub.create_instance(request("new"))
+    assert await hub.get_instance("i") is not None
+    monkeypatch.setattr(module, "_find", find)
+    assert await hub.get_instance("nobody") is None
+    await hub.create_instance(request("new"))
+    await hub.close()
+
+
+async def test_text_that_cannot_be_written_is_refused_and_the_hub_goes_on(tmp_path: Path) -> None:
+    """A lone surrogate has no bytes; the command fails, others are not disturbed afterwards."""
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
+    await hub.create_instance(request("i"))
+    with pytest.raises(StorageError):
+        await hub.create_instance(request("bad", input='"\ud800"'))
+    with pytest.raises(StorageError):
+        await hub.raise_event("i", "e", "\ud800")
+    assert await hub.get_instance("bad") is None
+    reader = Reader(hub)
+    item = await reader.episode()
+    assert len(item.new_events) == 2
+    await reader.close()
+    await hub.close()
+
+
+async def test_a_read_only_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit on a connection that may not write raises StorageError and acknowledges nothing."""
+    from durabletask.testing.backend.store import sqlite as module
+
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
+    await hub.create_instance(request("kept"))
+    write = module._write_changes
+
+    def on_read_only(connection: sqlite3.Connection, number: int, changes: object) -> None:
+        connection.execute("PRAGMA query_only = 1")
+        try:
+            write(connection, number, changes)  # type: ignore[arg-type]
+        finally:
+            connection.execute("PRAGMA query_only = 0")
+
+    monkeypatch.setattr(module, "_write_changes", on_read_only)
+    with pytest.raises(StorageError, match=r"a\.db.*readonly"):
+        await hub.create_instance(request("lost"))
+    monkeypatch.setattr(module, "_write_changes", write)
+    assert await hub.get_instance("lost") is None
+    assert await hub.get_instance("kept") is not None
+    await hub.close()
+
+
+async def test_many_calls_at_once_about_finished_instances(tmp_path: Path) -> None:
+    """Readers, a rewind that needs the history, and a replacement of the same finished instance agree."""
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
+    reader = Reader(hub)
+    await hub.create_instance(request("i"))
+    await reader.answer(await reader.episode(), complete(status=S.FAILED))
+    await settle(hub)
+    states = await asyncio.gather(
+        hub.get_instance("i"),
+        hub.rewind_instance("i"),
+        hub.get_instance("i"),
+        hub.wait_for_instance_completion("i", timeout=timedelta(0)),
+        *(hub.get_instance("i") for _ in range(20)),
+    )
+    assert states[0] is not None
+    item = await reader.episode()
+    assert len(item.past_events) == 4
+    await reader.close()
+    await hub.close()

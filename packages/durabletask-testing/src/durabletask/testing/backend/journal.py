@@ -60,6 +60,7 @@ class Journal:
         self._writing: _Batch | None = None
         self._in_flight: Future[None] | None = None
         self._is_urgent = False
+        self._failure: TransportError | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
@@ -97,6 +98,8 @@ class Journal:
         Raises:
             StorageError: it could not be written; nothing of it happened.
         """
+        if self._failure is not None:
+            raise self._failure
         batch = self._collecting or self._writing
         if batch is not None:
             await asyncio.shield(batch.done)
@@ -156,7 +159,8 @@ class Journal:
         self._on_commit(list(batch.changed))
 
     def fail(self, error: TransportError) -> None:
-        """Nothing that is not on disk happened."""
+        """Nothing that is not on disk happened, and this journal is at its end."""
+        self._failure = error
         batches = [batch for batch in (self._writing, self._collecting) if batch is not None]
         self._writing = self._collecting = self._in_flight = None
         if self._alarm is not None:

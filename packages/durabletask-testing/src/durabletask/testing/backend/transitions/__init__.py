@@ -2,3 +2,5 @@
 
 One module per concern; entities (protocol section 11) have their own, ``entities``.
 """
+
+__all__: list[str] = []
