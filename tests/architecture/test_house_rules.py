@@ -27,7 +27,7 @@ def _name(path: Path) -> str:
     return str(path.relative_to(PACKAGES))
 
 
-@pytest.mark.parametrize("path", _sources(), ids=_name)
+@pytest.mark.parametrize("path", list(_sources()), ids=_name)
 def test_a_module_stays_readable(path: Path) -> None:
     """No module is longer than 600 lines and no function longer than 60."""
     text = path.read_text()
@@ -53,7 +53,7 @@ def _public_modules() -> Iterator[str]:
         yield module.name
 
 
-@pytest.mark.parametrize("name", _public_modules())
+@pytest.mark.parametrize("name", list(_public_modules()))
 def test_every_public_module_says_what_it_exports(name: str) -> None:
     """``__all__`` exists, is sorted within reason, and names only what is there."""
     module = importlib.import_module(name)

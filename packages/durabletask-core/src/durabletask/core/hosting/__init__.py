@@ -1,1 +1,3 @@
-"""..."""
+"""What keeps a worker going: fetch, dispatch, complete; cached sessions, limits, back-off."""
+
+__all__: list[str] = []

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from _thread import get_ident
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
@@ -36,6 +35,8 @@ from .locks import CriticalSection, EntityCall, LockRequest
 from .timers import Timer
 
 if TYPE_CHECKING:
+    import random
+
     from durabletask.core.retry import RetryPolicy
 
 __all__ = ["ReplayContext", "ReplayFilter"]

@@ -1,1 +1,3 @@
 """Core's types to protobuf and back: pure functions, one module per concern."""
+
+__all__: list[str] = []
