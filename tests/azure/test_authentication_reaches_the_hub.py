@@ -126,7 +126,7 @@ CASES: list[tuple[Prepare, str]] = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:response_mode:DeprecationWarning")  # of older versions of azure-identity
+@pytest.mark.filterwarnings("ignore:response_mode")  # of older versions of azure-identity
 @pytest.mark.parametrize(("prepare", "identity"), CASES, ids=[prepare.__name__ for prepare, _ in CASES])
 async def test_the_token_of_each_authentication_reaches_the_hub(
     prepare: Prepare,

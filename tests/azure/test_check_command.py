@@ -10,7 +10,8 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-from azure_edges import Certificate, GuardedServer, Mint, TokenPlaces
+from azure_edges import GuardedServer, Mint, TokenPlaces
+from durabletask.azuremanaged.doctor import Doctor, Finding
 
 pytestmark = pytest.mark.process
 
@@ -55,6 +56,17 @@ async def examine(*arguments: str, **environment: str) -> Examined:
     output, errors = await asyncio.wait_for(process.communicate(), 30)
     assert b"Traceback" not in errors, errors.decode()
     return Examined(process.returncode or 0, output.decode())
+
+
+async def examine_here(text: str) -> Examined:
+    """The same without a process of its own, for what ends before gRPC is reached."""
+    findings: list[Finding] = []
+    is_well = await Doctor(text, timeout=20).examine(findings.append)
+    rows = [
+        {"check": f.name, "outcome": f.outcome.value, "detail": f.detail, "advice": f.advice}
+        for f in findings
+    ]
+    return Examined(0 if is_well else 1, json.dumps({"checks": rows}))
 
 
 @pytest.fixture
@@ -120,14 +132,11 @@ async def test_a_token_that_the_hub_refuses_is_found(
 
 
 async def test_a_certificate_that_is_not_trusted_is_found(
-    server: GuardedServer, identity: None, certificate: Certificate
+    server: GuardedServer, identity: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The advice names the variable that gRPC reads."""
-    found = await examine(
-        "--json",
-        f"Endpoint={server.address};TaskHub=hub;Authentication=ManagedIdentity",
-        GRPC_DEFAULT_SSL_ROOTS_FILE_PATH="",
-    )
+    monkeypatch.delenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
+    found = await examine_here(f"Endpoint={server.address};TaskHub=hub;Authentication=ManagedIdentity")
 
     assert (found.code, found.failed) == (1, ["TLS"])
     assert "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" in found.checks["TLS"]["advice"]
@@ -139,7 +148,7 @@ async def test_plaintext_behind_https_is_found(identity: None, mint: Mint) -> No
     await server.start()
     try:
         address = f"Endpoint=https://localhost:{server.port};TaskHub=hub;Authentication=None"
-        found = await examine("--json", address)
+        found = await examine_here(address)
     finally:
         await server.stop(grace=0)
 
@@ -158,18 +167,18 @@ async def test_plaintext_behind_https_is_found(identity: None, mint: Mint) -> No
 )
 async def test_what_fails_before_the_hub_is_found(text: str, failed: str, advice: str) -> None:
     """Each station has its own advice."""
-    found = await examine("--json", text.format(port=free_port()))
+    found = await examine_here(text.format(port=free_port()))
 
     assert (1, [failed]) == (found.code, found.failed)
     assert advice in found.checks[failed]["advice"]
 
 
 async def test_a_credential_that_is_not_set_up_is_found(
-    server: GuardedServer, edge: TokenPlaces, tmp_path: object
+    server: GuardedServer, edge: TokenPlaces, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     """The token is examined even where it is the only thing that fails."""
-    text = f"Endpoint={server.address};TaskHub=hub;Authentication=AzureCli"
-    found = await examine("--json", text, PATH=str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = await examine_here(f"Endpoint={server.address};TaskHub=hub;Authentication=AzureCli")
 
     assert (found.code, found.failed) == (1, ["token"])
     assert "Run 'az login'" in found.checks["token"]["detail"]
