@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from durabletask import ActivityContext, OrchestrationContext, RetryPolicy
 from durabletask.testing.environment import OrchestrationTestEnvironment
-from durabletask.testing.faults import Chaos, ChaosDivergence
+from durabletask.testing.faults import Chaos, ChaosDivergenceError
 
 ran: list[int] = []
 
@@ -58,7 +58,7 @@ async def test_a_divergence_names_the_seed_and_the_first_event() -> None:
     async with OrchestrationTestEnvironment(orchestrators=[careless]) as env:
         env.fake("odd", returns=1)
         env.fake("even", returns=2)
-        with pytest.raises(ChaosDivergence, match="seed=7") as caught:
+        with pytest.raises(ChaosDivergenceError, match="seed=7") as caught:
             await env.run(careless, chaos=Chaos(seed=7))
     assert "with chaos FAILED" in str(caught.value)
     assert "NonDeterminismError" in str(caught.value)

@@ -15,7 +15,7 @@ from durabletask import OrchestrationContext
 from durabletask.core.history import HistoryEvent, TaskCompleted, encode_history
 from durabletask.testing import assert_replays, check_replay
 from durabletask.testing.environment import OrchestrationTestEnvironment
-from durabletask.testing.faults import Chaos, ChaosDivergence
+from durabletask.testing.faults import Chaos, ChaosDivergenceError
 from durabletask.testing.history_files import decode_any_history
 from durabletask.testing.replay import main
 from durabletask.testing.sync import OrchestrationTestEnvironment as BlockingEnvironment
@@ -135,7 +135,7 @@ async def test_five_classic_flaws_are_found_by_chaos(flaw: Callable[..., str]) -
     async with OrchestrationTestEnvironment(orchestrators=[flawed]) as env:
         for name in ("odd", "even", "charge", "stepTrue", "stepFalse"):
             env.fake(name)
-        with pytest.raises((ChaosDivergence), match=r"Chaos\(seed=3\)") as caught:
+        with pytest.raises((ChaosDivergenceError), match=r"Chaos\(seed=3\)") as caught:
             await env.run(flawed, 1, chaos=Chaos(seed=3))
         assert "First diverging event" in str(caught.value) or "NonDeterminism" in str(caught.value)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .fakes import ActivityCall as ActivityCall
     from .fakes import FakeActivity as FakeActivity
     from .faults import Chaos as Chaos
-    from .faults import ChaosDivergence as ChaosDivergence
+    from .faults import ChaosDivergenceError as ChaosDivergenceError
     from .replay_check import ReplayReport as ReplayReport
     from .replay_check import assert_replays as assert_replays
     from .replay_check import check_replay as check_replay
@@ -33,7 +33,7 @@ else:
         "clock": ("Clock", "SystemClock", "VirtualClock"),
         "environment": ("OrchestrationTestEnvironment",),
         "fakes": ("ActivityCall", "FakeActivity"),
-        "faults": ("Chaos", "ChaosDivergence"),
+        "faults": ("Chaos", "ChaosDivergenceError"),
         "replay_check": ("ReplayReport", "assert_replays", "check_replay"),
         "run": ("OrchestrationRun", "StuckOrchestrationError"),
         "wrapping": ("WrappedTransport",),
@@ -60,7 +60,7 @@ __all__ = [
     "ActivityCall",
     "ActivityTestEnvironment",
     "Chaos",
-    "ChaosDivergence",
+    "ChaosDivergenceError",
     "Clock",
     "FakeActivity",
     "HubRegistry",

@@ -242,7 +242,7 @@ class OrchestrationTestEnvironment:
 
         Raises:
             TaskFailedError: the orchestration failed.
-            ChaosDivergence: it ended differently under chaos; the message has the seed.
+            ChaosDivergenceError: it ended differently under chaos; the message has the seed.
         """
         raised = list(events)
         if chaos is None:
@@ -250,7 +250,9 @@ class OrchestrationTestEnvironment:
         outcomes = []
         for faults in (None, chaos):
             async with self._twin(faults) as twin:
-                run = await twin._start_with(orchestrator, input, instance_id or "chaos", raised)
+                run = await twin._start_with(  # noqa: SLF001 - of the same class
+                    orchestrator, input, instance_id or "chaos", raised
+                )
                 outcomes.append((await run.completion(), run.history))
         compare_outcomes(chaos, outcomes[0], outcomes[1])
         return await self.run(orchestrator, input, instance_id=instance_id, events=raised)
@@ -258,7 +260,7 @@ class OrchestrationTestEnvironment:
     async def _start_with(
         self,
         orchestrator: object,
-        input: object,
+        input: object,  # noqa: A002
         instance_id: str | None,
         events: Sequence[tuple[str, object]],
     ) -> OrchestrationRun:

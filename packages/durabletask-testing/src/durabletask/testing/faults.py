@@ -33,7 +33,7 @@ from durabletask.core.work_items import (
 
 from .wrapping import WrappedTransport
 
-__all__ = ["Chaos", "ChaosDivergence", "ChaosTransport", "compare_outcomes"]
+__all__ = ["Chaos", "ChaosDivergenceError", "ChaosTransport", "compare_outcomes"]
 
 _LONGEST_DELAY = 30  # turns of the event loop
 
@@ -73,7 +73,7 @@ class Chaos:
         return self.chance(*what).random() < probability
 
 
-class ChaosDivergence(AssertionError):
+class ChaosDivergenceError(AssertionError):
     """An orchestration ended differently under chaos; the message has the seed and the first difference."""
 
 
@@ -166,7 +166,7 @@ def compare_outcomes(
     """Compare a run under chaos with one without.
 
     Raises:
-        ChaosDivergence: the outcomes differ.
+        ChaosDivergenceError: the outcomes differ.
     """
     differences = [
         f"  {name}: without chaos {before}, with chaos {after}"
@@ -179,7 +179,7 @@ def compare_outcomes(
         if before != after
     ]
     if differences:
-        raise ChaosDivergence(
+        raise ChaosDivergenceError(
             f"Orchestration {expected[0].name!r} ends differently under chaos. Run it again with "
             f"Chaos(seed={chaos.seed}).\n"
             + "\n".join(differences)

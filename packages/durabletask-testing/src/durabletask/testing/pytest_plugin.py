@@ -70,9 +70,9 @@ def task_hub(virtual_clock: VirtualClock) -> InMemoryBackend:
 
 @pytest.fixture
 def durable_env(request: pytest.FixtureRequest) -> DurableEnv:
-    """Makes test environments: ``async with durable_env(orchestrators=[...]) as env``.
+    """A maker of test environments that are shown when a test fails.
 
-    In a plain test, ``with durable_env.blocking(...) as env``. When the test fails, its output shows the
+    ``async with durable_env(orchestrators=[...]) as env``; in a plain test, ``with durable_env.blocking(...) as env``. When the test fails, its output shows the
     timeline of every orchestration that ran. Under ``@pytest.mark.chaos(seeds=N)`` the environments inject
     faults.
     """
@@ -158,7 +158,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item,
+    call: pytest.CallInfo[None],  # noqa: ARG001 - part of the hook
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the timelines of a test that failed."""
     report = yield

@@ -58,8 +58,9 @@ class TestConnection:
 
     async def test_close_ends_an_open_work_item_stream(self, probe: Probe) -> None:
         """A worker is not left waiting on a transport that was closed."""
+        await probe.create("first")
         async with probe.worker() as worker:
-            await worker.nothing()
+            await worker.run("first", complete())  # the stream is open
             await probe.transport.close()
             await worker.ended()
             assert worker.error is None or isinstance(worker.error, TransportUnavailableError)
