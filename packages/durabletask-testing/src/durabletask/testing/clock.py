@@ -20,6 +20,7 @@ __all__ = ["Clock", "Sleeper", "SystemClock", "VirtualClock"]
 
 _LONGEST_SLEEP = 60.0  # seconds; the wall clock may be set while the loop's monotonic clock sleeps
 _QUIET_ROUNDS = 3  # turns of the event loop without anything to run, each of which also polls its sockets
+_DISK_PAUSE = 0.0005  # seconds between two looks at a file operation
 _ROUNDS_IF_OPAQUE = 25  # the same for loops that do not show their queue
 
 
@@ -31,6 +32,9 @@ class Sleeper(Protocol):
 
     def is_busy(self) -> bool:
         """Whether work is runnable or in flight, so that virtual time must stand still."""
+
+    def is_using_disk(self) -> bool:
+        """Whether a call waits for the hub's own file; ``advance`` waits for that, since it always ends."""
 
     def wake(self, now: datetime) -> None:
         """The time has come (or a little later)."""
@@ -220,7 +224,11 @@ class VirtualClock(Clock):
             changes, quiet = self._changes, 0
             while quiet <= _rounds(loop):
                 await asyncio.sleep(0)
-                quiet = quiet + 1 if changes == self._changes and _is_quiet(loop) else 0
+                is_still = changes == self._changes and _is_quiet(loop)
+                if any(sleeper.is_using_disk() for sleeper in self._sleepers):
+                    is_still = False
+                    await asyncio.sleep(_DISK_PAUSE)
+                quiet = quiet + 1 if is_still else 0
                 changes = self._changes
         finally:
             _leave(loop)

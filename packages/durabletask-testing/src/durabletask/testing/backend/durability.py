@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from durabletask.core.errors import StorageError, TransportError
 from durabletask.core.history import HistoryEvent
@@ -22,6 +24,8 @@ from .store.base import HubStore, Store
 from .store.codec import mark_stored
 
 __all__ = ["Durability"]
+
+T = TypeVar("T")
 
 
 class Durability:
@@ -64,8 +68,8 @@ class Durability:
 
     async def _load(self) -> None:
         if self._hub is None:
-            self._hub = await asyncio.wrap_future(self._store.open_hub(self._engine.task_hub))
-        loaded = await asyncio.wrap_future(self._hub.load())
+            self._hub = await self._read(self._store.open_hub(self._engine.task_hub))
+        loaded = await self._read(self._hub.load())
         self._engine.reset(keys=self._hub.keys)
         self._engine.restore(loaded.instances, loaded.detached)
         self._journal = self._engine.journal = Journal(self._hub, self._fail, self._evict)
@@ -83,7 +87,7 @@ class Durability:
                 self._fail(error)
             self._engine.reset()
         self._pins.clear()
-        self._holds = 0
+        self._holds = self._engine.reads = 0
 
     def _fail(self, error: TransportError) -> None:
         """Memory is ahead of the disk: throw it away. The next call reads the disk."""
@@ -102,6 +106,18 @@ class Durability:
         hub, self._hub = self._hub, None
         if hub is not None:
             await asyncio.wrap_future(hub.close())
+
+    async def _read(self, future: Future[T]) -> T:
+        """Wait for the store; meanwhile virtual time stands still."""
+        engine = self._engine
+        engine.reads += 1
+        engine.notify_clock()
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            engine.reads = max(engine.reads - 1, 0)
+            if self._loop is not None and self._loop.is_running():
+                engine.notify_clock()
 
     # --- finished instances -----------------------------------------------------------------------------------
 
@@ -171,7 +187,7 @@ class Durability:
             hub = self._hub
             if hub is None:
                 raise StorageError(f"The store of task hub {self._engine.task_hub!r} was closed.")
-            found = await asyncio.wrap_future(hub.find(wanted, with_history=with_history))
+            found = await self._read(hub.find(wanted, with_history=with_history))
         except TransportError as error:
             for future in futures:
                 if not future.done():
@@ -244,7 +260,7 @@ class Durability:
     ) -> Sequence[tuple[Position, Instance]]:
         found: list[tuple[Position, Instance]] = []
         while self._hub is not None:
-            page = await asyncio.wrap_future(self._hub.select(selection, start, limit))
+            page = await self._read(self._hub.select(selection, start, limit))
             instances = self._engine.state.instances
             found += [pair for pair in page if pair[1].instance_id not in instances]
             if len(page) < limit or len(found) >= limit:
@@ -256,4 +272,4 @@ class Durability:
         """The history of an instance, from wherever it is."""
         if instance.history or self._hub is None:
             return instance.history
-        return await asyncio.wrap_future(self._hub.history(instance.key))
+        return await self._read(self._hub.history(instance.key))

@@ -120,6 +120,7 @@ class Engine:
         self.limits: EngineLimits = limits
         self.state: HubState = HubState(_new_id)
         self.journal: Journal | None = None
+        self.reads: int = 0
         self.work: Dispatcher = Dispatcher()
         self.by_creation: OrderedIndex = OrderedIndex(_creation)
         self.by_completion: OrderedIndex = OrderedIndex(_completion)
@@ -143,7 +144,11 @@ class Engine:
 
     def is_busy(self) -> bool:
         """Whether work is ready or in flight, or something is not yet on disk."""
-        return self.work.is_busy or (self.journal is not None and self.journal.is_busy)
+        return self.work.is_busy or self.is_using_disk()
+
+    def is_using_disk(self) -> bool:
+        """Whether something is being read from the store, or not yet written to it."""
+        return self.reads > 0 or (self.journal is not None and self.journal.is_busy)
 
     def wake(self, now: datetime) -> None:
         """Run what is due."""
