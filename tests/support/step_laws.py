@@ -1,4 +1,8 @@
-"""How many examples a law gets: a few in the normal suite, 2,000 with ``DURABLETASK_LAWS=extended``."""
+"""How many examples a law gets: a few in the normal suite, 2,000 in the extended one.
+
+The extended run is ``pytest tests/core/laws --hypothesis-profile=extended`` (``hatch run laws``), or any run
+with ``DURABLETASK_LAWS=extended`` in the environment.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,27 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-__all__ = ["law"]
+__all__ = ["law", "register_profile"]
 
 _T = TypeVar("_T", bound=Callable[..., Any])
-_IS_EXTENDED = os.environ.get("DURABLETASK_LAWS") == "extended"
+_EXTENDED = 2_000
+
+
+def register_profile() -> None:
+    """Make the profile known; for a conftest, which is read before the command line's profile is loaded."""
+    settings.register_profile("extended", max_examples=_EXTENDED)
+
+
+def _is_extended() -> bool:
+    by_variable = os.environ.get("DURABLETASK_LAWS") == "extended"
+    return by_variable or settings().max_examples == _EXTENDED
 
 
 def law(*, examples: int) -> Callable[[_T], _T]:
     """Mark a property test as a law; both profiles are deterministic."""
+    is_extended = _is_extended()
     profile = settings(
-        max_examples=2_000 if _IS_EXTENDED else examples,
+        max_examples=_EXTENDED if is_extended else examples,
         derandomize=True,
         database=None,
         deadline=None,
@@ -27,7 +42,7 @@ def law(*, examples: int) -> Callable[[_T], _T]:
     )
 
     def decorate(test: _T) -> _T:
-        if _IS_EXTENDED:
+        if is_extended:
             test = pytest.mark.extended(pytest.mark.timeout(1_800)(test))
         return profile(test)
 

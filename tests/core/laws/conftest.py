@@ -6,6 +6,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from step_laws import register_profile
+
+register_profile()
 
 
 @pytest.fixture(autouse=True, scope="module")
