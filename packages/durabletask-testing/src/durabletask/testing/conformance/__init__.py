@@ -18,6 +18,7 @@ from .capabilities import BASE_CAPABILITIES, Capabilities, optional_capabilities
 from .client_control import TestControl, TestExternalEvents, TestWait
 from .client_create import TestConnection, TestCreate, TestRead
 from .client_lists import TestHistory, TestListInstanceIds, TestPurge, TestQuery, TestRestart, TestRewind
+from .end_to_end import TestEndToEnd
 from .entities import TestEntities
 from .hub import ConformanceHub
 from .probe import Probe, ScriptedWorker, complete, of_type
@@ -41,6 +42,7 @@ __all__ = [
     "TestContinueAsNew",
     "TestControl",
     "TestCreate",
+    "TestEndToEnd",
     "TestEntities",
     "TestEpisodes",
     "TestExternalEvents",

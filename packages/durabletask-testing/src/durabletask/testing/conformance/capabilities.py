@@ -28,6 +28,7 @@ BASE_CAPABILITIES: Final[dict[str, str]] = {
     "continue_as_new": "A generation ends and the next one begins with the chosen input.",
     "tokens": "A completion counts once, and only with the token of the present delivery.",
     "redelivery": "Work that was neither completed nor abandoned is delivered again.",
+    "end_to_end": "The client and the worker of this project do their work on it.",
 }
 """Name and meaning of what every transport must do."""
 
