@@ -344,7 +344,7 @@ def test_events_of_the_future_are_kept_as_unknown() -> None:
     assert found.event_id == 5
 
 
-def test_an_entity_start_time_of_the_epoch_is_none() -> None:
+def test_a_start_time_of_the_epoch_is_none() -> None:
     """One SDK sends the epoch as start time when there is none."""
     request = pb.CreateInstanceRequest(name="n")
     request.scheduledStartTimestamp.SetInParent()

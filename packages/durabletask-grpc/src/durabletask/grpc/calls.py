@@ -76,7 +76,7 @@ class Caller:
     ) -> None:
         self.address = address
         self.task_hub = task_hub
-        self.channels = ChannelHolder(address, options)
+        self.channels: ChannelHolder = ChannelHolder(address, options)
         self._credential = credential
         agent = user_agent or default_user_agent()
         self._headers: Metadata = (("taskhub", task_hub), ("x-user-agent", agent))

@@ -73,7 +73,7 @@ class ChannelHolder:
         self._retiring: set[asyncio.Task[None]] = set()
         self.under_way: set[grpc.aio.Call] = set()
         """Calls that ``close`` has to end: whoever starts one adds it, and takes it out when it has ended."""
-        self.generation = 0
+        self.generation: int = 0
         """Changes whenever calls of an older channel may have been ended by closing it."""
 
     def unary(self, rpc: str) -> UnaryCall:

@@ -27,7 +27,7 @@ else:
 
 __all__ = ["Context", "HubSource", "Hubs", "ServedHub", "check_text", "refuse"]
 
-logger = logging.getLogger("durabletask.grpc.server")
+_LOGGER: Final = logging.getLogger("durabletask.grpc.server")
 
 _HUB_HEADER: Final = "taskhub"
 _DEFAULT_HUB: Final = "default"
@@ -40,9 +40,9 @@ class ServedHub:
     __slots__ = ("partials", "pasts", "transport")
 
     def __init__(self, transport: Transport) -> None:
-        self.transport = transport
-        self.pasts = EncodedPasts()
-        self.partials = PartialResults()
+        self.transport: Transport = transport
+        self.pasts: EncodedPasts = EncodedPasts()
+        self.partials: PartialResults = PartialResults()
 
     def completed(self, result: OrchestratorResult) -> None:
         """An episode ended: what belongs to a generation that is over is no longer needed."""
@@ -92,7 +92,7 @@ async def refuse(context: Context, rpc: str, error: Exception) -> NoReturn:
         code, details = grpc.StatusCode.INVALID_ARGUMENT, f"The request of {rpc} cannot be parsed."
     else:
         number = uuid.uuid4().hex[:8]
-        logger.error("%s failed unexpectedly (error %s)", rpc, number, exc_info=error)
+        _LOGGER.error("%s failed unexpectedly (error %s)", rpc, number, exc_info=error)
         code = grpc.StatusCode.INTERNAL
         details = f"The hub failed unexpectedly; its log has the details under error {number}."
     if len(details) > _LONGEST_DETAILS:

@@ -38,6 +38,8 @@ def _relocate(code: str) -> str:
     """Make the code importable from inside the package instead of from the top."""
     for name in SOURCES:
         code = re.sub(rf"^import {name}_pb2 as", f"from . import {name}_pb2 as", code, flags=re.MULTILINE)
+        # A bare Mapping is an unknown type to checkers.
+        code = code.replace(", _Mapping]", ", _Mapping[str, object]]")
         code = code.replace(f"(DESCRIPTOR, '{name}_pb2', ", f"(DESCRIPTOR, '{_PACKAGE}.{name}_pb2', ")
     return code
 

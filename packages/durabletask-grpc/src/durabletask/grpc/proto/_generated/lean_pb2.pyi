@@ -21,7 +21,7 @@ class WorkItem(_message.Message):
     healthPing: _orchestrator_service_pb2.HealthPing
     entityRequestV2: _orchestrator_service_pb2.EntityRequest
     completionToken: str
-    def __init__(self, orchestratorRequest: _Optional[_Union[OrchestratorRequest, _Mapping]] = ..., activityRequest: _Optional[_Union[_orchestrator_service_pb2.ActivityRequest, _Mapping]] = ..., entityRequest: _Optional[_Union[_orchestrator_service_pb2.EntityBatchRequest, _Mapping]] = ..., healthPing: _Optional[_Union[_orchestrator_service_pb2.HealthPing, _Mapping]] = ..., entityRequestV2: _Optional[_Union[_orchestrator_service_pb2.EntityRequest, _Mapping]] = ..., completionToken: _Optional[str] = ...) -> None: ...
+    def __init__(self, orchestratorRequest: _Optional[_Union[OrchestratorRequest, _Mapping[str, object]]] = ..., activityRequest: _Optional[_Union[_orchestrator_service_pb2.ActivityRequest, _Mapping[str, object]]] = ..., entityRequest: _Optional[_Union[_orchestrator_service_pb2.EntityBatchRequest, _Mapping[str, object]]] = ..., healthPing: _Optional[_Union[_orchestrator_service_pb2.HealthPing, _Mapping[str, object]]] = ..., entityRequestV2: _Optional[_Union[_orchestrator_service_pb2.EntityRequest, _Mapping[str, object]]] = ..., completionToken: _Optional[str] = ...) -> None: ...
 
 class OrchestratorRequest(_message.Message):
     __slots__ = ("instanceId", "executionId", "pastEvents", "newEvents", "requiresHistoryStreaming", "orchestrationTraceContext")
@@ -37,7 +37,7 @@ class OrchestratorRequest(_message.Message):
     newEvents: _containers.RepeatedCompositeFieldContainer[_orchestrator_service_pb2.HistoryEvent]
     requiresHistoryStreaming: bool
     orchestrationTraceContext: _orchestrator_service_pb2.OrchestrationTraceContext
-    def __init__(self, instanceId: _Optional[str] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., pastEvents: _Optional[_Iterable[bytes]] = ..., newEvents: _Optional[_Iterable[_Union[_orchestrator_service_pb2.HistoryEvent, _Mapping]]] = ..., requiresHistoryStreaming: bool = ..., orchestrationTraceContext: _Optional[_Union[_orchestrator_service_pb2.OrchestrationTraceContext, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., pastEvents: _Optional[_Iterable[bytes]] = ..., newEvents: _Optional[_Iterable[_Union[_orchestrator_service_pb2.HistoryEvent, _Mapping[str, object]]]] = ..., requiresHistoryStreaming: bool = ..., orchestrationTraceContext: _Optional[_Union[_orchestrator_service_pb2.OrchestrationTraceContext, _Mapping[str, object]]] = ...) -> None: ...
 
 class HistoryChunk(_message.Message):
     __slots__ = ("events",)

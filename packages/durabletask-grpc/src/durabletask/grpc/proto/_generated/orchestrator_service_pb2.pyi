@@ -47,7 +47,7 @@ class OrchestrationInstance(_message.Message):
     EXECUTIONID_FIELD_NUMBER: _ClassVar[int]
     instanceId: str
     executionId: _wrappers_pb2.StringValue
-    def __init__(self, instanceId: _Optional[str] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class ParentInstanceInfo(_message.Message):
     __slots__ = ("taskScheduledId", "name", "version", "orchestrationInstance")
@@ -59,7 +59,7 @@ class ParentInstanceInfo(_message.Message):
     name: _wrappers_pb2.StringValue
     version: _wrappers_pb2.StringValue
     orchestrationInstance: OrchestrationInstance
-    def __init__(self, taskScheduledId: _Optional[int] = ..., name: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., orchestrationInstance: _Optional[_Union[OrchestrationInstance, _Mapping]] = ...) -> None: ...
+    def __init__(self, taskScheduledId: _Optional[int] = ..., name: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., orchestrationInstance: _Optional[_Union[OrchestrationInstance, _Mapping[str, object]]] = ...) -> None: ...
 
 class OrchestrationState(_message.Message):
     __slots__ = ("instanceId", "name", "version", "orchestrationStatus", "scheduledStartTimestamp", "createdTimestamp", "lastUpdatedTimestamp", "input", "output", "customStatus", "failureDetails", "executionId", "completedTimestamp", "parentInstanceId", "tags")
@@ -100,7 +100,7 @@ class OrchestrationState(_message.Message):
     completedTimestamp: _timestamp_pb2.Timestamp
     parentInstanceId: _wrappers_pb2.StringValue
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., orchestrationStatus: _Optional[_Union[OrchestrationStatus, str]] = ..., scheduledStartTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., createdTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., lastUpdatedTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., output: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., customStatus: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping]] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., completedTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parentInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., orchestrationStatus: _Optional[_Union[OrchestrationStatus, str]] = ..., scheduledStartTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., createdTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., lastUpdatedTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., output: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., customStatus: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping[str, object]]] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., completedTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., parentInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class TaskFailureDetails(_message.Message):
     __slots__ = ("errorType", "errorMessage", "stackTrace", "innerFailure", "isNonRetriable", "properties")
@@ -110,7 +110,7 @@ class TaskFailureDetails(_message.Message):
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: _struct_pb2.Value
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping[str, object]]] = ...) -> None: ...
     ERRORTYPE_FIELD_NUMBER: _ClassVar[int]
     ERRORMESSAGE_FIELD_NUMBER: _ClassVar[int]
     STACKTRACE_FIELD_NUMBER: _ClassVar[int]
@@ -123,7 +123,7 @@ class TaskFailureDetails(_message.Message):
     innerFailure: TaskFailureDetails
     isNonRetriable: bool
     properties: _containers.MessageMap[str, _struct_pb2.Value]
-    def __init__(self, errorType: _Optional[str] = ..., errorMessage: _Optional[str] = ..., stackTrace: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., innerFailure: _Optional[_Union[TaskFailureDetails, _Mapping]] = ..., isNonRetriable: bool = ..., properties: _Optional[_Mapping[str, _struct_pb2.Value]] = ...) -> None: ...
+    def __init__(self, errorType: _Optional[str] = ..., errorMessage: _Optional[str] = ..., stackTrace: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., innerFailure: _Optional[_Union[TaskFailureDetails, _Mapping[str, object]]] = ..., isNonRetriable: bool = ..., properties: _Optional[_Mapping[str, _struct_pb2.Value]] = ...) -> None: ...
 
 class TraceContext(_message.Message):
     __slots__ = ("traceParent", "spanID", "traceState")
@@ -133,7 +133,7 @@ class TraceContext(_message.Message):
     traceParent: str
     spanID: str
     traceState: _wrappers_pb2.StringValue
-    def __init__(self, traceParent: _Optional[str] = ..., spanID: _Optional[str] = ..., traceState: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, traceParent: _Optional[str] = ..., spanID: _Optional[str] = ..., traceState: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class OrchestrationTraceContext(_message.Message):
     __slots__ = ("spanID", "spanStartTime")
@@ -141,7 +141,7 @@ class OrchestrationTraceContext(_message.Message):
     SPANSTARTTIME_FIELD_NUMBER: _ClassVar[int]
     spanID: _wrappers_pb2.StringValue
     spanStartTime: _timestamp_pb2.Timestamp
-    def __init__(self, spanID: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., spanStartTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, spanID: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., spanStartTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ...) -> None: ...
 
 class InstanceBatch(_message.Message):
     __slots__ = ("instanceIds",)
@@ -211,7 +211,7 @@ class HistoryEvent(_message.Message):
     entityLockGranted: EntityLockGrantedEvent
     entityUnlockSent: EntityUnlockSentEvent
     executionRewound: ExecutionRewoundEvent
-    def __init__(self, eventId: _Optional[int] = ..., timestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., executionStarted: _Optional[_Union[ExecutionStartedEvent, _Mapping]] = ..., executionCompleted: _Optional[_Union[ExecutionCompletedEvent, _Mapping]] = ..., executionTerminated: _Optional[_Union[ExecutionTerminatedEvent, _Mapping]] = ..., taskScheduled: _Optional[_Union[TaskScheduledEvent, _Mapping]] = ..., taskCompleted: _Optional[_Union[TaskCompletedEvent, _Mapping]] = ..., taskFailed: _Optional[_Union[TaskFailedEvent, _Mapping]] = ..., subOrchestrationInstanceCreated: _Optional[_Union[SubOrchestrationInstanceCreatedEvent, _Mapping]] = ..., subOrchestrationInstanceCompleted: _Optional[_Union[SubOrchestrationInstanceCompletedEvent, _Mapping]] = ..., subOrchestrationInstanceFailed: _Optional[_Union[SubOrchestrationInstanceFailedEvent, _Mapping]] = ..., timerCreated: _Optional[_Union[TimerCreatedEvent, _Mapping]] = ..., timerFired: _Optional[_Union[TimerFiredEvent, _Mapping]] = ..., orchestratorStarted: _Optional[_Union[OrchestratorStartedEvent, _Mapping]] = ..., orchestratorCompleted: _Optional[_Union[OrchestratorCompletedEvent, _Mapping]] = ..., eventSent: _Optional[_Union[EventSentEvent, _Mapping]] = ..., eventRaised: _Optional[_Union[EventRaisedEvent, _Mapping]] = ..., genericEvent: _Optional[_Union[GenericEvent, _Mapping]] = ..., historyState: _Optional[_Union[HistoryStateEvent, _Mapping]] = ..., continueAsNew: _Optional[_Union[ContinueAsNewEvent, _Mapping]] = ..., executionSuspended: _Optional[_Union[ExecutionSuspendedEvent, _Mapping]] = ..., executionResumed: _Optional[_Union[ExecutionResumedEvent, _Mapping]] = ..., entityOperationSignaled: _Optional[_Union[EntityOperationSignaledEvent, _Mapping]] = ..., entityOperationCalled: _Optional[_Union[EntityOperationCalledEvent, _Mapping]] = ..., entityOperationCompleted: _Optional[_Union[EntityOperationCompletedEvent, _Mapping]] = ..., entityOperationFailed: _Optional[_Union[EntityOperationFailedEvent, _Mapping]] = ..., entityLockRequested: _Optional[_Union[EntityLockRequestedEvent, _Mapping]] = ..., entityLockGranted: _Optional[_Union[EntityLockGrantedEvent, _Mapping]] = ..., entityUnlockSent: _Optional[_Union[EntityUnlockSentEvent, _Mapping]] = ..., executionRewound: _Optional[_Union[ExecutionRewoundEvent, _Mapping]] = ...) -> None: ...
+    def __init__(self, eventId: _Optional[int] = ..., timestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., executionStarted: _Optional[_Union[ExecutionStartedEvent, _Mapping[str, object]]] = ..., executionCompleted: _Optional[_Union[ExecutionCompletedEvent, _Mapping[str, object]]] = ..., executionTerminated: _Optional[_Union[ExecutionTerminatedEvent, _Mapping[str, object]]] = ..., taskScheduled: _Optional[_Union[TaskScheduledEvent, _Mapping[str, object]]] = ..., taskCompleted: _Optional[_Union[TaskCompletedEvent, _Mapping[str, object]]] = ..., taskFailed: _Optional[_Union[TaskFailedEvent, _Mapping[str, object]]] = ..., subOrchestrationInstanceCreated: _Optional[_Union[SubOrchestrationInstanceCreatedEvent, _Mapping[str, object]]] = ..., subOrchestrationInstanceCompleted: _Optional[_Union[SubOrchestrationInstanceCompletedEvent, _Mapping[str, object]]] = ..., subOrchestrationInstanceFailed: _Optional[_Union[SubOrchestrationInstanceFailedEvent, _Mapping[str, object]]] = ..., timerCreated: _Optional[_Union[TimerCreatedEvent, _Mapping[str, object]]] = ..., timerFired: _Optional[_Union[TimerFiredEvent, _Mapping[str, object]]] = ..., orchestratorStarted: _Optional[_Union[OrchestratorStartedEvent, _Mapping[str, object]]] = ..., orchestratorCompleted: _Optional[_Union[OrchestratorCompletedEvent, _Mapping[str, object]]] = ..., eventSent: _Optional[_Union[EventSentEvent, _Mapping[str, object]]] = ..., eventRaised: _Optional[_Union[EventRaisedEvent, _Mapping[str, object]]] = ..., genericEvent: _Optional[_Union[GenericEvent, _Mapping[str, object]]] = ..., historyState: _Optional[_Union[HistoryStateEvent, _Mapping[str, object]]] = ..., continueAsNew: _Optional[_Union[ContinueAsNewEvent, _Mapping[str, object]]] = ..., executionSuspended: _Optional[_Union[ExecutionSuspendedEvent, _Mapping[str, object]]] = ..., executionResumed: _Optional[_Union[ExecutionResumedEvent, _Mapping[str, object]]] = ..., entityOperationSignaled: _Optional[_Union[EntityOperationSignaledEvent, _Mapping[str, object]]] = ..., entityOperationCalled: _Optional[_Union[EntityOperationCalledEvent, _Mapping[str, object]]] = ..., entityOperationCompleted: _Optional[_Union[EntityOperationCompletedEvent, _Mapping[str, object]]] = ..., entityOperationFailed: _Optional[_Union[EntityOperationFailedEvent, _Mapping[str, object]]] = ..., entityLockRequested: _Optional[_Union[EntityLockRequestedEvent, _Mapping[str, object]]] = ..., entityLockGranted: _Optional[_Union[EntityLockGrantedEvent, _Mapping[str, object]]] = ..., entityUnlockSent: _Optional[_Union[EntityUnlockSentEvent, _Mapping[str, object]]] = ..., executionRewound: _Optional[_Union[ExecutionRewoundEvent, _Mapping[str, object]]] = ...) -> None: ...
 
 class OrchestratorStartedEvent(_message.Message):
     __slots__ = ()
@@ -248,7 +248,7 @@ class ExecutionStartedEvent(_message.Message):
     parentTraceContext: TraceContext
     orchestrationSpanID: _wrappers_pb2.StringValue
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., orchestrationInstance: _Optional[_Union[OrchestrationInstance, _Mapping]] = ..., parentInstance: _Optional[_Union[ParentInstanceInfo, _Mapping]] = ..., scheduledStartTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping]] = ..., orchestrationSpanID: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., orchestrationInstance: _Optional[_Union[OrchestrationInstance, _Mapping[str, object]]] = ..., parentInstance: _Optional[_Union[ParentInstanceInfo, _Mapping[str, object]]] = ..., scheduledStartTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ..., orchestrationSpanID: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ExecutionCompletedEvent(_message.Message):
     __slots__ = ("orchestrationStatus", "result", "failureDetails")
@@ -258,7 +258,7 @@ class ExecutionCompletedEvent(_message.Message):
     orchestrationStatus: OrchestrationStatus
     result: _wrappers_pb2.StringValue
     failureDetails: TaskFailureDetails
-    def __init__(self, orchestrationStatus: _Optional[_Union[OrchestrationStatus, str]] = ..., result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping]] = ...) -> None: ...
+    def __init__(self, orchestrationStatus: _Optional[_Union[OrchestrationStatus, str]] = ..., result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping[str, object]]] = ...) -> None: ...
 
 class ExecutionTerminatedEvent(_message.Message):
     __slots__ = ("input", "recurse")
@@ -266,19 +266,19 @@ class ExecutionTerminatedEvent(_message.Message):
     RECURSE_FIELD_NUMBER: _ClassVar[int]
     input: _wrappers_pb2.StringValue
     recurse: bool
-    def __init__(self, input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., recurse: bool = ...) -> None: ...
+    def __init__(self, input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., recurse: bool = ...) -> None: ...
 
 class ExecutionSuspendedEvent(_message.Message):
     __slots__ = ("input",)
     INPUT_FIELD_NUMBER: _ClassVar[int]
     input: _wrappers_pb2.StringValue
-    def __init__(self, input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class ExecutionResumedEvent(_message.Message):
     __slots__ = ("input",)
     INPUT_FIELD_NUMBER: _ClassVar[int]
     input: _wrappers_pb2.StringValue
-    def __init__(self, input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class ExecutionRewoundEvent(_message.Message):
     __slots__ = ("reason", "parentExecutionId", "instanceId", "parentTraceContext", "name", "version", "input", "parentInstance", "tags")
@@ -307,7 +307,7 @@ class ExecutionRewoundEvent(_message.Message):
     input: _wrappers_pb2.StringValue
     parentInstance: ParentInstanceInfo
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., parentExecutionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., instanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping]] = ..., name: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., parentInstance: _Optional[_Union[ParentInstanceInfo, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., parentExecutionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., instanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ..., name: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., parentInstance: _Optional[_Union[ParentInstanceInfo, _Mapping[str, object]]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class TaskScheduledEvent(_message.Message):
     __slots__ = ("name", "version", "input", "parentTraceContext", "tags")
@@ -328,7 +328,7 @@ class TaskScheduledEvent(_message.Message):
     input: _wrappers_pb2.StringValue
     parentTraceContext: TraceContext
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class TaskCompletedEvent(_message.Message):
     __slots__ = ("taskScheduledId", "result")
@@ -336,7 +336,7 @@ class TaskCompletedEvent(_message.Message):
     RESULT_FIELD_NUMBER: _ClassVar[int]
     taskScheduledId: int
     result: _wrappers_pb2.StringValue
-    def __init__(self, taskScheduledId: _Optional[int] = ..., result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, taskScheduledId: _Optional[int] = ..., result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class TaskFailedEvent(_message.Message):
     __slots__ = ("taskScheduledId", "failureDetails")
@@ -344,7 +344,7 @@ class TaskFailedEvent(_message.Message):
     FAILUREDETAILS_FIELD_NUMBER: _ClassVar[int]
     taskScheduledId: int
     failureDetails: TaskFailureDetails
-    def __init__(self, taskScheduledId: _Optional[int] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping]] = ...) -> None: ...
+    def __init__(self, taskScheduledId: _Optional[int] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping[str, object]]] = ...) -> None: ...
 
 class SubOrchestrationInstanceCreatedEvent(_message.Message):
     __slots__ = ("instanceId", "name", "version", "input", "parentTraceContext", "tags")
@@ -367,7 +367,7 @@ class SubOrchestrationInstanceCreatedEvent(_message.Message):
     input: _wrappers_pb2.StringValue
     parentTraceContext: TraceContext
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class SubOrchestrationInstanceCompletedEvent(_message.Message):
     __slots__ = ("taskScheduledId", "result")
@@ -375,7 +375,7 @@ class SubOrchestrationInstanceCompletedEvent(_message.Message):
     RESULT_FIELD_NUMBER: _ClassVar[int]
     taskScheduledId: int
     result: _wrappers_pb2.StringValue
-    def __init__(self, taskScheduledId: _Optional[int] = ..., result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, taskScheduledId: _Optional[int] = ..., result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class SubOrchestrationInstanceFailedEvent(_message.Message):
     __slots__ = ("taskScheduledId", "failureDetails")
@@ -383,13 +383,13 @@ class SubOrchestrationInstanceFailedEvent(_message.Message):
     FAILUREDETAILS_FIELD_NUMBER: _ClassVar[int]
     taskScheduledId: int
     failureDetails: TaskFailureDetails
-    def __init__(self, taskScheduledId: _Optional[int] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping]] = ...) -> None: ...
+    def __init__(self, taskScheduledId: _Optional[int] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping[str, object]]] = ...) -> None: ...
 
 class TimerCreatedEvent(_message.Message):
     __slots__ = ("fireAt",)
     FIREAT_FIELD_NUMBER: _ClassVar[int]
     fireAt: _timestamp_pb2.Timestamp
-    def __init__(self, fireAt: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, fireAt: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ...) -> None: ...
 
 class TimerFiredEvent(_message.Message):
     __slots__ = ("fireAt", "timerId")
@@ -397,7 +397,7 @@ class TimerFiredEvent(_message.Message):
     TIMERID_FIELD_NUMBER: _ClassVar[int]
     fireAt: _timestamp_pb2.Timestamp
     timerId: int
-    def __init__(self, fireAt: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., timerId: _Optional[int] = ...) -> None: ...
+    def __init__(self, fireAt: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., timerId: _Optional[int] = ...) -> None: ...
 
 class EventSentEvent(_message.Message):
     __slots__ = ("instanceId", "name", "input")
@@ -407,7 +407,7 @@ class EventSentEvent(_message.Message):
     instanceId: str
     name: str
     input: _wrappers_pb2.StringValue
-    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class EventRaisedEvent(_message.Message):
     __slots__ = ("name", "input")
@@ -415,25 +415,25 @@ class EventRaisedEvent(_message.Message):
     INPUT_FIELD_NUMBER: _ClassVar[int]
     name: str
     input: _wrappers_pb2.StringValue
-    def __init__(self, name: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class ContinueAsNewEvent(_message.Message):
     __slots__ = ("input",)
     INPUT_FIELD_NUMBER: _ClassVar[int]
     input: _wrappers_pb2.StringValue
-    def __init__(self, input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class GenericEvent(_message.Message):
     __slots__ = ("data",)
     DATA_FIELD_NUMBER: _ClassVar[int]
     data: _wrappers_pb2.StringValue
-    def __init__(self, data: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, data: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class HistoryStateEvent(_message.Message):
     __slots__ = ("orchestrationState",)
     ORCHESTRATIONSTATE_FIELD_NUMBER: _ClassVar[int]
     orchestrationState: OrchestrationState
-    def __init__(self, orchestrationState: _Optional[_Union[OrchestrationState, _Mapping]] = ...) -> None: ...
+    def __init__(self, orchestrationState: _Optional[_Union[OrchestrationState, _Mapping[str, object]]] = ...) -> None: ...
 
 class EntityOperationCalledEvent(_message.Message):
     __slots__ = ("requestId", "operation", "scheduledTime", "input", "parentInstanceId", "parentExecutionId", "targetInstanceId")
@@ -451,7 +451,7 @@ class EntityOperationCalledEvent(_message.Message):
     parentInstanceId: _wrappers_pb2.StringValue
     parentExecutionId: _wrappers_pb2.StringValue
     targetInstanceId: _wrappers_pb2.StringValue
-    def __init__(self, requestId: _Optional[str] = ..., operation: _Optional[str] = ..., scheduledTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., parentInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., parentExecutionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., targetInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, requestId: _Optional[str] = ..., operation: _Optional[str] = ..., scheduledTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., parentInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., parentExecutionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., targetInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class EntityOperationSignaledEvent(_message.Message):
     __slots__ = ("requestId", "operation", "scheduledTime", "input", "targetInstanceId")
@@ -465,7 +465,7 @@ class EntityOperationSignaledEvent(_message.Message):
     scheduledTime: _timestamp_pb2.Timestamp
     input: _wrappers_pb2.StringValue
     targetInstanceId: _wrappers_pb2.StringValue
-    def __init__(self, requestId: _Optional[str] = ..., operation: _Optional[str] = ..., scheduledTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., targetInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, requestId: _Optional[str] = ..., operation: _Optional[str] = ..., scheduledTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., targetInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class EntityOperationCompletedEvent(_message.Message):
     __slots__ = ("requestId", "output")
@@ -473,7 +473,7 @@ class EntityOperationCompletedEvent(_message.Message):
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     requestId: str
     output: _wrappers_pb2.StringValue
-    def __init__(self, requestId: _Optional[str] = ..., output: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, requestId: _Optional[str] = ..., output: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class EntityOperationFailedEvent(_message.Message):
     __slots__ = ("requestId", "failureDetails")
@@ -481,7 +481,7 @@ class EntityOperationFailedEvent(_message.Message):
     FAILUREDETAILS_FIELD_NUMBER: _ClassVar[int]
     requestId: str
     failureDetails: TaskFailureDetails
-    def __init__(self, requestId: _Optional[str] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping]] = ...) -> None: ...
+    def __init__(self, requestId: _Optional[str] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping[str, object]]] = ...) -> None: ...
 
 class EntityLockRequestedEvent(_message.Message):
     __slots__ = ("criticalSectionId", "lockSet", "position", "parentInstanceId")
@@ -493,7 +493,7 @@ class EntityLockRequestedEvent(_message.Message):
     lockSet: _containers.RepeatedScalarFieldContainer[str]
     position: int
     parentInstanceId: _wrappers_pb2.StringValue
-    def __init__(self, criticalSectionId: _Optional[str] = ..., lockSet: _Optional[_Iterable[str]] = ..., position: _Optional[int] = ..., parentInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, criticalSectionId: _Optional[str] = ..., lockSet: _Optional[_Iterable[str]] = ..., position: _Optional[int] = ..., parentInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class EntityLockGrantedEvent(_message.Message):
     __slots__ = ("criticalSectionId",)
@@ -509,7 +509,7 @@ class EntityUnlockSentEvent(_message.Message):
     criticalSectionId: str
     parentInstanceId: _wrappers_pb2.StringValue
     targetInstanceId: _wrappers_pb2.StringValue
-    def __init__(self, criticalSectionId: _Optional[str] = ..., parentInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., targetInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, criticalSectionId: _Optional[str] = ..., parentInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., targetInstanceId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class OrchestratorAction(_message.Message):
     __slots__ = ("id", "scheduleTask", "createSubOrchestration", "createTimer", "sendEvent", "completeOrchestration", "terminateOrchestration", "sendEntityMessage", "rewindOrchestration")
@@ -531,7 +531,7 @@ class OrchestratorAction(_message.Message):
     terminateOrchestration: TerminateOrchestrationAction
     sendEntityMessage: SendEntityMessageAction
     rewindOrchestration: RewindOrchestrationAction
-    def __init__(self, id: _Optional[int] = ..., scheduleTask: _Optional[_Union[ScheduleTaskAction, _Mapping]] = ..., createSubOrchestration: _Optional[_Union[CreateSubOrchestrationAction, _Mapping]] = ..., createTimer: _Optional[_Union[CreateTimerAction, _Mapping]] = ..., sendEvent: _Optional[_Union[SendEventAction, _Mapping]] = ..., completeOrchestration: _Optional[_Union[CompleteOrchestrationAction, _Mapping]] = ..., terminateOrchestration: _Optional[_Union[TerminateOrchestrationAction, _Mapping]] = ..., sendEntityMessage: _Optional[_Union[SendEntityMessageAction, _Mapping]] = ..., rewindOrchestration: _Optional[_Union[RewindOrchestrationAction, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., scheduleTask: _Optional[_Union[ScheduleTaskAction, _Mapping[str, object]]] = ..., createSubOrchestration: _Optional[_Union[CreateSubOrchestrationAction, _Mapping[str, object]]] = ..., createTimer: _Optional[_Union[CreateTimerAction, _Mapping[str, object]]] = ..., sendEvent: _Optional[_Union[SendEventAction, _Mapping[str, object]]] = ..., completeOrchestration: _Optional[_Union[CompleteOrchestrationAction, _Mapping[str, object]]] = ..., terminateOrchestration: _Optional[_Union[TerminateOrchestrationAction, _Mapping[str, object]]] = ..., sendEntityMessage: _Optional[_Union[SendEntityMessageAction, _Mapping[str, object]]] = ..., rewindOrchestration: _Optional[_Union[RewindOrchestrationAction, _Mapping[str, object]]] = ...) -> None: ...
 
 class ScheduleTaskAction(_message.Message):
     __slots__ = ("name", "version", "input", "tags", "parentTraceContext")
@@ -552,13 +552,13 @@ class ScheduleTaskAction(_message.Message):
     input: _wrappers_pb2.StringValue
     tags: _containers.ScalarMap[str, str]
     parentTraceContext: TraceContext
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., tags: _Optional[_Mapping[str, str]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ...) -> None: ...
 
 class CreateTimerAction(_message.Message):
     __slots__ = ("fireAt",)
     FIREAT_FIELD_NUMBER: _ClassVar[int]
     fireAt: _timestamp_pb2.Timestamp
-    def __init__(self, fireAt: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, fireAt: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ...) -> None: ...
 
 class CreateSubOrchestrationAction(_message.Message):
     __slots__ = ("instanceId", "name", "version", "input", "parentTraceContext", "tags")
@@ -581,7 +581,7 @@ class CreateSubOrchestrationAction(_message.Message):
     input: _wrappers_pb2.StringValue
     parentTraceContext: TraceContext
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class SendEventAction(_message.Message):
     __slots__ = ("instance", "name", "data")
@@ -591,7 +591,7 @@ class SendEventAction(_message.Message):
     instance: OrchestrationInstance
     name: str
     data: _wrappers_pb2.StringValue
-    def __init__(self, instance: _Optional[_Union[OrchestrationInstance, _Mapping]] = ..., name: _Optional[str] = ..., data: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, instance: _Optional[_Union[OrchestrationInstance, _Mapping[str, object]]] = ..., name: _Optional[str] = ..., data: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class SendEntityMessageAction(_message.Message):
     __slots__ = ("entityOperationSignaled", "entityOperationCalled", "entityLockRequested", "entityUnlockSent")
@@ -603,7 +603,7 @@ class SendEntityMessageAction(_message.Message):
     entityOperationCalled: EntityOperationCalledEvent
     entityLockRequested: EntityLockRequestedEvent
     entityUnlockSent: EntityUnlockSentEvent
-    def __init__(self, entityOperationSignaled: _Optional[_Union[EntityOperationSignaledEvent, _Mapping]] = ..., entityOperationCalled: _Optional[_Union[EntityOperationCalledEvent, _Mapping]] = ..., entityLockRequested: _Optional[_Union[EntityLockRequestedEvent, _Mapping]] = ..., entityUnlockSent: _Optional[_Union[EntityUnlockSentEvent, _Mapping]] = ...) -> None: ...
+    def __init__(self, entityOperationSignaled: _Optional[_Union[EntityOperationSignaledEvent, _Mapping[str, object]]] = ..., entityOperationCalled: _Optional[_Union[EntityOperationCalledEvent, _Mapping[str, object]]] = ..., entityLockRequested: _Optional[_Union[EntityLockRequestedEvent, _Mapping[str, object]]] = ..., entityUnlockSent: _Optional[_Union[EntityUnlockSentEvent, _Mapping[str, object]]] = ...) -> None: ...
 
 class CompleteOrchestrationAction(_message.Message):
     __slots__ = ("orchestrationStatus", "result", "details", "newVersion", "carryoverEvents", "failureDetails", "tags")
@@ -628,7 +628,7 @@ class CompleteOrchestrationAction(_message.Message):
     carryoverEvents: _containers.RepeatedCompositeFieldContainer[HistoryEvent]
     failureDetails: TaskFailureDetails
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, orchestrationStatus: _Optional[_Union[OrchestrationStatus, str]] = ..., result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., details: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., newVersion: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., carryoverEvents: _Optional[_Iterable[_Union[HistoryEvent, _Mapping]]] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, orchestrationStatus: _Optional[_Union[OrchestrationStatus, str]] = ..., result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., details: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., newVersion: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., carryoverEvents: _Optional[_Iterable[_Union[HistoryEvent, _Mapping[str, object]]]] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping[str, object]]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class TerminateOrchestrationAction(_message.Message):
     __slots__ = ("instanceId", "reason", "recurse")
@@ -638,13 +638,13 @@ class TerminateOrchestrationAction(_message.Message):
     instanceId: str
     reason: _wrappers_pb2.StringValue
     recurse: bool
-    def __init__(self, instanceId: _Optional[str] = ..., reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., recurse: bool = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., recurse: bool = ...) -> None: ...
 
 class RewindOrchestrationAction(_message.Message):
     __slots__ = ("newHistory",)
     NEWHISTORY_FIELD_NUMBER: _ClassVar[int]
     newHistory: _containers.RepeatedCompositeFieldContainer[HistoryEvent]
-    def __init__(self, newHistory: _Optional[_Iterable[_Union[HistoryEvent, _Mapping]]] = ...) -> None: ...
+    def __init__(self, newHistory: _Optional[_Iterable[_Union[HistoryEvent, _Mapping[str, object]]]] = ...) -> None: ...
 
 class GetWorkItemsRequest(_message.Message):
     __slots__ = ("maxConcurrentOrchestrationWorkItems", "maxConcurrentActivityWorkItems", "maxConcurrentEntityWorkItems", "capabilities", "workItemFilters")
@@ -658,7 +658,7 @@ class GetWorkItemsRequest(_message.Message):
     maxConcurrentEntityWorkItems: int
     capabilities: _containers.RepeatedScalarFieldContainer[WorkerCapability]
     workItemFilters: WorkItemFilters
-    def __init__(self, maxConcurrentOrchestrationWorkItems: _Optional[int] = ..., maxConcurrentActivityWorkItems: _Optional[int] = ..., maxConcurrentEntityWorkItems: _Optional[int] = ..., capabilities: _Optional[_Iterable[_Union[WorkerCapability, str]]] = ..., workItemFilters: _Optional[_Union[WorkItemFilters, _Mapping]] = ...) -> None: ...
+    def __init__(self, maxConcurrentOrchestrationWorkItems: _Optional[int] = ..., maxConcurrentActivityWorkItems: _Optional[int] = ..., maxConcurrentEntityWorkItems: _Optional[int] = ..., capabilities: _Optional[_Iterable[_Union[WorkerCapability, str]]] = ..., workItemFilters: _Optional[_Union[WorkItemFilters, _Mapping[str, object]]] = ...) -> None: ...
 
 class WorkItemFilters(_message.Message):
     __slots__ = ("orchestrations", "activities", "entities")
@@ -668,7 +668,7 @@ class WorkItemFilters(_message.Message):
     orchestrations: _containers.RepeatedCompositeFieldContainer[OrchestrationFilter]
     activities: _containers.RepeatedCompositeFieldContainer[ActivityFilter]
     entities: _containers.RepeatedCompositeFieldContainer[EntityFilter]
-    def __init__(self, orchestrations: _Optional[_Iterable[_Union[OrchestrationFilter, _Mapping]]] = ..., activities: _Optional[_Iterable[_Union[ActivityFilter, _Mapping]]] = ..., entities: _Optional[_Iterable[_Union[EntityFilter, _Mapping]]] = ...) -> None: ...
+    def __init__(self, orchestrations: _Optional[_Iterable[_Union[OrchestrationFilter, _Mapping[str, object]]]] = ..., activities: _Optional[_Iterable[_Union[ActivityFilter, _Mapping[str, object]]]] = ..., entities: _Optional[_Iterable[_Union[EntityFilter, _Mapping[str, object]]]] = ...) -> None: ...
 
 class OrchestrationFilter(_message.Message):
     __slots__ = ("name", "versions")
@@ -706,7 +706,7 @@ class WorkItem(_message.Message):
     healthPing: HealthPing
     entityRequestV2: EntityRequest
     completionToken: str
-    def __init__(self, orchestratorRequest: _Optional[_Union[OrchestratorRequest, _Mapping]] = ..., activityRequest: _Optional[_Union[ActivityRequest, _Mapping]] = ..., entityRequest: _Optional[_Union[EntityBatchRequest, _Mapping]] = ..., healthPing: _Optional[_Union[HealthPing, _Mapping]] = ..., entityRequestV2: _Optional[_Union[EntityRequest, _Mapping]] = ..., completionToken: _Optional[str] = ...) -> None: ...
+    def __init__(self, orchestratorRequest: _Optional[_Union[OrchestratorRequest, _Mapping[str, object]]] = ..., activityRequest: _Optional[_Union[ActivityRequest, _Mapping[str, object]]] = ..., entityRequest: _Optional[_Union[EntityBatchRequest, _Mapping[str, object]]] = ..., healthPing: _Optional[_Union[HealthPing, _Mapping[str, object]]] = ..., entityRequestV2: _Optional[_Union[EntityRequest, _Mapping[str, object]]] = ..., completionToken: _Optional[str] = ...) -> None: ...
 
 class HealthPing(_message.Message):
     __slots__ = ()
@@ -720,7 +720,7 @@ class OrchestratorRequest(_message.Message):
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: _struct_pb2.Value
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping[str, object]]] = ...) -> None: ...
     INSTANCEID_FIELD_NUMBER: _ClassVar[int]
     EXECUTIONID_FIELD_NUMBER: _ClassVar[int]
     PASTEVENTS_FIELD_NUMBER: _ClassVar[int]
@@ -737,13 +737,13 @@ class OrchestratorRequest(_message.Message):
     requiresHistoryStreaming: bool
     properties: _containers.MessageMap[str, _struct_pb2.Value]
     orchestrationTraceContext: OrchestrationTraceContext
-    def __init__(self, instanceId: _Optional[str] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., pastEvents: _Optional[_Iterable[_Union[HistoryEvent, _Mapping]]] = ..., newEvents: _Optional[_Iterable[_Union[HistoryEvent, _Mapping]]] = ..., entityParameters: _Optional[_Union[OrchestratorEntityParameters, _Mapping]] = ..., requiresHistoryStreaming: bool = ..., properties: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., orchestrationTraceContext: _Optional[_Union[OrchestrationTraceContext, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., pastEvents: _Optional[_Iterable[_Union[HistoryEvent, _Mapping[str, object]]]] = ..., newEvents: _Optional[_Iterable[_Union[HistoryEvent, _Mapping[str, object]]]] = ..., entityParameters: _Optional[_Union[OrchestratorEntityParameters, _Mapping[str, object]]] = ..., requiresHistoryStreaming: bool = ..., properties: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., orchestrationTraceContext: _Optional[_Union[OrchestrationTraceContext, _Mapping[str, object]]] = ...) -> None: ...
 
 class OrchestratorEntityParameters(_message.Message):
     __slots__ = ("entityMessageReorderWindow",)
     ENTITYMESSAGEREORDERWINDOW_FIELD_NUMBER: _ClassVar[int]
     entityMessageReorderWindow: _duration_pb2.Duration
-    def __init__(self, entityMessageReorderWindow: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, entityMessageReorderWindow: _Optional[_Union[_duration_pb2.Duration, _Mapping[str, object]]] = ...) -> None: ...
 
 class OrchestratorResponse(_message.Message):
     __slots__ = ("instanceId", "actions", "customStatus", "completionToken", "numEventsProcessed", "orchestrationTraceContext", "requiresHistory", "isPartial", "chunkIndex")
@@ -765,7 +765,7 @@ class OrchestratorResponse(_message.Message):
     requiresHistory: bool
     isPartial: bool
     chunkIndex: _wrappers_pb2.Int32Value
-    def __init__(self, instanceId: _Optional[str] = ..., actions: _Optional[_Iterable[_Union[OrchestratorAction, _Mapping]]] = ..., customStatus: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., completionToken: _Optional[str] = ..., numEventsProcessed: _Optional[_Union[_wrappers_pb2.Int32Value, _Mapping]] = ..., orchestrationTraceContext: _Optional[_Union[OrchestrationTraceContext, _Mapping]] = ..., requiresHistory: bool = ..., isPartial: bool = ..., chunkIndex: _Optional[_Union[_wrappers_pb2.Int32Value, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., actions: _Optional[_Iterable[_Union[OrchestratorAction, _Mapping[str, object]]]] = ..., customStatus: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., completionToken: _Optional[str] = ..., numEventsProcessed: _Optional[_Union[_wrappers_pb2.Int32Value, _Mapping[str, object]]] = ..., orchestrationTraceContext: _Optional[_Union[OrchestrationTraceContext, _Mapping[str, object]]] = ..., requiresHistory: bool = ..., isPartial: bool = ..., chunkIndex: _Optional[_Union[_wrappers_pb2.Int32Value, _Mapping[str, object]]] = ...) -> None: ...
 
 class ActivityRequest(_message.Message):
     __slots__ = ("name", "version", "input", "orchestrationInstance", "taskId", "parentTraceContext", "tags")
@@ -790,7 +790,7 @@ class ActivityRequest(_message.Message):
     taskId: int
     parentTraceContext: TraceContext
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., orchestrationInstance: _Optional[_Union[OrchestrationInstance, _Mapping]] = ..., taskId: _Optional[int] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., orchestrationInstance: _Optional[_Union[OrchestrationInstance, _Mapping[str, object]]] = ..., taskId: _Optional[int] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ActivityResponse(_message.Message):
     __slots__ = ("instanceId", "taskId", "result", "failureDetails", "completionToken")
@@ -804,7 +804,7 @@ class ActivityResponse(_message.Message):
     result: _wrappers_pb2.StringValue
     failureDetails: TaskFailureDetails
     completionToken: str
-    def __init__(self, instanceId: _Optional[str] = ..., taskId: _Optional[int] = ..., result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping]] = ..., completionToken: _Optional[str] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., taskId: _Optional[int] = ..., result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping[str, object]]] = ..., completionToken: _Optional[str] = ...) -> None: ...
 
 class CompleteTaskResponse(_message.Message):
     __slots__ = ()
@@ -850,7 +850,7 @@ class EntityRequest(_message.Message):
     executionId: str
     entityState: _wrappers_pb2.StringValue
     operationRequests: _containers.RepeatedCompositeFieldContainer[HistoryEvent]
-    def __init__(self, instanceId: _Optional[str] = ..., executionId: _Optional[str] = ..., entityState: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., operationRequests: _Optional[_Iterable[_Union[HistoryEvent, _Mapping]]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., executionId: _Optional[str] = ..., entityState: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., operationRequests: _Optional[_Iterable[_Union[HistoryEvent, _Mapping[str, object]]]] = ...) -> None: ...
 
 class EntityBatchRequest(_message.Message):
     __slots__ = ("instanceId", "entityState", "operations", "properties")
@@ -860,7 +860,7 @@ class EntityBatchRequest(_message.Message):
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: _struct_pb2.Value
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping[str, object]]] = ...) -> None: ...
     INSTANCEID_FIELD_NUMBER: _ClassVar[int]
     ENTITYSTATE_FIELD_NUMBER: _ClassVar[int]
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -869,7 +869,7 @@ class EntityBatchRequest(_message.Message):
     entityState: _wrappers_pb2.StringValue
     operations: _containers.RepeatedCompositeFieldContainer[OperationRequest]
     properties: _containers.MessageMap[str, _struct_pb2.Value]
-    def __init__(self, instanceId: _Optional[str] = ..., entityState: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., operations: _Optional[_Iterable[_Union[OperationRequest, _Mapping]]] = ..., properties: _Optional[_Mapping[str, _struct_pb2.Value]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., entityState: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., operations: _Optional[_Iterable[_Union[OperationRequest, _Mapping[str, object]]]] = ..., properties: _Optional[_Mapping[str, _struct_pb2.Value]] = ...) -> None: ...
 
 class OperationRequest(_message.Message):
     __slots__ = ("operation", "requestId", "input", "traceContext")
@@ -881,7 +881,7 @@ class OperationRequest(_message.Message):
     requestId: str
     input: _wrappers_pb2.StringValue
     traceContext: TraceContext
-    def __init__(self, operation: _Optional[str] = ..., requestId: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., traceContext: _Optional[_Union[TraceContext, _Mapping]] = ...) -> None: ...
+    def __init__(self, operation: _Optional[str] = ..., requestId: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., traceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ...) -> None: ...
 
 class EntityBatchResult(_message.Message):
     __slots__ = ("results", "actions", "entityState", "failureDetails", "completionToken", "operationInfos", "requiresState")
@@ -899,7 +899,7 @@ class EntityBatchResult(_message.Message):
     completionToken: str
     operationInfos: _containers.RepeatedCompositeFieldContainer[OperationInfo]
     requiresState: bool
-    def __init__(self, results: _Optional[_Iterable[_Union[OperationResult, _Mapping]]] = ..., actions: _Optional[_Iterable[_Union[OperationAction, _Mapping]]] = ..., entityState: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping]] = ..., completionToken: _Optional[str] = ..., operationInfos: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., requiresState: bool = ...) -> None: ...
+    def __init__(self, results: _Optional[_Iterable[_Union[OperationResult, _Mapping[str, object]]]] = ..., actions: _Optional[_Iterable[_Union[OperationAction, _Mapping[str, object]]]] = ..., entityState: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping[str, object]]] = ..., completionToken: _Optional[str] = ..., operationInfos: _Optional[_Iterable[_Union[OperationInfo, _Mapping[str, object]]]] = ..., requiresState: bool = ...) -> None: ...
 
 class OperationInfo(_message.Message):
     __slots__ = ("requestId", "responseDestination")
@@ -907,7 +907,7 @@ class OperationInfo(_message.Message):
     RESPONSEDESTINATION_FIELD_NUMBER: _ClassVar[int]
     requestId: str
     responseDestination: OrchestrationInstance
-    def __init__(self, requestId: _Optional[str] = ..., responseDestination: _Optional[_Union[OrchestrationInstance, _Mapping]] = ...) -> None: ...
+    def __init__(self, requestId: _Optional[str] = ..., responseDestination: _Optional[_Union[OrchestrationInstance, _Mapping[str, object]]] = ...) -> None: ...
 
 class OperationResult(_message.Message):
     __slots__ = ("success", "failure")
@@ -915,7 +915,7 @@ class OperationResult(_message.Message):
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     success: OperationResultSuccess
     failure: OperationResultFailure
-    def __init__(self, success: _Optional[_Union[OperationResultSuccess, _Mapping]] = ..., failure: _Optional[_Union[OperationResultFailure, _Mapping]] = ...) -> None: ...
+    def __init__(self, success: _Optional[_Union[OperationResultSuccess, _Mapping[str, object]]] = ..., failure: _Optional[_Union[OperationResultFailure, _Mapping[str, object]]] = ...) -> None: ...
 
 class OperationResultSuccess(_message.Message):
     __slots__ = ("result", "startTimeUtc", "endTimeUtc")
@@ -925,7 +925,7 @@ class OperationResultSuccess(_message.Message):
     result: _wrappers_pb2.StringValue
     startTimeUtc: _timestamp_pb2.Timestamp
     endTimeUtc: _timestamp_pb2.Timestamp
-    def __init__(self, result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., startTimeUtc: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., endTimeUtc: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, result: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., startTimeUtc: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., endTimeUtc: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ...) -> None: ...
 
 class OperationResultFailure(_message.Message):
     __slots__ = ("failureDetails", "startTimeUtc", "endTimeUtc")
@@ -935,7 +935,7 @@ class OperationResultFailure(_message.Message):
     failureDetails: TaskFailureDetails
     startTimeUtc: _timestamp_pb2.Timestamp
     endTimeUtc: _timestamp_pb2.Timestamp
-    def __init__(self, failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping]] = ..., startTimeUtc: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., endTimeUtc: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, failureDetails: _Optional[_Union[TaskFailureDetails, _Mapping[str, object]]] = ..., startTimeUtc: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., endTimeUtc: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ...) -> None: ...
 
 class OperationAction(_message.Message):
     __slots__ = ("id", "sendSignal", "startNewOrchestration")
@@ -945,7 +945,7 @@ class OperationAction(_message.Message):
     id: int
     sendSignal: SendSignalAction
     startNewOrchestration: StartNewOrchestrationAction
-    def __init__(self, id: _Optional[int] = ..., sendSignal: _Optional[_Union[SendSignalAction, _Mapping]] = ..., startNewOrchestration: _Optional[_Union[StartNewOrchestrationAction, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., sendSignal: _Optional[_Union[SendSignalAction, _Mapping[str, object]]] = ..., startNewOrchestration: _Optional[_Union[StartNewOrchestrationAction, _Mapping[str, object]]] = ...) -> None: ...
 
 class SendSignalAction(_message.Message):
     __slots__ = ("instanceId", "name", "input", "scheduledTime", "requestTime", "parentTraceContext")
@@ -961,7 +961,7 @@ class SendSignalAction(_message.Message):
     scheduledTime: _timestamp_pb2.Timestamp
     requestTime: _timestamp_pb2.Timestamp
     parentTraceContext: TraceContext
-    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., scheduledTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., requestTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., scheduledTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., requestTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ...) -> None: ...
 
 class StartNewOrchestrationAction(_message.Message):
     __slots__ = ("instanceId", "name", "version", "input", "scheduledTime", "requestTime", "parentTraceContext")
@@ -979,7 +979,7 @@ class StartNewOrchestrationAction(_message.Message):
     scheduledTime: _timestamp_pb2.Timestamp
     requestTime: _timestamp_pb2.Timestamp
     parentTraceContext: TraceContext
-    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., scheduledTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., requestTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., scheduledTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., requestTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ...) -> None: ...
 
 class CreateInstanceRequest(_message.Message):
     __slots__ = ("instanceId", "name", "version", "input", "scheduledStartTimestamp", "orchestrationIdReusePolicy", "executionId", "tags", "parentTraceContext", "requestTime")
@@ -1010,7 +1010,7 @@ class CreateInstanceRequest(_message.Message):
     tags: _containers.ScalarMap[str, str]
     parentTraceContext: TraceContext
     requestTime: _timestamp_pb2.Timestamp
-    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., scheduledStartTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., orchestrationIdReusePolicy: _Optional[_Union[OrchestrationIdReusePolicy, _Mapping]] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping]] = ..., requestTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., scheduledStartTimestamp: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., orchestrationIdReusePolicy: _Optional[_Union[OrchestrationIdReusePolicy, _Mapping[str, object]]] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., tags: _Optional[_Mapping[str, str]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ..., requestTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ...) -> None: ...
 
 class OrchestrationIdReusePolicy(_message.Message):
     __slots__ = ("replaceableStatus",)
@@ -1038,7 +1038,7 @@ class GetInstanceResponse(_message.Message):
     ORCHESTRATIONSTATE_FIELD_NUMBER: _ClassVar[int]
     exists: bool
     orchestrationState: OrchestrationState
-    def __init__(self, exists: bool = ..., orchestrationState: _Optional[_Union[OrchestrationState, _Mapping]] = ...) -> None: ...
+    def __init__(self, exists: bool = ..., orchestrationState: _Optional[_Union[OrchestrationState, _Mapping[str, object]]] = ...) -> None: ...
 
 class RaiseEventRequest(_message.Message):
     __slots__ = ("instanceId", "name", "input")
@@ -1048,7 +1048,7 @@ class RaiseEventRequest(_message.Message):
     instanceId: str
     name: str
     input: _wrappers_pb2.StringValue
-    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class RaiseEventResponse(_message.Message):
     __slots__ = ()
@@ -1062,7 +1062,7 @@ class TerminateRequest(_message.Message):
     instanceId: str
     output: _wrappers_pb2.StringValue
     recursive: bool
-    def __init__(self, instanceId: _Optional[str] = ..., output: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., recursive: bool = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., output: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., recursive: bool = ...) -> None: ...
 
 class TerminateResponse(_message.Message):
     __slots__ = ()
@@ -1074,7 +1074,7 @@ class SuspendRequest(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     instanceId: str
     reason: _wrappers_pb2.StringValue
-    def __init__(self, instanceId: _Optional[str] = ..., reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class SuspendResponse(_message.Message):
     __slots__ = ()
@@ -1086,7 +1086,7 @@ class ResumeRequest(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     instanceId: str
     reason: _wrappers_pb2.StringValue
-    def __init__(self, instanceId: _Optional[str] = ..., reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class ResumeResponse(_message.Message):
     __slots__ = ()
@@ -1098,7 +1098,7 @@ class RewindInstanceRequest(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     instanceId: str
     reason: _wrappers_pb2.StringValue
-    def __init__(self, instanceId: _Optional[str] = ..., reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class RewindInstanceResponse(_message.Message):
     __slots__ = ()
@@ -1122,7 +1122,7 @@ class QueryInstancesRequest(_message.Message):
     __slots__ = ("query",)
     QUERY_FIELD_NUMBER: _ClassVar[int]
     query: InstanceQuery
-    def __init__(self, query: _Optional[_Union[InstanceQuery, _Mapping]] = ...) -> None: ...
+    def __init__(self, query: _Optional[_Union[InstanceQuery, _Mapping[str, object]]] = ...) -> None: ...
 
 class InstanceQuery(_message.Message):
     __slots__ = ("runtimeStatus", "createdTimeFrom", "createdTimeTo", "taskHubNames", "maxInstanceCount", "continuationToken", "instanceIdPrefix", "fetchInputsAndOutputs")
@@ -1142,7 +1142,7 @@ class InstanceQuery(_message.Message):
     continuationToken: _wrappers_pb2.StringValue
     instanceIdPrefix: _wrappers_pb2.StringValue
     fetchInputsAndOutputs: bool
-    def __init__(self, runtimeStatus: _Optional[_Iterable[_Union[OrchestrationStatus, str]]] = ..., createdTimeFrom: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., createdTimeTo: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., taskHubNames: _Optional[_Iterable[_Union[_wrappers_pb2.StringValue, _Mapping]]] = ..., maxInstanceCount: _Optional[int] = ..., continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., instanceIdPrefix: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., fetchInputsAndOutputs: bool = ...) -> None: ...
+    def __init__(self, runtimeStatus: _Optional[_Iterable[_Union[OrchestrationStatus, str]]] = ..., createdTimeFrom: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., createdTimeTo: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., taskHubNames: _Optional[_Iterable[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]]] = ..., maxInstanceCount: _Optional[int] = ..., continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., instanceIdPrefix: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., fetchInputsAndOutputs: bool = ...) -> None: ...
 
 class QueryInstancesResponse(_message.Message):
     __slots__ = ("orchestrationState", "continuationToken")
@@ -1150,7 +1150,7 @@ class QueryInstancesResponse(_message.Message):
     CONTINUATIONTOKEN_FIELD_NUMBER: _ClassVar[int]
     orchestrationState: _containers.RepeatedCompositeFieldContainer[OrchestrationState]
     continuationToken: _wrappers_pb2.StringValue
-    def __init__(self, orchestrationState: _Optional[_Iterable[_Union[OrchestrationState, _Mapping]]] = ..., continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, orchestrationState: _Optional[_Iterable[_Union[OrchestrationState, _Mapping[str, object]]]] = ..., continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class ListInstanceIdsRequest(_message.Message):
     __slots__ = ("runtimeStatus", "completedTimeFrom", "completedTimeTo", "pageSize", "lastInstanceKey")
@@ -1164,7 +1164,7 @@ class ListInstanceIdsRequest(_message.Message):
     completedTimeTo: _timestamp_pb2.Timestamp
     pageSize: int
     lastInstanceKey: _wrappers_pb2.StringValue
-    def __init__(self, runtimeStatus: _Optional[_Iterable[_Union[OrchestrationStatus, str]]] = ..., completedTimeFrom: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., completedTimeTo: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., pageSize: _Optional[int] = ..., lastInstanceKey: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, runtimeStatus: _Optional[_Iterable[_Union[OrchestrationStatus, str]]] = ..., completedTimeFrom: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., completedTimeTo: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., pageSize: _Optional[int] = ..., lastInstanceKey: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class ListInstanceIdsResponse(_message.Message):
     __slots__ = ("instanceIds", "lastInstanceKey")
@@ -1172,7 +1172,7 @@ class ListInstanceIdsResponse(_message.Message):
     LASTINSTANCEKEY_FIELD_NUMBER: _ClassVar[int]
     instanceIds: _containers.RepeatedScalarFieldContainer[str]
     lastInstanceKey: _wrappers_pb2.StringValue
-    def __init__(self, instanceIds: _Optional[_Iterable[str]] = ..., lastInstanceKey: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceIds: _Optional[_Iterable[str]] = ..., lastInstanceKey: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class PurgeInstancesRequest(_message.Message):
     __slots__ = ("instanceId", "purgeInstanceFilter", "instanceBatch", "recursive", "isOrchestration")
@@ -1186,7 +1186,7 @@ class PurgeInstancesRequest(_message.Message):
     instanceBatch: InstanceBatch
     recursive: bool
     isOrchestration: bool
-    def __init__(self, instanceId: _Optional[str] = ..., purgeInstanceFilter: _Optional[_Union[PurgeInstanceFilter, _Mapping]] = ..., instanceBatch: _Optional[_Union[InstanceBatch, _Mapping]] = ..., recursive: bool = ..., isOrchestration: bool = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., purgeInstanceFilter: _Optional[_Union[PurgeInstanceFilter, _Mapping[str, object]]] = ..., instanceBatch: _Optional[_Union[InstanceBatch, _Mapping[str, object]]] = ..., recursive: bool = ..., isOrchestration: bool = ...) -> None: ...
 
 class PurgeInstanceFilter(_message.Message):
     __slots__ = ("createdTimeFrom", "createdTimeTo", "runtimeStatus", "timeout")
@@ -1198,7 +1198,7 @@ class PurgeInstanceFilter(_message.Message):
     createdTimeTo: _timestamp_pb2.Timestamp
     runtimeStatus: _containers.RepeatedScalarFieldContainer[OrchestrationStatus]
     timeout: _duration_pb2.Duration
-    def __init__(self, createdTimeFrom: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., createdTimeTo: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., runtimeStatus: _Optional[_Iterable[_Union[OrchestrationStatus, str]]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, createdTimeFrom: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., createdTimeTo: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., runtimeStatus: _Optional[_Iterable[_Union[OrchestrationStatus, str]]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping[str, object]]] = ...) -> None: ...
 
 class PurgeInstancesResponse(_message.Message):
     __slots__ = ("deletedInstanceCount", "isComplete")
@@ -1206,7 +1206,7 @@ class PurgeInstancesResponse(_message.Message):
     ISCOMPLETE_FIELD_NUMBER: _ClassVar[int]
     deletedInstanceCount: int
     isComplete: _wrappers_pb2.BoolValue
-    def __init__(self, deletedInstanceCount: _Optional[int] = ..., isComplete: _Optional[_Union[_wrappers_pb2.BoolValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, deletedInstanceCount: _Optional[int] = ..., isComplete: _Optional[_Union[_wrappers_pb2.BoolValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class StreamInstanceHistoryRequest(_message.Message):
     __slots__ = ("instanceId", "executionId", "forWorkItemProcessing")
@@ -1216,13 +1216,13 @@ class StreamInstanceHistoryRequest(_message.Message):
     instanceId: str
     executionId: _wrappers_pb2.StringValue
     forWorkItemProcessing: bool
-    def __init__(self, instanceId: _Optional[str] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., forWorkItemProcessing: bool = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., executionId: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., forWorkItemProcessing: bool = ...) -> None: ...
 
 class HistoryChunk(_message.Message):
     __slots__ = ("events",)
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[HistoryEvent]
-    def __init__(self, events: _Optional[_Iterable[_Union[HistoryEvent, _Mapping]]] = ...) -> None: ...
+    def __init__(self, events: _Optional[_Iterable[_Union[HistoryEvent, _Mapping[str, object]]]] = ...) -> None: ...
 
 class SkipGracefulOrchestrationTerminationsRequest(_message.Message):
     __slots__ = ("instanceBatch", "reason")
@@ -1230,7 +1230,7 @@ class SkipGracefulOrchestrationTerminationsRequest(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     instanceBatch: InstanceBatch
     reason: _wrappers_pb2.StringValue
-    def __init__(self, instanceBatch: _Optional[_Union[InstanceBatch, _Mapping]] = ..., reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceBatch: _Optional[_Union[InstanceBatch, _Mapping[str, object]]] = ..., reason: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class SkipGracefulOrchestrationTerminationsResponse(_message.Message):
     __slots__ = ("unterminatedInstanceIds",)
@@ -1272,7 +1272,7 @@ class SignalEntityRequest(_message.Message):
     scheduledTime: _timestamp_pb2.Timestamp
     parentTraceContext: TraceContext
     requestTime: _timestamp_pb2.Timestamp
-    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., requestId: _Optional[str] = ..., scheduledTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping]] = ..., requestTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., name: _Optional[str] = ..., input: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., requestId: _Optional[str] = ..., scheduledTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., parentTraceContext: _Optional[_Union[TraceContext, _Mapping[str, object]]] = ..., requestTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ...) -> None: ...
 
 class SignalEntityResponse(_message.Message):
     __slots__ = ()
@@ -1292,13 +1292,13 @@ class GetEntityResponse(_message.Message):
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     exists: bool
     entity: EntityMetadata
-    def __init__(self, exists: bool = ..., entity: _Optional[_Union[EntityMetadata, _Mapping]] = ...) -> None: ...
+    def __init__(self, exists: bool = ..., entity: _Optional[_Union[EntityMetadata, _Mapping[str, object]]] = ...) -> None: ...
 
 class QueryEntitiesRequest(_message.Message):
     __slots__ = ("query",)
     QUERY_FIELD_NUMBER: _ClassVar[int]
     query: EntityQuery
-    def __init__(self, query: _Optional[_Union[EntityQuery, _Mapping]] = ...) -> None: ...
+    def __init__(self, query: _Optional[_Union[EntityQuery, _Mapping[str, object]]] = ...) -> None: ...
 
 class EntityQuery(_message.Message):
     __slots__ = ("instanceIdStartsWith", "lastModifiedFrom", "lastModifiedTo", "includeState", "includeTransient", "pageSize", "continuationToken")
@@ -1316,7 +1316,7 @@ class EntityQuery(_message.Message):
     includeTransient: bool
     pageSize: _wrappers_pb2.Int32Value
     continuationToken: _wrappers_pb2.StringValue
-    def __init__(self, instanceIdStartsWith: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., lastModifiedFrom: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., lastModifiedTo: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., includeState: bool = ..., includeTransient: bool = ..., pageSize: _Optional[_Union[_wrappers_pb2.Int32Value, _Mapping]] = ..., continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceIdStartsWith: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., lastModifiedFrom: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., lastModifiedTo: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., includeState: bool = ..., includeTransient: bool = ..., pageSize: _Optional[_Union[_wrappers_pb2.Int32Value, _Mapping[str, object]]] = ..., continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class QueryEntitiesResponse(_message.Message):
     __slots__ = ("entities", "continuationToken")
@@ -1324,7 +1324,7 @@ class QueryEntitiesResponse(_message.Message):
     CONTINUATIONTOKEN_FIELD_NUMBER: _ClassVar[int]
     entities: _containers.RepeatedCompositeFieldContainer[EntityMetadata]
     continuationToken: _wrappers_pb2.StringValue
-    def __init__(self, entities: _Optional[_Iterable[_Union[EntityMetadata, _Mapping]]] = ..., continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, entities: _Optional[_Iterable[_Union[EntityMetadata, _Mapping[str, object]]]] = ..., continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class EntityMetadata(_message.Message):
     __slots__ = ("instanceId", "lastModifiedTime", "backlogQueueSize", "lockedBy", "serializedState")
@@ -1338,7 +1338,7 @@ class EntityMetadata(_message.Message):
     backlogQueueSize: int
     lockedBy: _wrappers_pb2.StringValue
     serializedState: _wrappers_pb2.StringValue
-    def __init__(self, instanceId: _Optional[str] = ..., lastModifiedTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., backlogQueueSize: _Optional[int] = ..., lockedBy: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., serializedState: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ...) -> None: ...
+    def __init__(self, instanceId: _Optional[str] = ..., lastModifiedTime: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., backlogQueueSize: _Optional[int] = ..., lockedBy: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., serializedState: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ...) -> None: ...
 
 class CleanEntityStorageRequest(_message.Message):
     __slots__ = ("continuationToken", "removeEmptyEntities", "releaseOrphanedLocks")
@@ -1348,7 +1348,7 @@ class CleanEntityStorageRequest(_message.Message):
     continuationToken: _wrappers_pb2.StringValue
     removeEmptyEntities: bool
     releaseOrphanedLocks: bool
-    def __init__(self, continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., removeEmptyEntities: bool = ..., releaseOrphanedLocks: bool = ...) -> None: ...
+    def __init__(self, continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., removeEmptyEntities: bool = ..., releaseOrphanedLocks: bool = ...) -> None: ...
 
 class CleanEntityStorageResponse(_message.Message):
     __slots__ = ("continuationToken", "emptyEntitiesRemoved", "orphanedLocksReleased")
@@ -1358,4 +1358,4 @@ class CleanEntityStorageResponse(_message.Message):
     continuationToken: _wrappers_pb2.StringValue
     emptyEntitiesRemoved: int
     orphanedLocksReleased: int
-    def __init__(self, continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., emptyEntitiesRemoved: _Optional[int] = ..., orphanedLocksReleased: _Optional[int] = ...) -> None: ...
+    def __init__(self, continuationToken: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping[str, object]]] = ..., emptyEntitiesRemoved: _Optional[int] = ..., orphanedLocksReleased: _Optional[int] = ...) -> None: ...
