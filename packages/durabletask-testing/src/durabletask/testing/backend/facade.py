@@ -373,7 +373,11 @@ class InMemoryBackend(Transport):
             engine.complete_orchestrator(result)
             return
         children, with_history = _children_in(result.actions)
-        async with durability.involving(children, with_history=with_history) as journal:
+        if children:
+            async with durability.involving(children, with_history=with_history) as journal:
+                engine.complete_orchestrator(result)
+        else:
+            journal = await durability.ready()
             engine.complete_orchestrator(result)
         await journal.barrier()
 

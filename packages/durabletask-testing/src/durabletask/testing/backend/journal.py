@@ -27,16 +27,16 @@ _PATIENCE = 0.002  # seconds that an unhurried change waits for company
 class _Batch:
     """Changes that share a commit, and what happens after it."""
 
-    __slots__ = ("after", "attended", "changed", "clears_hub", "detached", "done", "removed")
+    __slots__ = ("after", "attended", "changed", "clears_hub", "detached", "removed", "waiting")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self) -> None:
         self.changed: dict[Instance, None] = {}
         self.removed: list[int] = []
         self.detached: list[Activity] = []
         self.attended: list[int] = []
         self.clears_hub = False
         self.after: list[Callable[[], None]] = []
-        self.done: asyncio.Future[None] = loop.create_future()
+        self.waiting: list[asyncio.Future[None]] = []
 
 
 class Journal:
@@ -72,7 +72,7 @@ class Journal:
         """Take over the changes of a command. ``after`` runs when they are on disk."""
         batch = self._collecting
         if batch is None:
-            batch = self._collecting = _Batch(self._loop)
+            batch = self._collecting = _Batch()
         if tx.clears_hub:
             batch.clears_hub = True
             batch.changed.clear()
@@ -102,7 +102,10 @@ class Journal:
             raise self._failure
         batch = self._collecting or self._writing
         if batch is not None:
-            await asyncio.shield(batch.done)
+            # A future for each who waits: one that is cancelled takes nobody with it.
+            done = self._loop.create_future()
+            batch.waiting.append(done)
+            await done
 
     def holds(self, instance: Instance) -> bool:
         """Whether something of the instance is not yet on disk."""
@@ -153,7 +156,7 @@ class Journal:
         self._writing = self._in_flight = None
         if self._is_urgent:
             self._flush()
-        _resolve(batch.done, None)
+        _resolve(batch.waiting, None)
         for action in batch.after:
             action()
         self._on_commit(list(batch.changed))
@@ -167,7 +170,7 @@ class Journal:
             self._alarm.cancel()
             self._alarm = None
         for batch in batches:
-            _resolve(batch.done, error)
+            _resolve(batch.waiting, error)
         self._on_failure(error)
 
     async def drain(self) -> None:
@@ -193,11 +196,11 @@ class Journal:
             self._writing = self._in_flight = None
 
 
-def _resolve(future: asyncio.Future[None], error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
-        future.exception()  # nobody may be waiting; that is no reason for a warning
+def _resolve(waiting: list[asyncio.Future[None]], error: Exception | None) -> None:
+    for future in waiting:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
