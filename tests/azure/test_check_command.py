@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 import sys
 from dataclasses import dataclass
 
 import pytest
 from azure_edges import GuardedServer, Mint, TokenPlaces
-from durabletask.azuremanaged.doctor import Doctor, Finding
+from durabletask.azuremanaged.__main__ import _write_plain, _writer
+from durabletask.azuremanaged.doctor import Doctor, Finding, Outcome
 
 pytestmark = pytest.mark.process
 
@@ -182,6 +184,43 @@ async def test_a_credential_that_is_not_set_up_is_found(
 
     assert (found.code, found.failed) == (1, ["token"])
     assert "Run 'az login'" in found.checks["token"]["detail"]
+
+
+async def test_rich_output_says_the_same_as_plain_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With rich installed and a terminal, colours and columns; the words stay."""
+    pytest.importorskip("rich")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    write = _writer()
+    write(
+        Finding(
+            "TCP", Outcome.FAILED, "a detail [with] brackets that is longer than the line is wide", "Do it."
+        )
+    )
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+
+    assert write is not _write_plain
+    assert shown.split() == [
+        "FAILED",
+        "TCP",
+        "a",
+        "detail",
+        "[with]",
+        "brackets",
+        "that",
+        "is",
+        "longer",
+        "than",
+        "the",
+        "line",
+        "is",
+        "wide",
+        "->",
+        "Do",
+        "it.",
+    ]
 
 
 async def test_wrong_arguments_have_their_own_exit_code() -> None:

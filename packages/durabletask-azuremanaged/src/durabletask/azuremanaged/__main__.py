@@ -61,19 +61,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _writer() -> Callable[[Finding], None]:
-    """How a finding is printed: by rich when it is installed, else as plain text."""
+    """How a finding is printed: by rich when it is installed and somebody looks, else as plain text."""
     try:
         console = importlib.import_module("rich.console").Console(highlight=False)
+        table = importlib.import_module("rich.table").Table
         text = importlib.import_module("rich.text").Text
     except ImportError:
         return _write_plain
+    if not console.is_terminal:
+        return _write_plain
 
     def write(finding: Finding) -> None:
-        line = text(f"{_MARKS[finding.outcome]:>6}  ", style=_COLOURS[finding.outcome])
-        line.append(f"{finding.name:<18}", style="bold").append(finding.detail, style="default")
-        console.print(line)
+        row = table.grid(padding=(0, 2))
+        row.add_column(width=6, justify="right", style=_COLOURS[finding.outcome])
+        row.add_column(width=17, style="bold")
+        row.add_column(ratio=1, overflow="fold")
+        row.add_row(_MARKS[finding.outcome], finding.name, text(finding.detail))
         if finding.advice:
-            console.print(text(f"{'':>6}  {'':<18}-> {finding.advice}", style="yellow"))
+            row.add_row("", "", text(f"-> {finding.advice}", style="yellow"))
+        console.print(row)
 
     return write
 
