@@ -16,7 +16,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def code_of(page: str) -> str:
-    return "\n\n".join(re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text("utf-8"), re.MULTILINE | re.DOTALL))
+    return "\n\n".join(
+        re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    )
 
 
 def test_the_tests_of_the_testing_page_pass(request: pytest.FixtureRequest) -> None:

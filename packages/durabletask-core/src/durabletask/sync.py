@@ -49,6 +49,7 @@ from .core.worker import WorkerMetrics
 
 if TYPE_CHECKING:
     from .core.context import RunsSync
+    from .core.diagnosis import Diagnosis
 
 __all__ = ["DurableTaskClient", "DurableTaskWorker", "Pages"]
 
@@ -358,6 +359,14 @@ class DurableTaskClient:
     ) -> int:
         """Write the history of an instance to a file and return the number of events."""
         return self._call(self._client.download_history(instance_id, path, execution_id=execution_id))
+
+    def explain(
+        self, instance_id: str, *, orchestrators: Registrations = (), activities: Registrations = ()
+    ) -> Diagnosis:
+        """Why an instance is not finished, with advice; print it, or read its members."""
+        return self._call(
+            self._client.explain(instance_id, orchestrators=orchestrators, activities=activities)
+        )
 
     def signal_entity(
         self,

@@ -36,13 +36,14 @@ from .instances import (
     ReusePolicy,
 )
 from .paging import AsyncPages
-from .registry import name_of
+from .registry import Registrations, Registry, name_of
 from .serialization import DEFAULT_CONVERTER, DataConverter
 from .times import as_timeout, as_utc, utc_now
 from .transport import Transport
 
 if TYPE_CHECKING:
     from .context import RunsSync
+    from .diagnosis import Diagnosis
 
 __all__ = ["DurableTaskClient"]
 
@@ -448,6 +449,21 @@ class DurableTaskClient:
         text = b"[\n" + b",\n".join(lines) + b"\n]\n"
         await asyncio.get_running_loop().run_in_executor(None, Path(path).write_bytes, text)
         return len(events)
+
+    async def explain(
+        self, instance_id: str, *, orchestrators: Registrations = (), activities: Registrations = ()
+    ) -> Diagnosis:
+        """Why an instance is not finished, with advice; print it, or read its members.
+
+        With its code, also the events it waits for and the lines (``file:line``) that wait.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+        """
+        from .diagnosis import explain  # noqa: PLC0415 - brings the replay engine along
+
+        registry = Registry(orchestrators=orchestrators, activities=activities)
+        return await explain(self._transport, instance_id, registry=registry, converter=self._converter)
 
     # --- entities ------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TypeVar, cast
 
 from durabletask.core.client import DurableTaskClient
+from durabletask.core.diagnosis import Diagnosis, diagnose
 from durabletask.core.errors import InstanceNotFoundError
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import OrchestrationState
@@ -360,6 +361,15 @@ class OrchestrationTestEnvironment:
 
     def _history(self, instance_id: str) -> list[HistoryEvent]:
         return self._at_once(self._client.get_orchestration_history(instance_id))
+
+    def _explain(self, instance_id: str) -> Diagnosis:
+        return diagnose(
+            self._state(instance_id),
+            self._history(instance_id),
+            now=self.now,
+            converter=self._converter,
+            registry=self._registry,
+        )
 
     def _at_once(self, coroutine: Coroutine[object, None, T]) -> T:
         """The answer of the hub, which is in this process and does not keep anybody waiting."""

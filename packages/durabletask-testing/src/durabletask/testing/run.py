@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from durabletask.core.diagnosis import Diagnosis
 from durabletask.core.errors import TaskCancelledError, TaskFailedError
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import HistoryEvent
@@ -136,6 +137,10 @@ class OrchestrationRun:
     def pending(self) -> Sequence[OpenTask]:
         """What the orchestration waits for now, with ``file:line`` of the code that asked for it."""
         return self._environment._pending(self.instance_id)  # noqa: SLF001
+
+    def explain(self) -> Diagnosis:
+        """Why the orchestration is not finished, with advice; print it, or read its members."""
+        return self._environment._explain(self.instance_id)  # noqa: SLF001
 
     def timeline(self) -> str:
         """The history for people: one line per event, with the virtual time since the start."""

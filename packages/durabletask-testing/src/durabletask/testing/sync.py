@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TypeVar
 
+from durabletask.core.diagnosis import Diagnosis
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import OrchestrationState, OrchestrationStatus
 from durabletask.core.registry import Registrations
@@ -235,6 +236,10 @@ class OrchestrationRun:
     def pending(self) -> Sequence[OpenTask]:
         """What the orchestration waits for now, with ``file:line`` of the code that asked for it."""
         return self._inner.pending()
+
+    def explain(self) -> Diagnosis:
+        """Why the orchestration is not finished, with advice."""
+        return self._inner.explain()
 
     def timeline(self) -> str:
         """The history for people."""
