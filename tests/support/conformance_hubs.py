@@ -74,6 +74,21 @@ class MemoryHub(ConformanceHub):
             await asyncio.sleep(0)
 
 
+class RealTimeHub(ConformanceHub):
+    """The in-memory hub on the clock of the machine, as an adopter without virtual time would run it."""
+
+    name = "memory on real time"
+    capabilities = LocalCapabilities()
+    lock_timeout = timedelta(seconds=1)
+
+    async def open(self) -> Transport:
+        self.backend = InMemoryBackend("conformance", orchestration_lock=timedelta(seconds=1))
+        return self.backend
+
+    async def close(self) -> None:
+        await self.backend.close()
+
+
 class SqliteHub(MemoryHub):
     """The same hub on a file."""
 

@@ -1,0 +1,34 @@
+"""Fixtures of the whole suite: the transports of the project, one after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from durabletask.testing.conformance import ConformanceHub
+
+_HUBS = {
+    "memory": [],
+    "sqlite": [],
+    "grpc-memory": [pytest.mark.process],
+    "grpc-sqlite": [pytest.mark.process],
+    "real-time": [pytest.mark.extended],
+}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=marks) for name, marks in _HUBS.items()])
+def conformance_hub(request: pytest.FixtureRequest, tmp_path: Path) -> ConformanceHub:
+    """A fresh hub per test, for every transport of the project: ``await hub.open()`` gives the transport."""
+    from conformance_hubs import MemoryHub, RealTimeHub, SqliteHub, WireHub
+
+    makers = {
+        "memory": MemoryHub,
+        "sqlite": lambda: SqliteHub(tmp_path),
+        "grpc-memory": lambda: WireHub(MemoryHub()),
+        "grpc-sqlite": lambda: WireHub(SqliteHub(tmp_path)),
+        "real-time": RealTimeHub,
+    }
+    return makers[request.param]()
