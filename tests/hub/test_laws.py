@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Coroutine
@@ -297,10 +298,15 @@ class DurableHubMachine(HubMachine):
         self.run(self.hub.connect())
 
 
-_QUICK = settings(
-    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+# The fast suite runs the same programs every time; DURABLETASK_LAW_EXAMPLES=1000 looks for new ones.
+_EXAMPLES = int(os.environ.get("DURABLETASK_LAW_EXAMPLES", "0"))
+_COMMON = settings(
+    stateful_step_count=50 if _EXAMPLES else 25,
+    derandomize=not _EXAMPLES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 TestMemoryLaws = HubMachine.TestCase
-TestMemoryLaws.settings = _QUICK
+TestMemoryLaws.settings = settings(_COMMON, max_examples=_EXAMPLES or 60)
 TestDurableLaws = DurableHubMachine.TestCase
-TestDurableLaws.settings = settings(_QUICK, max_examples=12)
+TestDurableLaws.settings = settings(_COMMON, max_examples=_EXAMPLES // 4 or 15)
