@@ -32,3 +32,13 @@ def conformance_hub(request: pytest.FixtureRequest, tmp_path: Path) -> Conforman
         "real-time": RealTimeHub,
     }
     return makers[request.param]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the hub on real time, which takes half a minute, unless markers were asked for with ``-m``."""
+    if config.option.markexpr:
+        return
+    slow = [item for item in items if item.nodeid.endswith("[real-time]")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.nodeid.endswith("[real-time]")]
