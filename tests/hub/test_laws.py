@@ -101,9 +101,10 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(
         instance_id=IDS,
-        verb=st.sampled_from(["event", "suspend", "resume", "terminate", "restart", "purge", "force"]),
+        verb=st.sampled_from(["suspend", "resume", "event", "terminate", "restart", "purge", "force"]),
+        times=st.integers(1, 2),
     )
-    def steer(self, instance_id: str, verb: str) -> None:
+    def steer(self, instance_id: str, verb: str, times: int) -> None:
         hub = self.hub
         calls = {
             "event": lambda: hub.raise_event(instance_id, "e", "1"),
@@ -115,7 +116,8 @@ class HubMachine(RuleBasedStateMachine):
             "force": lambda: hub.force_terminate_instances([instance_id]),
         }
         try:
-            self.run(calls[verb]())  # type: ignore[arg-type]
+            for _ in range(times):
+                self.run(calls[verb]())  # type: ignore[arg-type]
         except (InstanceNotFoundError, InvalidOperationError):
             return
 
