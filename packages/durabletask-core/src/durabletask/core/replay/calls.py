@@ -31,9 +31,9 @@ class Retries:
     __slots__ = ("attempts", "policy", "started_at", "timer")
 
     def __init__(self, policy: RetryPolicy, started_at: datetime) -> None:
-        self.policy = policy
-        self.started_at = started_at
-        self.attempts = 0
+        self.policy: RetryPolicy = policy
+        self.started_at: datetime = started_at
+        self.attempts: int = 0
         self.timer: Timer | None = None
 
 

@@ -61,7 +61,7 @@ class Fiber(Task[object], Waiter):
         self._awaiting: Task[object] | None = None
         self._injected: BaseException | None = None
         self._is_queued = False
-        self.is_running = False
+        self.is_running: bool = False
         self._is_started = False
 
     def start(self) -> None:

@@ -156,28 +156,28 @@ class Ledger(TaskScope):
         strict: bool = False,
         observer: ReplayObserver | None = None,
     ) -> None:
-        self.instance_id = instance_id
-        self.execution_id = execution_id
-        self.registry = registry
-        self.converter = converter
-        self.maximum_timer_interval = maximum_timer_interval
-        self.versioning = versioning
-        self.strict = strict
-        self.observer = observer
+        self.instance_id: str = instance_id
+        self.execution_id: str | None = execution_id
+        self.registry: Registry = registry
+        self.converter: DataConverter = converter
+        self.maximum_timer_interval: timedelta | None = maximum_timer_interval
+        self.versioning: VersioningOptions | None = versioning
+        self.strict: bool = strict
+        self.observer: ReplayObserver | None = observer
         # Where the orchestration stands.
-        self.table = table
-        self.thread = 0  # the thread that may schedule at this moment; no thread has the id 0
+        self.table: Table = table
+        self.thread: int = 0  # the thread that may schedule at this moment; no thread has the id 0
         self.clock: datetime = EPOCH
-        self.is_replaying = True
+        self.is_replaying: bool = True
         self.started: ExecutionStarted | None = None
         self.definition: OrchestratorDefinition | None = None
         self.status: OrchestrationStatus | None = None  # set by the completion
         self.restart: Restart | None = None
-        self.continuing = False
+        self.continuing: bool = False
         self.custom_status: str | None = None
-        self.last_id = 0
-        self.uuids = 0
-        self.failures = 0
+        self.last_id: int = 0
+        self.uuids: int = 0
+        self.failures: int = 0
         # What the hub has yet to confirm, and to answer.
         self.pending: dict[int, Proposal] = {}
         self.activities: dict[int, Call] = {}
@@ -186,7 +186,7 @@ class Ledger(TaskScope):
         self.entity_calls: dict[str, EntityCall] = {}
         self.lock_requests: dict[str, LockRequest] = {}
         self.section: CriticalSection | None = None
-        self.mailbox = Mailbox()
+        self.mailbox: Mailbox = Mailbox()
         self.suspended_events: list[HistoryEvent] = []
         # User code that runs.
         self.main: Fiber | None = None
@@ -195,7 +195,7 @@ class Ledger(TaskScope):
         # What messages are made of.
         self.matched: deque[Proposal] = deque(maxlen=5)
         self.surplus: Proposal | None = None
-        self.history_is_rewound = False
+        self.history_is_rewound: bool = False
         self.unseen: list[Task[object]] = []
         self.unawaited_groups: dict[Task[object], None] = {}
         self.scheduled_events: dict[int, HistoryEvent] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import TypeVar
 
@@ -223,7 +224,7 @@ class Probe:
     def __init__(self, hub: ConformanceHub, transport: Transport) -> None:
         self.hub = hub
         self.transport = transport
-        self.unit = hub.unit
+        self.unit: timedelta = hub.unit
 
     def worker(
         self,
