@@ -17,7 +17,16 @@ def main() -> None:
     shutil.rmtree(dist, ignore_errors=True)
     for package in sorted((ROOT / "packages").iterdir()):
         subprocess.run(
-            [os.environ.get("HATCH_UV", "uv"), "build", "--quiet", "--wheel", "--out-dir", str(dist), str(package)], check=True
+            [
+                os.environ.get("HATCH_UV", "uv"),
+                "build",
+                "--quiet",
+                "--wheel",
+                "--out-dir",
+                str(dist),
+                str(package),
+            ],
+            check=True,
         )
     names = sorted(wheel.name for wheel in dist.glob("*.whl"))
     print(f"built {len(names)} wheels: {', '.join(names)}")

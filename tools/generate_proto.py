@@ -1,4 +1,4 @@
-"""Make the Python code of the ``.proto`` files: ``python -m durabletask.grpc.proto.generate``.
+"""Make the Python code of the ``.proto`` files: ``hatch run proto``.
 
 Needs ``grpcio-tools`` in the version of ``GENERATOR``: code of an old enough protoc is loaded by every
 supported runtime, code of a newer one is not. ``--check`` changes nothing and fails when the code in the
@@ -23,8 +23,8 @@ GENERATOR: Final[str] = "1.63.2"
 SOURCES: Final[tuple[str, ...]] = ("orchestrator_service", "lean")
 """Names of the ``.proto`` files, without the suffix."""
 
-_HERE = Path(__file__).parent
-_TARGET = _HERE / "_generated"
+_PROTO = Path(__file__).parent.parent / "packages/durabletask-grpc/src/durabletask/grpc/proto"
+_TARGET = _PROTO / "_generated"
 _PACKAGE = "durabletask.grpc.proto._generated"
 
 
@@ -58,7 +58,7 @@ def generate() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         arguments = [
             "protoc",
-            f"-I{_HERE}",
+            f"-I{_PROTO}",
             f"-I{_well_known_types()}",
             f"--python_out={folder}",
             f"--pyi_out={folder}",

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from durabletask.grpc.proto._generated import lean_pb2 as lean
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
-from durabletask.grpc.proto.generate import GENERATOR, outdated
 from durabletask.grpc.server_calls import UNARY_CALLS
+from generate_proto import GENERATOR, outdated
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
