@@ -116,12 +116,32 @@ def _describe(
         properties = {RETRY_AFTER_PROPERTY: error.delay.total_seconds()}
     return FailureDetails(
         error_type=qualified_name(type(error)),
-        message=str(error),
-        stack_trace="".join(traceback.format_exception(type(error), error, error.__traceback__, chain=False)),
+        message=_text_of(error),
+        stack_trace=_trace_of(error),
         inner_failure=_describe_cause(error, seen=seen, depth=depth),
         is_non_retriable=non_retriable,
         properties=properties,
     )
+
+
+def _sendable(text: str) -> str:
+    """The text without lone surrogates, which have no form on the wire."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return _sendable(str(error))
+    except Exception as failed:  # noqa: BLE001 - user code; the failure itself is what has to be told
+        return f"(no text: its __str__ raised {type(failed).__name__})"
+
+
+def _trace_of(error: BaseException) -> str | None:
+    try:
+        lines = traceback.format_exception(type(error), error, error.__traceback__, chain=False)
+        return _sendable("".join(lines))
+    except Exception:  # noqa: BLE001 - as above
+        return None
 
 
 def _describe_cause(error: BaseException, *, seen: set[int], depth: int) -> FailureDetails | None:

@@ -90,6 +90,10 @@ class TaskScope(ABC):
         """See ``task_any``."""
 
     @abstractmethod
+    def gives_in(self) -> bool:
+        """Whether abandoned code that swallows every refusal may go on to its next wait, where it can be stopped."""
+
+    @abstractmethod
     def count_failure(self) -> int:
         """The number of failures up to now; gives failures their order in history."""
 
@@ -138,7 +142,7 @@ class Task(Generic[T_co]):
     # --- what users see ------------------------------------------------------------------------------------
 
     def __await__(self) -> Generator[Task[Any], Any, T_co]:
-        if self._scope.thread != get_ident():
+        if self._scope.thread != get_ident() and not self._scope.gives_in():
             raise self._foreign()
         if self._state == PENDING:
             yield self

@@ -23,7 +23,6 @@ from durabletask.core.actions import (
 from durabletask.core.context import EntityLockTask, OrchestrationContext, seeded_random
 from durabletask.core.entities import EntityId
 from durabletask.core.errors import EntityLockError, SerializationError
-from durabletask.core.registry import name_of
 from durabletask.core.tasks import Awaitables, Task
 
 from . import misuse
@@ -145,7 +144,11 @@ class ReplayContext(OrchestrationContext):
         frame = _getframe(1)
         if type(activity) is not str:
             return_type = return_type or declared_result(activity)
-            activity = name_of(activity)
+            activity = misuse.callee_name(activity, "call_activity")
+        elif not activity:
+            misuse.callee_name(activity, "call_activity")
+        if version is not None or tags is not None or retry_policy is not None:
+            misuse.check_options("call_activity", version, tags, retry_policy)
         if version is None and ledger.started is not None:
             version = ledger.started.version
         try:
@@ -174,7 +177,10 @@ class ReplayContext(OrchestrationContext):
         code, lasti = _place()
         if not isinstance(orchestrator, str):
             return_type = return_type or declared_result(orchestrator)
-        name = name_of(orchestrator)
+        name = misuse.callee_name(orchestrator, "call_sub_orchestrator")
+        misuse.check_options("call_sub_orchestrator", version, tags, retry_policy)
+        if instance_id is not None:
+            misuse.check_text(instance_id, "The instance id of a sub-orchestration")
         if version is None and ledger.versioning is not None:
             version = ledger.versioning.default_version
         payload = ledger.encode(input, f"The input of sub-orchestration {name!r}")
@@ -201,6 +207,7 @@ class ReplayContext(OrchestrationContext):
     ) -> Task[object]:
         ledger = self._ledger
         ledger.check_open("wait_for_external_event")
+        misuse.check_text(name, "The name of an event")
         wait = EventWait(ledger, name, data_type, *_place())
         if not ledger.mailbox.enter(wait) and timeout is not None:
             wait.limit_to(self._moment(timeout))
@@ -209,6 +216,8 @@ class ReplayContext(OrchestrationContext):
     def send_event(self, instance_id: str, name: str, data: object = None) -> None:
         ledger = self._ledger
         ledger.check_open("send_event")
+        misuse.check_text(instance_id, "The instance id to which an event is sent")
+        misuse.check_text(name, "The name of an event")
         payload = ledger.encode(data, f"The data of event {name!r}")
         action = SendEvent(id=ledger.next_id(), instance_id=instance_id, name=name, data=payload)
         ledger.propose(action, *_place())
@@ -217,6 +226,8 @@ class ReplayContext(OrchestrationContext):
         """An absolute UTC time; delays count from the orchestration's clock."""
         if isinstance(when, datetime):
             return when.replace(tzinfo=timezone.utc) if when.tzinfo is None else when.astimezone(timezone.utc)
+        if not isinstance(when, (timedelta, int, float)):
+            raise TypeError(f"A time must be a datetime, a timedelta or a number of seconds, not {when!r}.")
         delay = when if isinstance(when, timedelta) else timedelta(seconds=when)
         return self._ledger.clock + delay
 
@@ -227,6 +238,7 @@ class ReplayContext(OrchestrationContext):
     ) -> Task[object]:
         ledger = self._ledger
         ledger.check_open("call_entity")
+        misuse.check_text(operation, "The operation of an entity")
         target = str(_entity_id(entity))
         payload = ledger.encode(input, f"The input of operation {operation!r} of entity {target!r}")
         action_id = ledger.next_id()
@@ -256,6 +268,7 @@ class ReplayContext(OrchestrationContext):
     ) -> None:
         ledger = self._ledger
         ledger.check_open("signal_entity")
+        misuse.check_text(operation, "The operation of an entity")
         target = str(_entity_id(entity))
         payload = ledger.encode(input, f"The input of operation {operation!r} of entity {target!r}")
         action_id = ledger.next_id()
@@ -274,6 +287,8 @@ class ReplayContext(OrchestrationContext):
     def lock_entities(self, entities: Iterable[EntityId | str]) -> EntityLockTask:
         ledger = self._ledger
         ledger.check_open("lock_entities")
+        if isinstance(entities, (str, EntityId)):
+            entities = [entities]
         wanted = {str(_entity_id(entity)) for entity in entities}
         if not wanted:
             raise ValueError("lock_entities needs at least one entity.")
@@ -307,6 +322,7 @@ class ReplayContext(OrchestrationContext):
     ) -> None:
         ledger = self._ledger
         ledger.check_open("continue_as_new")
+        misuse.check_options("continue_as_new", new_version)
         payload = ledger.encode(new_input, "The new input of continue_as_new")
         ledger.restart = Restart(payload, save_events, new_version)
 

@@ -98,7 +98,9 @@ class AllOf(_Group):
             except StopIteration:
                 self._source = None
                 break
-            except Exception as error:  # noqa: BLE001 - the iterable is user code: its error is the group's
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the iterable is user code: its error is the group's
                 self._end(FAILURE, error)
                 return
             self._members.append(member)

@@ -56,6 +56,13 @@ _logger = logging.getLogger("durabletask.orchestration")
 _UUID_NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_OID, "9e952958-5e33-4daf-827f-2fa12937b875")
 
 
+# Code that goes on after so many refusals, once it is abandoned, will never end by itself.
+_MOST_REFUSALS: Final = 100
+
+# What such code cannot be allowed to change.
+_KEPT: Final = ("pending", "mailbox", "section", "restart", "custom_status", "last_id", "uuids", "thread")
+
+
 class OneWay:
     """An action that nobody waits for."""
 
@@ -115,6 +122,7 @@ class Ledger(TaskScope):
         "fibers",
         "history_is_rewound",
         "instance_id",
+        "is_abandoned",
         "is_replaying",
         "last_id",
         "lock_requests",
@@ -125,6 +133,7 @@ class Ledger(TaskScope):
         "observer",
         "pending",
         "ready",
+        "refusals",
         "registry",
         "restart",
         "scheduled_events",
@@ -139,6 +148,7 @@ class Ledger(TaskScope):
         "timers",
         "unawaited_groups",
         "unseen",
+        "unstoppable",
         "uuids",
         "versioning",
     )
@@ -192,6 +202,9 @@ class Ledger(TaskScope):
         self.main: Fiber | None = None
         self.fibers: dict[Body, Fiber] = {}
         self.ready: deque[Fiber] = deque()
+        self.is_abandoned: bool = False
+        self.refusals: int = 0
+        self.unstoppable: list[Fiber] = []  # kept: collecting them would let them run on
         # What messages are made of.
         self.matched: deque[Proposal] = deque(maxlen=5)
         self.surplus: Proposal | None = None
@@ -213,7 +226,7 @@ class Ledger(TaskScope):
 
     def check_open(self, what: str) -> None:
         """Refuse to schedule from another thread, between turns, and after completion."""
-        if self.thread == get_ident():
+        if self.thread == get_ident() or self.gives_in():
             return
         where = frame_location(calling_frame())
         if self.status is not None:
@@ -228,6 +241,21 @@ class Ledger(TaskScope):
                 "orchestrations"
             )
         raise SchedulingError(f"{what} was used at {where} {reason}.")
+
+    def gives_in(self) -> bool:
+        """After the end: whether abandoned code has swallowed so many refusals that only a wait can stop it.
+
+        ``while True: try: await ctx.call_activity(...) except: pass`` swallows the ``GeneratorExit`` that should end
+        it and every refusal that follows. It gets what it asks for, in tables that nobody reads, and yields.
+        """
+        if not self.is_abandoned:
+            return False
+        self.refusals += 1
+        if self.refusals < _MOST_REFUSALS:
+            return False
+        self.thread = get_ident()
+        self.pending, self.mailbox, self.section = {}, Mailbox(), None
+        return True
 
     def new_uuid(self) -> str:
         """The next deterministic UUID (protocol section 8.12)."""
@@ -322,10 +350,26 @@ class Ledger(TaskScope):
     def close_fibers(self) -> None:
         """Abandon all user code that is still suspended."""
         self.ready.clear()
+        self.is_abandoned = True
         fibers = list(self.fibers.values())
         self.fibers.clear()
+        kept = {name: getattr(self, name) for name in _KEPT}
         for fiber in reversed(fibers):  # innermost work first
+            self.refusals = 0
             fiber.close()
+            if self.refusals < _MOST_REFUSALS:
+                continue
+            self.unstoppable.append(fiber)
+            for name, value in kept.items():
+                setattr(self, name, value)
+            self.ready.clear()
+            self.fibers.clear()
+            _logger.warning(
+                "Instance %r: %s catches every exception, even the GeneratorExit that ends it, and goes on. Write "
+                "'except Exception' instead of a bare 'except' or 'except BaseException'.",
+                self.instance_id,
+                fiber._describe(),
+            )
 
     # --- completion --------------------------------------------------------------------------------------
 

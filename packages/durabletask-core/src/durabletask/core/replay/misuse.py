@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from durabletask.core.errors import (
     SerializationError,
     UnawaitedTaskError,
 )
+from durabletask.core.registry import name_of
+from durabletask.core.retry import RetryPolicy
 from durabletask.core.tasks import Task
 
 from .locations import frame_location, innermost_user_frame, locate, traceback_location
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "callee_name",
+    "check_options",
+    "check_text",
     "foreign_awaitable",
     "foreign_member",
     "invalid_result",
@@ -43,6 +49,58 @@ _ELSE = (
     "a durable task of the context (call_activity, create_timer, wait_for_external_event, task_all, ...); "
     "input and output, such as HTTP calls, belong in an activity"
 )
+
+
+def callee_name(target: object, method: str) -> str:
+    """The name of what is to be called.
+
+    Raises:
+        TypeError: it is nothing that could have been registered, for instance a coroutine.
+    """
+    if isinstance(target, str):
+        if target:
+            return target
+        raise ValueError(f"{method} was given an empty name.")
+    if callable(target) or hasattr(target, "run") or isinstance(getattr(target, "name", None), str):
+        return name_of(target)
+    found = _unawaited(target)
+    hint = " Pass the function itself and its input apart: (function, input)." if found else ""
+    raise TypeError(
+        f"{method} takes a function, a class or object with 'run', or a registered name, "
+        f"not {found or _name_type(target)}.{hint}"
+    )
+
+
+def check_text(value: object, what: str) -> None:
+    """Refuse a name or id that is no text.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {_name_type(value)}.")
+
+
+def check_options(
+    method: str, version: object = None, tags: object = None, retry_policy: object = None
+) -> None:
+    """Refuse options of a call that the hub could not take; told here, where the line is known.
+
+    Raises:
+        TypeError: one is of a wrong type.
+    """
+    if version is not None:
+        check_text(version, f"The version given to {method}")
+    if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
+        raise TypeError(
+            f"The retry_policy of {method} must be a RetryPolicy, not {_name_type(retry_policy)}."
+        )
+    if tags is not None:
+        is_text = isinstance(tags, Mapping) and all(
+            isinstance(name, str) and isinstance(value, str) for name, value in tags.items()
+        )
+        if not is_text:
+            raise TypeError(f"The tags of {method} must map str to str; they are {tags!r}.")
 
 
 def foreign_awaitable(body: object, yielded: object) -> ForeignAwaitableError:

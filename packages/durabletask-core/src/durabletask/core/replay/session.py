@@ -12,13 +12,16 @@ the session has consumed, followed by the confirmations of its own actions, only
 
 from __future__ import annotations
 
+import contextvars
+import sys
 import warnings
 from _thread import get_ident
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from typing_extensions import ParamSpec
 
 from durabletask.core.actions import CreateSubOrchestration, OrchestratorAction, ScheduleTask
 from durabletask.core.errors import (
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OrchestrationSession"]
 
+P = ParamSpec("P")
+
 
 class OrchestrationSession:
     """See the module. One thread at a time may use a session.
@@ -62,6 +67,7 @@ class OrchestrationSession:
     """
 
     __slots__ = (
+        "_context",
         "_count",
         "_fingerprint",
         "_is_closed",
@@ -95,6 +101,7 @@ class OrchestrationSession:
             strict=strict,
             observer=observer,
         )
+        self._context = contextvars.copy_context()  # what user code sets stays with the instance
         self._count = 0
         self._fingerprint: list[tuple[int, HistoryEvent]] = []
         self._origin: tuple[int, HistoryEvent] | None = None
@@ -192,7 +199,7 @@ class OrchestrationSession:
             return
         self._is_closed = True
         self._ledger.is_replaying = True
-        self._ledger.close_fibers()
+        self._run(self._ledger.close_fibers)
 
     # --- inside ------------------------------------------------------------------------------------------
 
@@ -206,10 +213,7 @@ class OrchestrationSession:
         ledger.is_replaying = is_replaying
         ledger.thread = thread if ledger.status is None and not ledger.continuing else 0
         try:
-            if ledger.strict:
-                self._apply_strictly(events)
-            else:
-                self._apply_each(events)
+            self._run(self._apply_strictly if ledger.strict else self._apply_each, events)
         finally:
             ledger.thread = 0
             if outer is None:
@@ -217,6 +221,18 @@ class OrchestrationSession:
             else:
                 running_scopes[thread] = outer
         self._remember(events)
+
+    def _run(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Let user code run on its own: with context variables of its own, and unseen by an event loop.
+
+        A loop would finish abandoned async generators in tasks of its own, where no durable task can be awaited.
+        """
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
+        try:
+            self._context.run(work, *args, **kwargs)
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
 
     def _apply_each(self, events: Sequence[HistoryEvent]) -> None:
         ledger = self._ledger
@@ -227,6 +243,8 @@ class OrchestrationSession:
                 if ready:
                     ledger.drain()
             except (ReplayError, OrchestratorMisuseError) as error:  # noqa: PERF203 - costs nothing in 3.11
+                self._fail(error)
+            except RecursionError as error:  # groups nested hundreds deep
                 self._fail(error)
 
     def _apply_strictly(self, events: Sequence[HistoryEvent]) -> None:
