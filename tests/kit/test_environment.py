@@ -188,3 +188,32 @@ async def test_a_run_can_be_suspended_resumed_and_terminated() -> None:
         await run.terminate("enough")
         state = await run.completion()
         assert (state.runtime_status, state.output) == (OrchestrationStatus.TERMINATED, "enough")
+
+
+async def test_attempts_are_those_of_the_retry_policy() -> None:
+    """Equal calls side by side are told apart: which attempt a call is comes from the code, not from its input."""
+
+    async def pay_thrice(ctx: OrchestrationContext) -> list[object]:
+        policy = RetryPolicy(first_retry_interval=timedelta(seconds=5), max_number_of_attempts=3)
+        first = await ctx.task_all(
+            [ctx.call_activity("pay", 1, retry_policy=policy) for _ in range(2)], return_exceptions=True
+        )
+        try:
+            await ctx.call_activity("pay", 1)
+        except TaskFailedError:
+            first.append(await ctx.call_activity("pay", 1))  # written out by hand: a call of its own
+        return first
+
+    outcomes = [OSError("a"), "b", OSError("c"), "d", OSError("e"), "f"]
+    async with OrchestrationTestEnvironment(orchestrators=[pay_thrice]) as env:
+        env.fake("pay", side_effect=outcomes)
+        run = await env.start(pay_thrice)
+        assert await run.result() == ["d", "b", "f"]
+        assert [(call.task_id, call.attempt) for call in run.calls("pay")] == [
+            (1, 1),
+            (2, 1),
+            (4, 2),
+            (6, 3),
+            (7, 1),
+            (8, 1),
+        ]

@@ -82,7 +82,11 @@ class OrchestrationTestEnvironment:
         self._clock = VirtualClock(start_time, auto_advance=False)
         self._hub = InMemoryBackend("test", clock=self._clock)
         self._recorder = Recorder(
-            self._hub, now=self._clock.now, registry=self._registry, converter=self._converter
+            self._hub,
+            now=self._clock.now,
+            registry=self._registry,
+            converter=self._converter,
+            attempts_of=self._attempts,
         )
         front: Transport = self._recorder if chaos is None else ChaosTransport(self._recorder, chaos)
         self._recorder.front = front
@@ -387,6 +391,13 @@ class OrchestrationTestEnvironment:
             return result
         coroutine.close()
         raise RuntimeError("The in-memory hub had to wait for an answer.")
+
+    def _attempts(self, instance_id: str) -> Mapping[int, int]:
+        return {
+            task.task_id: task.attempts + 1
+            for task in self._pending(instance_id)
+            if task.kind == "activity" and task.task_id is not None
+        }
 
     def _pending(self, instance_id: str) -> list[OpenTask]:
         history = self._history(instance_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
 
 from durabletask.core.errors import ActivityNotRegisteredError
@@ -32,6 +32,13 @@ __all__ = ["Recorder"]
 class Recorder(WrappedTransport):
     """Sits between worker and hub. Activities that have a fake never reach the worker.
 
+    Args:
+        inner: the hub.
+        now: the virtual time.
+        registry: what the worker can run.
+        converter: how values become payloads.
+        attempts_of: by task id, which attempt each open activity of an instance is.
+
     Attributes:
         calls: every call of an activity, in the order of the first delivery.
         fakes: the fakes by name.
@@ -45,6 +52,7 @@ class Recorder(WrappedTransport):
         now: Callable[[], datetime],
         registry: Registry,
         converter: DataConverter,
+        attempts_of: Callable[[str], Mapping[int, int]],
     ) -> None:
         super().__init__(inner)
         self.calls: list[ActivityCall] = []
@@ -53,7 +61,9 @@ class Recorder(WrappedTransport):
         self._now = now
         self._registry = registry
         self._converter = converter
-        self._in_flight: set[str] = set()
+        self._attempts_of = attempts_of
+        self._in_flight: dict[str, tuple[ActivityWorkItem, ActivityCall] | None] = {}
+        self._failed: set[tuple[str | None, ...]] = set()
         self._known: dict[tuple[str, str | None, int], ActivityCall] = {}
         self._outcomes: dict[int, tuple[str | None, FailureDetails | None]] = {}
         self._changed = asyncio.Event()
@@ -71,12 +81,16 @@ class Recorder(WrappedTransport):
         self._changed.clear()
         await self._changed.wait()
 
+    def lose(self, token: str) -> None:
+        """Nobody will answer this delivery: its worker is gone."""
+        self._release(token)
+
     def _take(self, token: str) -> None:
-        self._in_flight.add(token)
+        self._in_flight.setdefault(token, None)
         self._changed.set()
 
     def _release(self, token: str) -> None:
-        self._in_flight.discard(token)
+        self._in_flight.pop(token, None)
         self._changed.set()
 
     # --- worker half --------------------------------------------------------------------------------------------
@@ -95,6 +109,7 @@ class Recorder(WrappedTransport):
 
     def _intercept(self, item: ActivityWorkItem) -> bool:
         call = self._note(item)
+        self._in_flight[item.completion_token] = (item, call)
         fake = self.fakes.get(item.name)
         if fake is None and item.name in self._registry.activity_names:
             return False
@@ -118,7 +133,7 @@ class Recorder(WrappedTransport):
             task_id=item.task_id,
             started_at=self._now(),
             input=value,
-            attempt=self._attempt(item, value),
+            attempt=self._attempt(item),
             tags=dict(item.tags or {}),
             version=item.version,
         )
@@ -126,12 +141,11 @@ class Recorder(WrappedTransport):
         self.calls.append(call)
         return call
 
-    def _attempt(self, item: ActivityWorkItem, value: object) -> int:
-        """A call that repeats one which failed last is its next attempt."""
-        for call in reversed(self.calls):
-            if (call.instance_id, call.name, call.input) == (item.instance_id, item.name, value):
-                return call.attempt + 1 if call.failure is not None else 1
-        return 1
+    def _attempt(self, item: ActivityWorkItem) -> int:
+        """Which attempt of its call this is. Only the code knows: it is asked where an equal call has failed."""
+        if _request(item) not in self._failed:
+            return 1
+        return self._attempts_of(item.instance_id).get(item.task_id, 1)
 
     async def _answer(self, item: ActivityWorkItem, call: ActivityCall, fake: FakeActivity | None) -> None:
         if id(call) not in self._outcomes:  # a call that is delivered again has the same outcome
@@ -159,11 +173,11 @@ class Recorder(WrappedTransport):
 
     async def complete_activity(self, result: ActivityResult) -> None:
         """Note the answer and pass it on."""
-        if result.completion_token in self._in_flight:
-            for call in reversed(self.calls):
-                if (call.instance_id, call.task_id) == (result.instance_id, result.task_id):
-                    call.set_result(result.result, result.failure, self._now())
-                    break
+        item, call = self._in_flight.get(result.completion_token) or (None, None)
+        if item is not None and call is not None and call.ended_at is None:
+            call.set_result(result.result, result.failure, self._now())
+            if result.failure is not None:
+                self._failed.add(_request(item))
         await self.inner.complete_activity(result)
         self._release(result.completion_token)
 
@@ -198,6 +212,11 @@ class Recorder(WrappedTransport):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _request(item: ActivityWorkItem) -> tuple[str | None, ...]:
+    """What the attempts of one call have in common."""
+    return item.instance_id, item.execution_id, item.name, item.input
 
 
 def _not_registered(name: str, registry: Registry) -> ActivityNotRegisteredError:
