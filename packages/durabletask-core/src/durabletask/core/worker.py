@@ -334,7 +334,7 @@ class DurableTaskWorker:
             cache,
             versioning=self._versioning,
             strict=self._strict,
-            maximum_timer_interval=self._transport.maximum_timer_interval,
+            maximum_timer_interval=lambda: self._transport.maximum_timer_interval,
         )
         delivery = Delivery(self._backoff, self._logger)
         handlers = WorkItemHandlers(

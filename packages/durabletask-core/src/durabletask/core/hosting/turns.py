@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import cast
 
@@ -18,7 +19,10 @@ __all__ = ["TurnRunner"]
 
 
 class TurnRunner:
-    """Runs turns. Synchronous: an orchestrator never waits for anything but its own events."""
+    """Runs turns. Synchronous: an orchestrator never waits for anything but its own events.
+
+    ``maximum_timer_interval`` is asked for each session, because a transport learns it when it connects.
+    """
 
     def __init__(
         self,
@@ -28,7 +32,7 @@ class TurnRunner:
         *,
         versioning: VersioningOptions | None = None,
         strict: bool = False,
-        maximum_timer_interval: timedelta | None = None,
+        maximum_timer_interval: Callable[[], timedelta | None] = lambda: None,
     ) -> None:
         self._registry = registry
         self._converter = converter
@@ -84,7 +88,7 @@ class TurnRunner:
             registry=self._registry,
             converter=self._converter,
             execution_id=item.execution_id,
-            maximum_timer_interval=self._maximum_timer_interval,
+            maximum_timer_interval=self._maximum_timer_interval(),
             versioning=self._versioning,
             strict=self._strict,
             observer=tracing,

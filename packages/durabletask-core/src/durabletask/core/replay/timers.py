@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import CodeType
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .ledger import Ledger
 
 __all__ = ["Timer"]
+
+_ROUNDING = timedelta(minutes=1)  # a hub may keep times less finely; no part of a split timer is that short
 
 
 class Timer(Task[None]):
@@ -29,12 +31,17 @@ class Timer(Task[None]):
         self._fire_at = fire_at
         self._create(ledger.clock)
 
-    def fired(self) -> None:
-        """The hub's timer fired: go on to the next part, or end."""
+    def fired(self, fire_at: datetime) -> None:
+        """The hub's timer fired: go on to the next part, or end.
+
+        What the hub recorded decides and not what would be asked for today: the worker that asked may have
+        known another longest interval.
+        """
         if self._state != PENDING:
             return
-        if self._action.fire_at < self._fire_at:
-            self._create(self._action.fire_at)
+        is_part = self._action.fire_at < self._fire_at
+        if fire_at < self._fire_at and (is_part or self._fire_at - fire_at > _ROUNDING):
+            self._create(fire_at)
         else:
             self._settle(RESULT, None)
 

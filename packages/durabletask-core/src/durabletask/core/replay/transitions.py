@@ -175,7 +175,7 @@ def _timer_fired(ledger: Ledger, event: TimerFired) -> None:
     timer = ledger.timers.pop(event.timer_id, None)
     if timer is not None:
         _tell(ledger, event.timer_id, event)
-        timer.fired()
+        timer.fired(event.fire_at)
 
 
 def _tell(ledger: Ledger, action_id: int, answer: HistoryEvent) -> None:
