@@ -206,3 +206,43 @@ async def test_a_worker_that_lacks_history_gets_it_again(hub: InMemoryBackend) -
     item = await reader.episode()
     assert len(item.new_events) == 2
     await reader.close()
+
+
+async def test_an_item_that_loses_one_stream_after_another_waits_longer_each_time(
+    hub: InMemoryBackend, clock: VirtualClock
+) -> None:
+    """An item that may be what breaks its streams is put off; the other items of the stream are not."""
+    await create(hub, "poison")
+    pauses: list[timedelta] = []
+    for _ in range(9):
+        before = clock.now()
+        reader = Reader(hub)
+        assert (await reader.episode()).instance_id == "poison"
+        pauses.append(clock.now() - before)
+        await reader.close()
+    assert pauses[:2] == [timedelta(0), timedelta(0)]  # the first loss says nothing
+    assert pauses[2:] == sorted(set(pauses[2:]))
+    assert pauses[-1] <= timedelta(seconds=60)
+
+    reader = Reader(hub)
+    await create(hub, "innocent")
+    item = await reader.episode()
+    assert item.instance_id == "innocent"
+    await reader.answer(item, complete())  # virtual time stands still while an item is out
+    await reader.answer(await reader.episode(), complete())
+    assert await status(hub, "poison") is OrchestrationStatus.COMPLETED
+    await reader.close()
+
+
+async def test_a_worker_that_is_lost_later_does_not_delay_its_items(
+    hub: InMemoryBackend, clock: VirtualClock
+) -> None:
+    """What a worker has had for a while does not break streams, however often it is lost."""
+    await create(hub, "i")
+    for _ in range(4):
+        reader = Reader(hub)
+        before = clock.now()
+        await reader.episode()
+        assert clock.now() == before
+        await clock.advance(timedelta(seconds=10))
+        await reader.close()

@@ -24,7 +24,7 @@ from .calls import SERVER_HEADER
 from .channel import SERVICE
 from .server_calls import UNARY_CALLS, WAITS, UnarySpec
 from .server_hub import Context, Hubs, HubSource, refuse
-from .server_streams import send_history, send_work_items
+from .server_streams import LOST_CALLER, send_history, send_work_items
 
 __all__ = ["DEFAULT_MESSAGE_LENGTH", "DEFAULT_STREAM_ABOVE", "HubSource", "TaskHubServer"]
 
@@ -107,6 +107,10 @@ class TaskHubServer(grpc.GenericRpcHandler):
                 ("grpc.max_receive_message_length", self._max_message_length),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+                # A machine that vanished, or a process that was stopped, sends no end of its stream.
+                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.http2.max_pings_without_data", 0),
                 ("grpc.keepalive_permit_without_calls", 1),
             ]
         )
@@ -205,12 +209,16 @@ class TaskHubServer(grpc.GenericRpcHandler):
             await send_work_items(
                 hub, data, context, ping_interval=self._ping_interval, stream_above=self._stream_above
             )
+        except LOST_CALLER:  # nobody is left to be told; this is how gRPC is told without a traceback
+            raise asyncio.CancelledError from None
         except Exception as error:  # noqa: BLE001 - every failure of a call becomes its status
             await refuse(context, "GetWorkItems", error)
 
     async def _history(self, data: bytes, context: Context) -> None:
         try:
             await send_history(self._hubs.of(context), data, context)
+        except LOST_CALLER:  # nobody is left to be told; this is how gRPC is told without a traceback
+            raise asyncio.CancelledError from None
         except Exception as error:  # noqa: BLE001 - every failure of a call becomes its status
             await refuse(context, "StreamInstanceHistory", error)
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from typing import Final
 
-from durabletask.core.work_items import WorkerCapability
+from durabletask.core.errors import TransportError
+from durabletask.core.work_items import ActivityWorkItem, OrchestratorWorkItem, WorkerCapability, WorkItem
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
+
+import grpc.aio
 
 from .codec.past import encode_history_chunks
 from .codec.work_items import HEALTH_PING, decode_stream_options, encode_work_item
 from .server_hub import Context, ServedHub, check_text
 
-__all__ = ["send_history", "send_work_items"]
+__all__ = ["LOST_CALLER", "send_history", "send_work_items"]
+
+_LOGGER: Final = logging.getLogger("durabletask.grpc.server")
+
+LOST_CALLER: Final = (grpc.aio.InternalError, grpc.aio.UsageError)
+"""What gRPC raises when something is written to a caller that has gone."""
 
 _CHUNK_SIZE: Final = 256 * 1024
+_USUAL_LIMIT: Final = 4 * 1024 * 1024  # bytes of a message that clients take unless they were told otherwise
 
 
 async def send_work_items(
@@ -46,15 +56,52 @@ async def send_work_items(
     await context.send_initial_metadata(())
     pinging = loop.create_task(ping())
     items = hub.transport.work_items(options)
+    on_its_way: WorkItem | None = None
+    message = b""
     try:
         async for item in items:
+            on_its_way = item
             message = encode_work_item(item, pasts, stream_above=limit)
             async with one_at_a_time:
                 await write(message)
+            on_its_way = None
             last_write = loop.time()
     finally:
         pinging.cancel()
+        if on_its_way is not None:
+            await _give_back(hub, on_its_way, len(message))
         await items.aclose()
+
+
+async def _give_back(hub: ServedHub, item: WorkItem, size: int) -> None:
+    """The stream broke while an item was being written, perhaps because of that item.
+
+    Abandoned, it comes again after a pause that grows with every time; handed out at once, an item that no
+    worker can take would break one stream after the other.
+    """
+    if isinstance(item, OrchestratorWorkItem):
+        kind, abandon = "an episode of", hub.transport.abandon_orchestrator(item)
+    elif isinstance(item, ActivityWorkItem):
+        kind, abandon = f"activity {item.name!r} of", hub.transport.abandon_activity(item)
+    else:
+        kind, abandon = "a batch of entity", hub.transport.abandon_entity(item)
+    is_large = size > _USUAL_LIMIT
+    hint = (
+        f" Workers take messages of {_USUAL_LIMIT} bytes unless they are configured otherwise: raise the limit of the "
+        "worker, or keep inputs and histories smaller."
+    )
+    _LOGGER.log(
+        logging.WARNING if is_large else logging.INFO,
+        "A worker's stream ended while %s %.100r was written to it (%d bytes); it is delivered again after a pause.%s",
+        kind,
+        item.instance_id,
+        size,
+        hint if is_large else "",
+    )
+    try:
+        await abandon
+    except TransportError as error:
+        _LOGGER.warning("%s %.100r could not be given back: %s", kind, item.instance_id, error)
 
 
 async def send_history(hub: ServedHub, data: bytes, context: Context) -> None:

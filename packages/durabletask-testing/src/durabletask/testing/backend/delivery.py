@@ -27,15 +27,18 @@ class Kind(enum.IntEnum):
 
 
 class Delivery:
-    """One item in the hands of a worker, known by its token."""
+    """One item in the hands of a worker, known by its token, from ``since`` to ``deadline`` at most."""
 
-    __slots__ = ("deadline", "kind", "stream", "token", "work")
+    __slots__ = ("deadline", "kind", "since", "stream", "token", "work")
 
-    def __init__(self, token: str, kind: Kind, work: _Work, stream: Stream, deadline: datetime) -> None:
+    def __init__(
+        self, token: str, kind: Kind, work: _Work, stream: Stream, since: datetime, deadline: datetime
+    ) -> None:
         self.token: str = token
         self.kind: Kind = kind
         self.work: _Work = work
         self.stream: Stream = stream
+        self.since: datetime = since
         self.deadline: datetime = deadline
 
 

@@ -48,6 +48,7 @@ __all__ = ["Engine", "EngineLimits", "Waiter"]
 _FIRST_BACKOFF = timedelta(milliseconds=100)
 _LONGEST_BACKOFF = timedelta(seconds=30)
 _SWEEP_PAUSE = timedelta(seconds=1)
+_SUSPICION = timedelta(seconds=5)
 
 
 class EngineLimits:
@@ -341,8 +342,9 @@ class Engine:
 
     def close_stream(self, stream: Stream) -> None:
         """A worker has gone: everything it had goes to the others."""
+        now = self.clock.now()
         for delivery in self.work.close(stream):
-            self._take_back(delivery)
+            self._lose(delivery, now)
         self.work.share()
         if self._loop is not None and not self._loop.is_closed() and self._loop.is_running():
             self.notify_clock()
@@ -356,14 +358,13 @@ class Engine:
             if not work.is_runnable:
                 stream.outstanding[kind] -= 1
                 return None
-            delivery = self._deliver(kind, work, stream, now + self.limits.orchestration_lock)
+            delivery = self._deliver(kind, work, stream, now, self.limits.orchestration_lock)
             return begin_episode(work, delivery.token, now)
         if work.is_cancelled:
             stream.outstanding[kind] -= 1
             return None
-        delivery = self._deliver(
-            kind, work, stream, now + self.limits.activity_lock * 2 ** min(work.deliveries, 20)
-        )
+        lock = self.limits.activity_lock * 2 ** min(work.deliveries, 20)
+        delivery = self._deliver(kind, work, stream, now, lock)
         work.deliveries += 1
         work.token = delivery.token
         return ActivityWorkItem(
@@ -378,9 +379,12 @@ class Engine:
             completion_token=delivery.token,
         )
 
-    def _deliver(self, kind: Kind, work: Instance | Activity, stream: Stream, deadline: datetime) -> Delivery:
+    def _deliver(
+        self, kind: Kind, work: Instance | Activity, stream: Stream, now: datetime, lock: timedelta
+    ) -> Delivery:
         self._tokens += 1
-        delivery = Delivery(f"{self._prefix}-{self._tokens:x}", kind, work, stream, deadline)
+        deadline = _later(now, lock)
+        delivery = Delivery(f"{self._prefix}-{self._tokens:x}", kind, work, stream, now, deadline)
         self.work.deliver(delivery)
         if self._sweeps_at is None or deadline < self._sweeps_at:
             self._sweeps_at = deadline
@@ -443,6 +447,12 @@ class Engine:
         delivery = self.work.settle(token)
         if delivery is None:
             return
+        self._put_off(delivery)
+        self.work.share()
+        self.notify_clock()
+
+    def _put_off(self, delivery: Delivery) -> None:
+        """Hand an item out again, after a pause that grows with every time."""
         work = delivery.work
         pause = min(_FIRST_BACKOFF * 2 ** min(work.abandons, 10), _LONGEST_BACKOFF)
         work.abandons += 1
@@ -452,13 +462,22 @@ class Engine:
         else:
             work.token = None
         self.call_at(self.clock.now() + pause, partial(self._bring_back, delivery.kind, work))
-        self.work.share()
-        self.notify_clock()
 
     def _bring_back(self, kind: Kind, work: Instance | Activity) -> None:
         self.work.add(kind, work)
         self.work.share()
         self.notify_clock()
+
+    def _lose(self, delivery: Delivery, now: datetime) -> None:
+        """The stream of an item ended. Twice in a row soon after it was handed out, and it may be the cause."""
+        work = delivery.work
+        if now - delivery.since >= _SUSPICION:
+            self._take_back(delivery)
+        elif work.abandons:
+            self._put_off(delivery)
+        else:
+            work.abandons = 1
+            self._take_back(delivery)
 
     def _take_back(self, delivery: Delivery) -> None:
         """A worker is lost: its item is the next to be handed out."""

@@ -1,0 +1,86 @@
+"""A work item that no worker can read does not make the server hot, nor its log long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import grpc
+import grpc.aio
+import pytest
+from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
+from durabletask.testing.backend import InMemoryBackend
+from wire_server import RawClient, serving
+
+pytestmark = pytest.mark.process
+
+
+async def _break_streams(client: RawClient, channel: grpc.aio.Channel, seconds: float) -> int:
+    """Connect again and again, as a worker does that takes 4 MiB; how many streams broke."""
+    loop = asyncio.get_running_loop()
+    worker, end, count = RawClient(channel), loop.time() + seconds, 0
+    while loop.time() < end:
+        stream = worker.stream("GetWorkItems", pb.GetWorkItemsRequest())
+        try:
+            await asyncio.wait_for(stream.read(), max(end - loop.time(), 0.01))
+        except grpc.aio.AioRpcError as error:
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            count += 1
+        except asyncio.TimeoutError:
+            stream.cancel()
+    return count
+
+
+async def test_a_work_item_too_large_for_its_worker_is_put_off(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It comes again after growing pauses, others are served meanwhile, and the log has a line each time."""
+    caplog.set_level(logging.INFO)
+    async with serving(InMemoryBackend()) as (server, client):
+        request = pb.CreateInstanceRequest(name="n", instanceId="large")
+        request.input.value = "x" * 5_000_000
+        await client.call("StartInstance", request)
+        async with grpc.aio.insecure_channel(
+            f"127.0.0.1:{server.port}", options=[("grpc.use_local_subchannel_pool", 1)]
+        ) as channel:
+            assert 2 <= await _break_streams(client, channel, 1.2) <= 7
+            await client.call("StartInstance", pb.CreateInstanceRequest(name="n", instanceId="small"))
+            stream = RawClient(channel).stream("GetWorkItems", pb.GetWorkItemsRequest())
+            item = pb.WorkItem.FromString(await asyncio.wait_for(stream.read(), 5))
+            assert item.orchestratorRequest.instanceId == "small"
+            stream.cancel()
+        able = client.stream("GetWorkItems", pb.GetWorkItemsRequest())  # this one takes any size
+        while item.orchestratorRequest.instanceId != "large":
+            item = pb.WorkItem.FromString(await asyncio.wait_for(able.read(), 10))
+    assert "Traceback" not in capfd.readouterr().err
+    assert not [record for record in caplog.records if record.exc_info]
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert all("'large'" in line and "raise the limit" in line and "\n" not in line for line in said)
+
+
+async def test_a_caller_that_hangs_up_in_a_history_leaves_no_trace_in_the_log(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Hanging up is the caller's right, whatever is being written."""
+    caplog.set_level(logging.INFO)
+    async with serving(InMemoryBackend()) as (_, client):
+        request = pb.CreateInstanceRequest(name="n", instanceId="i")
+        request.input.value = "x" * 30_000_000
+        await client.call("StartInstance", request)
+        stream = client.stream("GetWorkItems", pb.GetWorkItemsRequest())
+        item = pb.WorkItem.FromString(await stream.read())
+        await client.call(
+            "CompleteOrchestratorTask",
+            pb.OrchestratorResponse(instanceId="i", completionToken=item.completionToken),
+        )
+        for _ in range(3):
+            history = client.stream("StreamInstanceHistory", pb.StreamInstanceHistoryRequest(instanceId="i"))
+            await history.initial_metadata()
+            history.cancel()
+            found = await client.call(
+                "GetInstance", pb.GetInstanceRequest(instanceId="i"), pb.GetInstanceResponse
+            )
+            assert found.exists
+        stream.cancel()
+    assert "Traceback" not in capfd.readouterr().err
+    assert not [record for record in caplog.records if record.exc_info]
