@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from durabletask import OrchestrationContext
+from durabletask import OrchestrationContext, TaskFailedError
 from durabletask.core.history import HistoryEvent, TaskCompleted, encode_history
 from durabletask.testing import assert_replays, check_replay
 from durabletask.testing.environment import OrchestrationTestEnvironment
@@ -246,3 +246,41 @@ def test_the_command_line(tmp_path: Path, recorded: list[HistoryEvent], capsys, 
     assert "'other'" in capsys.readouterr().out
     assert main([history, "--app", "replay_app_missing"]) == 2
     assert "replay_app_missing" in capsys.readouterr().err
+
+
+def test_a_failed_history_replays_when_the_code_fails_alike() -> None:
+    """A task failure that ends the orchestration is no divergence; another failure is one."""
+
+    async def failing(ctx: OrchestrationContext, amount: int) -> str:
+        return await ctx.call_activity("charge", amount)
+
+    async def failing_otherwise(ctx: OrchestrationContext, amount: int) -> str:
+        try:
+            return await ctx.call_activity("charge", amount)
+        except TaskFailedError:
+            raise LookupError("no money") from None
+
+    with BlockingEnvironment(orchestrators=[failing]) as env:
+        env.fake("charge", side_effect=ValueError("declined"))
+        run = env.start(failing, 5)
+        run.completion()
+        history = run.history
+    assert check_replay(history, [failing]).is_ok
+    report = check_replay(history, {"failing": failing_otherwise})
+    assert "failure: history has" in report.reason
+    assert "builtins.LookupError: no money" in report.reason
+
+
+def test_attempts_under_one_id_get_ids_of_their_own() -> None:
+    """The Python SDK of the protocol repeats a call under the id of its first attempt; ours counts on."""
+    asked = {
+        "event_id": 1,
+        "event_type": "TaskScheduledEvent",
+        "timestamp": "2026-01-01T00:00:00Z",
+        "name": "a",
+    }
+    answered = {"event_id": -1, "event_type": "TaskFailedEvent", "timestamp": "2026-01-01T00:00:00Z"}
+    answered |= {"task_scheduled_id": 1, "failure_details": {"error_type": "E", "message": "m"}}
+    events = decode_any_history(msgspec.json.encode([asked, answered, asked, answered]))
+    assert [event.event_id for event in events] == [1, -1, 2, -1]
+    assert [getattr(event, "task_scheduled_id", None) for event in events] == [None, 1, None, 2]

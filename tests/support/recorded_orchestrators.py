@@ -55,6 +55,11 @@ async def fibers(ctx: OrchestrationContext, numbers: list[int]) -> list[int]:
     return await ctx.task_all([twice(n) for n in numbers])
 
 
+async def failing(ctx: OrchestrationContext, _: object) -> None:
+    ctx.set_custom_status("about to fail")
+    await ctx.call_activity("broken", None)
+
+
 RECORDED = {
     "chain": (chain, 1),
     "fan_out": (fan_out, [1, 2, 3]),
@@ -63,5 +68,6 @@ RECORDED = {
     "parent": (parent, 1),
     "generator": (generator, 4),
     "fibers": (fibers, [1, 5]),
+    "failing": (failing, None),
 }
 ORCHESTRATORS = [target for target, _ in RECORDED.values()]

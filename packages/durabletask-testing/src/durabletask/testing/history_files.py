@@ -3,8 +3,10 @@
 Known forms, told apart by their content; every one may also be compressed with gzip:
 
 * what ``DurableTaskClient.download_history`` writes: an array of events with ``type``;
-* dictionary exports of the history-export jobs: events with ``event_type``, as ``{"events": [...]}``, as an array,
-  or one per line after a line of metadata;
+* dictionary exports of the history-export jobs of the Python SDK: events with ``event_type``, as
+  ``{"events": [...]}``, as an array, or one per line after a line of metadata;
+* what the JavaScript SDK's client returns, as ``JSON.stringify`` writes it: events with ``type`` and the names of
+  the protobuf messages;
 * the JSON form of the protobuf messages: events with ``eventId`` and a member named after the kind, as an array,
   as ``{"events": [...]}``, or one per line.
 """
@@ -22,8 +24,9 @@ from durabletask.core import history as _history
 from durabletask.core.history import HistoryEvent, HistoryEventBase
 from durabletask.core.instances import OrchestrationStatus
 
-__all__ = ["decode_any_history", "read_history"]
+__all__ = ["decode_any_history", "is_history_file", "read_history"]
 
+_SUFFIXES: Final = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _Object = dict[str, object]
 
@@ -57,6 +60,11 @@ _KINDS: Final[Mapping[str, type[HistoryEventBase]]] = {
 _HEADER: Final = frozenset({"eventId", "timestamp"})
 
 
+def is_history_file(path: Path) -> bool:
+    """Whether a file in a folder of histories is one, by its name: ``.json`` or ``.jsonl``, perhaps with ``.gz``."""
+    return path.name.endswith(_SUFFIXES) and path.is_file()
+
+
 def read_history(path: str | PathLike[str]) -> list[HistoryEvent]:
     """Read a history file of any known form.
 
@@ -74,7 +82,43 @@ def decode_any_history(content: bytes) -> list[HistoryEvent]:
     """
     if content.startswith(_GZIP_MAGIC):
         content = gzip.decompress(content)
-    return [_event(entry, number) for number, entry in enumerate(_entries(content), 1)]
+    return _renumbered([_event(entry, number) for number, entry in enumerate(_entries(content), 1)])
+
+
+# Events that answer an action, and the member that has its id.
+_ANSWERS: Final[Mapping[type[HistoryEventBase], str]] = {
+    _history.TaskCompleted: "task_scheduled_id",
+    _history.TaskFailed: "task_scheduled_id",
+    _history.SubOrchestrationInstanceCompleted: "task_scheduled_id",
+    _history.SubOrchestrationInstanceFailed: "task_scheduled_id",
+    _history.TimerFired: "timer_id",
+}
+
+
+def _renumbered(events: list[HistoryEvent]) -> list[HistoryEvent]:
+    """Give every action an id of its own, as this SDK does.
+
+    The Python SDK of the protocol schedules every attempt of a call under the id of the first. Such a history gets
+    its ids anew, in the order of the actions; every other one stays as it is.
+    """
+    ids = [event.event_id for event in events if event.event_id >= 0]
+    if len(ids) == len(set(ids)):
+        return events
+    latest: dict[int, int] = {}
+    renumbered: list[HistoryEvent] = []
+    number = 0
+    for event in events:
+        member = _ANSWERS.get(type(event))
+        if event.event_id >= 0:
+            number += 1
+            latest[event.event_id] = number
+            renumbered.append(msgspec.structs.replace(event, event_id=number))
+        elif member is not None:
+            asked: int = getattr(event, member)
+            renumbered.append(msgspec.structs.replace(event, **{member: latest.get(asked, asked)}))
+        else:
+            renumbered.append(event)
+    return renumbered
 
 
 def _entries(content: bytes) -> list[_Object]:
@@ -119,7 +163,7 @@ def _event(entry: _Object, number: int) -> HistoryEvent:
 def _kind_and_members(entry: _Object, number: int) -> tuple[str, _Object]:
     own = entry.get("type")
     if isinstance(own, str):
-        return own, dict(entry)
+        return own, _members({key: value for key, value in entry.items() if key != "type"})
     exported = entry.get("event_type")
     if isinstance(exported, str):
         kind = exported if exported in _KINDS else exported.removesuffix("Event")
@@ -161,5 +205,5 @@ def _value(name: str, value: object) -> object:
 
 
 def _camel(name: str) -> str:
-    head, *rest = name.split("_")
+    head, *rest = name.lstrip("_").split("_")
     return head + "".join(part[:1].upper() + part[1:] for part in rest)

@@ -17,7 +17,7 @@ from durabletask.core.errors import RegistrationError
 from durabletask.core.registry import name_of
 
 from .history_files import read_history
-from .replay_check import ReplayReport, check_replay
+from .replay_check import ReplayReport, check_replay, history_files
 
 __all__ = ["main"]
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m durabletask.testing.replay",
         description="Replay saved histories with today's code and report where they part.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="history file, or a folder of *.json files")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="history file, or a folder of them")
     parser.add_argument(
         "--app",
         required=True,
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         orchestrators = _orchestrators(options.app)
-        paths = [path for item in options.files for path in _files(Path(item))]
+        paths = history_files(options.files)
     except (ImportError, AttributeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is a command
         return 2
@@ -55,14 +55,6 @@ def _check(path: Path, orchestrators: dict[str, object]) -> ReplayReport:
         return check_replay(read_history(path), orchestrators, source=str(path))
     except ValueError as error:
         return ReplayReport(source=str(path), outcome="unreadable", reason=str(error))
-
-
-def _files(path: Path) -> list[Path]:
-    found = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-    missing = [item for item in found if not item.is_file()]
-    if missing:
-        raise FileNotFoundError(f"There is no file {missing[0]}.")
-    return found
 
 
 def _orchestrators(app: str) -> dict[str, object]:

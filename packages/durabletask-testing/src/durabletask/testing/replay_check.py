@@ -21,20 +21,23 @@ from durabletask.core.history import (
     HistoryEvent,
     OrchestratorStarted,
 )
-from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.instances import OrchestrationStatus, decode_payload
 from durabletask.core.registry import Registrations, Registry
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
 
-from .history_files import read_history
+from .history_files import is_history_file, read_history
 
-__all__ = ["ReplayOutcome", "ReplayReport", "assert_replays", "check_replay"]
+__all__ = ["PathArgument", "ReplayOutcome", "ReplayReport", "assert_replays", "check_replay", "history_files"]
 
 PathArgument: TypeAlias = Union[str, "PathLike[str]"]
+"""A file or a folder."""
+
 ReplayOutcome: TypeAlias = Literal["replays", "diverges", "unreadable"]
 """How a history fared."""
 
-_NON_DETERMINISM = "NonDeterminismError"
+_ENGINE = "durabletask.core.errors."
+_TASK_FAILED = f"{_ENGINE}TaskFailedError"
 
 
 class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +117,7 @@ def assert_replays(
     """Fail unless every history replays; returns the reports.
 
     Args:
-        paths: history files, or folders of them (``*.json``), or several of both.
+        paths: history files, or folders of them, or several of both.
         orchestrators: today's code, as for ``DurableTaskWorker``.
         data_converter: how payloads become values.
 
@@ -122,7 +125,7 @@ def assert_replays(
         AssertionError: a history does not replay; the message shows code and history side by side.
         FileNotFoundError: there is no such file, or a folder has no histories.
     """
-    reports = [_check_file(path, orchestrators, data_converter) for path in _files(paths)]
+    reports = [_check_file(path, orchestrators, data_converter) for path in history_files(paths)]
     failed = [report for report in reports if not report.is_ok]
     if failed:
         raise AssertionError(
@@ -142,13 +145,20 @@ def _check_file(path: Path, orchestrators: Registrations, converter: DataConvert
     return check_replay(history, orchestrators, source=str(path), data_converter=converter)
 
 
-def _files(paths: PathArgument | Iterable[PathArgument]) -> list[Path]:
+def history_files(paths: PathArgument | Iterable[PathArgument]) -> list[Path]:
+    """The history files among ``paths`` and in the folders among them.
+
+    Raises:
+        FileNotFoundError: there is no such file, or a folder has no histories.
+    """
     given = [paths] if isinstance(paths, (str, PathLike)) else list(paths)
     found: list[Path] = []
     for item in map(Path, given):
-        inside = sorted(item.rglob("*.json")) if item.is_dir() else [item]
+        if not item.exists():
+            raise FileNotFoundError(f"There is no file or folder {item}.")
+        inside = sorted(filter(is_history_file, item.rglob("*"))) if item.is_dir() else [item]
         if not inside:
-            raise FileNotFoundError(f"There is no history (*.json) in {item}.")
+            raise FileNotFoundError(f"There is no history (.json or .jsonl, perhaps with .gz) in {item}.")
         found += inside
     if not found:
         raise FileNotFoundError("No history was named: there is nothing to check.")
@@ -189,8 +199,6 @@ def _split(history: Sequence[HistoryEvent]) -> tuple[Sequence[HistoryEvent], Seq
 
 
 def _verdict(ended: CompleteOrchestration | None, recorded: ExecutionCompleted | None) -> str:
-    if ended is not None and ended.failure is not None and _is_about_replay(ended.failure):
-        return ended.failure.message
     if recorded is None:
         return _unexpected_end(ended)
     status = OrchestrationStatus(recorded.status)
@@ -198,19 +206,42 @@ def _verdict(ended: CompleteOrchestration | None, recorded: ExecutionCompleted |
         return f"The history ended as {status.name}; the code is still waiting at that point."
     differences = [
         f"{what}: history has {before!r}, the code made {after!r}"
-        for what, before, after in (
-            ("status", status.name, ended.status.name),
-            ("result", recorded.result, ended.result),
-            ("failure", _short(recorded.failure), _short(ended.failure)),
+        for what, before, after, are_equal in (
+            ("status", status.name, ended.status.name, status is ended.status),
+            ("result", recorded.result, ended.result, _same_value(recorded.result, ended.result)),
+            (
+                "failure",
+                _short(recorded.failure),
+                _short(ended.failure),
+                _same_failure(recorded.failure, ended.failure),
+            ),
         )
-        if before != after
+        if not are_equal
     ]
+    if differences and ended.failure is not None and _is_about_replay(ended.failure):
+        return ended.failure.message
     return "\n".join(differences)
+
+
+def _same_value(recorded: str | None, made: str | None) -> bool:
+    """Payloads count by value: another SDK may put its spaces elsewhere."""
+    return recorded == made or decode_payload(recorded) == decode_payload(made)
+
+
+def _same_failure(recorded: FailureDetails | None, made: FailureDetails | None) -> bool:
+    """Each SDK wraps the failure of a task in words and a type of its own; the message of the cause is in all of them."""
+    if recorded is None or made is None:
+        return recorded is made
+    if made.error_type == _TASK_FAILED and not _is_about_replay(recorded):
+        return made.root_cause.message in recorded.message
+    return _short(recorded) == _short(made)
 
 
 def _unexpected_end(ended: CompleteOrchestration | None) -> str:
     if ended is None:
         return ""
+    if ended.failure is not None and _is_about_replay(ended.failure):
+        return ended.failure.message
     detail = _short(ended.failure) or ended.result
     return (
         f"The history is of an orchestration that still runs; the code ends as {ended.status.name}: {detail}"
@@ -218,7 +249,8 @@ def _unexpected_end(ended: CompleteOrchestration | None) -> str:
 
 
 def _is_about_replay(failure: FailureDetails) -> bool:
-    return failure.error_type.startswith("durabletask.core.errors.")
+    """Whether the engine, not the code, ended the orchestration. That a task failed is no finding of the engine."""
+    return failure.error_type.startswith(_ENGINE) and failure.error_type != _TASK_FAILED
 
 
 def _short(failure: FailureDetails | None) -> str | None:
