@@ -1,4 +1,4 @@
-"""Calls user code: ``async def`` on the event loop, plain functions in a bounded pool of threads."""
+"""Calls user code: ``async def`` on the event loop, plain functions in a bounded pool of daemon threads."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import cast
 
 from durabletask.core.failures import FailureDetails
+
+from .threads import DaemonThreads
 
 __all__ = ["UserCodeRunner"]
 
@@ -26,7 +28,7 @@ class UserCodeRunner:
 
     def __init__(self, max_threads: int) -> None:
         self._max_threads = max_threads
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: DaemonThreads | None = None
         self.is_stopping: bool = False
 
     async def call(
@@ -36,10 +38,10 @@ class UserCodeRunner:
         if is_async:
             return await cast("Awaitable[object]", function(context, value))
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._max_threads, thread_name_prefix="durabletask")
+            self._threads = DaemonThreads(self._max_threads)
         variables = contextvars.copy_context()
-        result = await asyncio.get_running_loop().run_in_executor(
-            self._threads, variables.run, _call, function, context, value
+        result = await asyncio.wrap_future(
+            self._threads.submit(partial(variables.run, _call, function, context, value))
         )
         # A plain function may hand back a coroutine (functools.partial of one, a decorator, ...).
         return await cast("Awaitable[object]", result) if inspect.isawaitable(result) else result
@@ -57,10 +59,10 @@ class UserCodeRunner:
         return FailureDetails.from_exception(_without_own_frames(error))
 
     def close(self) -> None:
-        """Let go of the threads. One that is busy goes on until its function returns."""
+        """Let go of the threads. One that is busy goes on until its function returns or the process ends."""
         threads, self._threads = self._threads, None
         if threads is not None:
-            threads.shutdown(wait=False, cancel_futures=True)
+            threads.close()
 
 
 def _call(function: Callable[[object, object], object], context: object, value: object) -> object:
