@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -33,6 +34,7 @@ _CONFIRMATIONS = frozenset(
         "entityUnlockSent",
     }
 )
+_ACTION_NUMBER = re.compile("[0-9a-f]{4,}")
 _ATTEMPTS = {"taskScheduled": "scheduleTask", "subOrchestrationInstanceCreated": "createSubOrchestration"}
 _KEPT_BY_RETRIES = ("name", "version", "input", "tags", "instanceId")
 
@@ -337,13 +339,14 @@ def _carried_names_as_they_arrived(_: Vector, episode: Episode) -> None:
 
 def _child_ids_from_the_execution_id(vector: Vector, episode: Episode) -> None:
     execution_id = episode.started().get("orchestrationInstance", {}).get("executionId")
-    if not execution_id:
-        return
-    created = [(event["eventId"], event.get("subOrchestrationInstanceCreated")) for event in episode.history]
-    created += [(action["id"], action.get("createSubOrchestration")) for action in episode.actions]
-    for number, body in created:
-        if body and body["instanceId"] == f"{vector.instance_id}:{number:04x}":
-            body["instanceId"] = f"{execution_id}:{number:04x}"
+    if not execution_id or any("rewindOrchestration" in action for action in episode.actions):
+        return  # a history that is rewritten keeps what it says
+    created = [event.get("subOrchestrationInstanceCreated") for event in episode.history]
+    created += [action.get("createSubOrchestration") for action in episode.actions]
+    for body in created:
+        prefix, _, number = body["instanceId"].rpartition(":") if body else ("", "", "")
+        if body and prefix == vector.instance_id and _ACTION_NUMBER.fullmatch(number):
+            body["instanceId"] = f"{execution_id}:{number}"
 
 
 def _entity_calls_tell_the_execution_id(_: Vector, episode: Episode) -> None:

@@ -260,7 +260,7 @@ def test_context_tells_who_and_when() -> None:
 
 
 def test_random_and_uuids_are_the_same_on_replay_and_differ_between_generations() -> None:
-    """Seeded by instance and execution."""
+    """Seeded by instance and generation."""
 
     async def main(ctx, _):
         first = ctx.random.random()
@@ -268,8 +268,8 @@ def test_random_and_uuids_are_the_same_on_replay_and_differ_between_generations(
         return [first, ctx.random.random(), ctx.new_uuid()]
 
     outputs = []
-    for execution_id in ("one", "two"):
-        story = Story(main, started={"execution_id": execution_id})
+    for generation in (1, 2):
+        story = Story(main, generation)
         story.start()
         story.fire(1)
         outputs.append(story.output)

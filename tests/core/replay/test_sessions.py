@@ -329,6 +329,35 @@ def test_rewind_runs_no_user_code_and_is_repeatable() -> None:
     assert [a.name for a in strict.advance([OrchestratorStarted(-1, T0)]).actions] == ["B"]
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_rewound_code_takes_its_old_path_with_children_and_random_numbers(strict: bool) -> None:
+    """The new execution id of a rewound instance changes neither its random numbers nor the ids of its children."""
+
+    async def main(ctx, _):
+        drawn = ctx.random.random()
+        await ctx.call_activity("draw", drawn)
+        await ctx.call_sub_orchestrator("Child", drawn)
+        await ctx.call_activity("fails", ctx.random.random())
+
+    story = Story(main, started={"execution_id": "old"}, strict=strict)
+    story.start()
+    story.complete(1)
+    story.advance(story.child_completed(2))
+    (failing, *_) = [e for e in story.past if isinstance(e, TaskScheduled) and e.name == "fails"]
+    story.fail(failing.event_id)
+    past = [*story.past, ExecutionCompleted(99, T0, OrchestrationStatus.FAILED)]
+    session = story.session()
+    session.replay(past)
+    (rewound,) = session.advance([OrchestratorStarted(-1, T0), ExecutionRewound(-1, T0, "again")]).actions
+
+    session = story.session()
+    session.replay(rewound.new_history)
+    (again,) = session.advance([OrchestratorStarted(-1, T0)]).actions
+
+    assert isinstance(again, ScheduleTask)
+    assert (again.name, again.input) == ("fails", failing.input)
+
+
 def test_finished_history_replays_to_its_completion() -> None:
     """Without a rewind the history is simply replayed."""
     story = _failed_story()

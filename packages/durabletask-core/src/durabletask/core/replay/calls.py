@@ -125,6 +125,12 @@ class ChildCall(Call):
 
     __slots__ = ()
 
+    def use_instance_id(self, instance_id: str) -> None:
+        """Keep to the id that the history records: the next attempt starts the same child."""
+        action = self._action
+        if isinstance(action, CreateSubOrchestration) and action.instance_id != instance_id:
+            self._action = msgspec.structs.replace(action, instance_id=instance_id)
+
     def _describe(self) -> str:
         return f"sub-orchestration {self._action.name!r}, id {self._action.id}"
 

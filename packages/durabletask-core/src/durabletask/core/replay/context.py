@@ -111,7 +111,7 @@ class ReplayContext(OrchestrationContext):
     @property
     def random(self) -> random.Random:
         if self._random is None:
-            self._random = seeded_random(f"{self._ledger.instance_id}\n{self._ledger.execution_id or ''}")
+            self._random = seeded_random(self._ledger.seed())
         return self._random
 
     @property

@@ -139,6 +139,7 @@ class Ledger(TaskScope):
         "scheduled_events",
         "section",
         "started",
+        "started_at",
         "status",
         "strict",
         "surplus",
@@ -180,6 +181,7 @@ class Ledger(TaskScope):
         self.clock: datetime = EPOCH
         self.is_replaying: bool = True
         self.started: ExecutionStarted | None = None
+        self.started_at: datetime = EPOCH  # on the orchestration clock
         self.definition: OrchestratorDefinition | None = None
         self.status: OrchestrationStatus | None = None  # set by the completion
         self.restart: Restart | None = None
@@ -262,6 +264,13 @@ class Ledger(TaskScope):
         name = f"{self.instance_id}_{self.clock:%Y-%m-%dT%H:%M:%S.%f}Z_{self.uuids}"
         self.uuids += 1
         return str(uuid.uuid5(_UUID_NAMESPACE, name))
+
+    def seed(self) -> str:
+        """What tells this generation from all others and stays when it is rewound, as its execution id does not."""
+        started = self.started
+        return (
+            f"{self.instance_id}\n{self.started_at:%Y-%m-%dT%H:%M:%S.%f}\n{started.input if started else ''}"
+        )
 
     # --- payloads ----------------------------------------------------------------------------------------
 

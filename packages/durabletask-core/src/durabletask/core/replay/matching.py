@@ -7,6 +7,7 @@ strict mode only (decisions, row 17). An entity action may also be confirmed in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
@@ -41,6 +42,7 @@ from .locations import locate
 from .locks import EntityCall, LockRequest
 
 if TYPE_CHECKING:
+    from .calls import ChildCall
     from .ledger import Ledger, Proposal
 
 __all__ = ["CONFIRMATIONS", "confirm", "confirm_activity", "surplus_action"]
@@ -91,6 +93,19 @@ def _sent_data(event: HistoryEvent, action: OrchestratorAction) -> bool:
     return _payload(event, action, of_action="data")
 
 
+_GIVEN_ID: Final = re.compile(r".*:([0-9a-f]{4,})", re.DOTALL)
+
+
+def _same_child(event: HistoryEvent, action: OrchestratorAction) -> bool:
+    """Whether the ids of children agree. Ids that we gave begin with an execution id, which a rewind changes."""
+    recorded = cast("SubOrchestrationInstanceCreated", event).instance_id
+    wanted = cast("CreateSubOrchestration", action).instance_id
+    if recorded == wanted:
+        return True
+    given, own = _GIVEN_ID.fullmatch(recorded), _GIVEN_ID.fullmatch(wanted)
+    return given is not None and own is not None and given[1] == own[1]
+
+
 def _legacy_lock(event: HistoryEvent, action: OrchestratorAction) -> bool:
     return cast("EventSent", event).instance_id == cast("RequestEntityLock", action).lock_set[0]
 
@@ -104,7 +119,7 @@ _RULES: Final[dict[tuple[type, type], tuple[Comparison, Comparison]]] = {
     (TaskScheduled, ScheduleTask): (_same_name, _payload),
     (SubOrchestrationInstanceCreated, CreateSubOrchestration): (
         _same_name,
-        _all(_attributes(("instance_id", "instance_id")), _payload),
+        _all(_same_child, _payload),
     ),
     (TimerCreated, CreateTimer): (_always, _attributes(("fire_at", "fire_at"))),
     (EventSent, SendEvent): (_same_sent_event, _sent_data),
@@ -143,7 +158,9 @@ def confirm(ledger: Ledger, event: HistoryEvent) -> None:
     if ledger.strict and not agree_strictly(event, action):
         raise NonDeterminismError(_report(ledger, event, proposal))
     ledger.matched.append(proposal)
-    if isinstance(proposal, EntityCall):
+    if isinstance(event, SubOrchestrationInstanceCreated) and event.instance_id:
+        cast("ChildCall", proposal).use_instance_id(event.instance_id)
+    elif isinstance(proposal, EntityCall):
         proposal.use_request_id(_recorded_id(event, "request_id") or proposal._request_id)
     elif isinstance(proposal, LockRequest):
         proposal.use_section_id(_recorded_id(event, "critical_section_id") or proposal._section_id)

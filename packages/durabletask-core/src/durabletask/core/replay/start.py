@@ -36,6 +36,7 @@ def start_orchestrator(ledger: Ledger, event: ExecutionStarted) -> None:
     if ledger.clock == EPOCH:
         clock = event.timestamp
         ledger.clock = clock if clock.tzinfo is not None else clock.replace(tzinfo=timezone.utc)
+    ledger.started_at = ledger.clock
     try:
         definition = ledger.definition = ledger.registry.orchestrator(event.name)
     except NotRegisteredError as error:
