@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -151,7 +151,7 @@ class PollingTransport(Transport):
         return self._open
 
     @contextmanager
-    def _transaction(self) -> Iterator[Documents]:
+    def _transaction(self) -> Generator[Documents, None, None]:
         connection = self._connection()
         connection.execute("BEGIN IMMEDIATE")  # others wait: what is read here stays true until the commit
         try:

@@ -71,7 +71,7 @@ async def greet_all(ctx: OrchestrationContext, names: list[str]) -> list[str]:
     policy = RetryPolicy(first_retry_interval=timedelta(seconds=1), max_number_of_attempts=3)
     assert_type(await ctx.call_activity(greet, "x", retry_policy=policy), str)
     ctx.call_activity(greet, 3)  # type: ignore[arg-type]
-    ctx.call_activity(Ship, "x")  # type: ignore[arg-type]
+    ctx.call_activity(Ship, "x")  # type: ignore[misc]
     assert_type(await ctx.wait_for_external_event("approve", bool), bool)
     assert_type(await ctx.create_timer(1.0), None)
     return await ctx.task_all([ctx.call_activity(greet, name) for name in names])
@@ -82,6 +82,17 @@ def generator(ctx: OrchestrationContext, order: Order) -> Generator[Task[Any], A
     return result
 
 
+class Yielding(TaskOrchestrator[Order, str]):
+    def run(self, context: OrchestrationContext, input: Order, /) -> Generator[Task[Any], Any, str]:
+        result: str = yield context.call_activity(Ship, input)
+        return result
+
+
+class Plain(TaskOrchestrator[Order, str]):
+    def run(self, context: OrchestrationContext, input: Order, /) -> str:
+        return "nothing to wait for"
+
+
 class Fulfil(TaskOrchestrator[Order, str]):
     async def run(self, context: OrchestrationContext, input: Order, /) -> str:
         return await context.call_activity(Ship, input)
@@ -90,6 +101,8 @@ class Fulfil(TaskOrchestrator[Order, str]):
 async def parent(ctx: OrchestrationContext) -> None:
     assert_type(await ctx.call_sub_orchestrator(greet_all, ["x"]), list[str])
     assert_type(await ctx.call_sub_orchestrator(Fulfil, Order(1)), str)
+    assert_type(await ctx.call_sub_orchestrator(Yielding, Order(1)), str)
+    assert_type(await ctx.call_sub_orchestrator(Plain, Order(1)), str)
     ctx.call_sub_orchestrator(greet_all, [1])  # type: ignore[arg-type]
     assert_type(await task_all([ctx.call_activity(greet, "a"), ctx.call_activity(greet, "b")]), list[str])
     assert_type(await task_any([ctx.call_activity(greet, "a")]), Task[str])
@@ -103,8 +116,10 @@ class Counter(TaskEntity[int]):
         assert_type(self.state, int)
         assert_type(self.context, EntityContext)
         self.state += amount
-        self.state = "x"  # type: ignore[assignment]
         return self.state
+
+    def spoil(self) -> None:
+        self.state = "x"  # type: ignore[assignment]
 
 
 async def use_the_client(client: DurableTaskClient) -> None:

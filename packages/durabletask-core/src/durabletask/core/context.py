@@ -177,6 +177,7 @@ class OrchestrationContext(ABC):
     def create_replay_safe_logger(self, logger: logging.Logger) -> logging.Logger:
         """A logger that passes records on to ``logger``, except during replay."""
 
+    # Classes have overloads of their own: Pyright cannot solve a union of a class and a callable.
     # --- activities --------------------------------------------------------------------------------------
 
     @overload
@@ -203,9 +204,7 @@ class OrchestrationContext(ABC):
     @overload
     def call_activity(
         self,
-        activity: Callable[[Any, InputT], Awaitable[OutputT]]
-        | RunsAsync[InputT, OutputT]
-        | type[RunsAsync[InputT, OutputT]],
+        activity: type[RunsAsync[InputT, OutputT]],
         input: InputT,
         *,
         return_type: object = None,
@@ -216,9 +215,29 @@ class OrchestrationContext(ABC):
     @overload
     def call_activity(
         self,
-        activity: Callable[[Any, InputT], OutputT]
-        | RunsSync[InputT, OutputT]
-        | type[RunsSync[InputT, OutputT]],
+        activity: Callable[[Any, InputT], Awaitable[OutputT]] | RunsAsync[InputT, OutputT],
+        input: InputT,
+        *,
+        return_type: object = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_activity(
+        self,
+        activity: type[RunsSync[InputT, OutputT]],
+        input: InputT,
+        *,
+        return_type: object = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_activity(
+        self,
+        activity: Callable[[Any, InputT], OutputT] | RunsSync[InputT, OutputT],
         input: InputT,
         *,
         return_type: object = None,
@@ -300,9 +319,7 @@ class OrchestrationContext(ABC):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: Callable[[Any, InputT], Awaitable[OutputT]]
-        | RunsAsync[InputT, OutputT]
-        | type[RunsAsync[InputT, OutputT]],
+        orchestrator: type[RunsAsync[InputT, OutputT]],
         input: InputT,
         *,
         return_type: object = None,
@@ -314,9 +331,7 @@ class OrchestrationContext(ABC):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: Callable[[Any, InputT], Generator[Any, Any, OutputT]]
-        | RunsYielding[InputT, OutputT]
-        | type[RunsYielding[InputT, OutputT]],
+        orchestrator: Callable[[Any, InputT], Awaitable[OutputT]] | RunsAsync[InputT, OutputT],
         input: InputT,
         *,
         return_type: object = None,
@@ -328,9 +343,43 @@ class OrchestrationContext(ABC):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: Callable[[Any, InputT], OutputT]
-        | RunsSync[InputT, OutputT]
-        | type[RunsSync[InputT, OutputT]],
+        orchestrator: type[RunsYielding[InputT, OutputT]],
+        input: InputT,
+        *,
+        return_type: object = None,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: Callable[[Any, InputT], Generator[Any, Any, OutputT]] | RunsYielding[InputT, OutputT],
+        input: InputT,
+        *,
+        return_type: object = None,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: type[RunsSync[InputT, OutputT]],
+        input: InputT,
+        *,
+        return_type: object = None,
+        instance_id: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> Task[OutputT]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        orchestrator: Callable[[Any, InputT], OutputT] | RunsSync[InputT, OutputT],
         input: InputT,
         *,
         return_type: object = None,
