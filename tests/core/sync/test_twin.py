@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import threading
 from collections.abc import Iterator
@@ -150,3 +151,19 @@ def test_a_call_from_the_twins_own_loop_is_an_error_not_a_deadlock(hub: FakeTran
         assert done.wait(10)
 
     assert "would wait for itself" in seen[0]
+
+
+async def test_a_call_inside_a_running_event_loop_is_an_error(hub: FakeTransport) -> None:
+    """It would block everything else on that loop, also a worker that it waits for."""
+    with pytest.raises(RuntimeError, match="would block it"):
+        sync.DurableTaskClient(hub)
+
+
+async def test_a_thread_beside_a_running_event_loop_may_call(hub: FakeTransport) -> None:
+    """What the message recommends."""
+
+    def ask() -> object:
+        with sync.DurableTaskClient(hub) as c:
+            return c.get_orchestration_state("i1")
+
+    assert await asyncio.to_thread(ask) is None

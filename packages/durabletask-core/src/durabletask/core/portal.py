@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
 from collections.abc import Coroutine
@@ -26,6 +27,16 @@ class Portal:
         self._users: weakref.WeakSet[object] = weakref.WeakSet()  # forgotten ones do not count
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._of_parents: list[object] = []
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """A forked process has no thread but its own: the next call starts another loop."""
+        self._lock = threading.Lock()
+        # Never to be freed: closing it would take its files out of the parent's selector.
+        self._of_parents.append(self._loop)
+        self._loop = self._thread = None
 
     def call(self, user: object, coroutine: Coroutine[object, object, _T]) -> _T:
         """Run a coroutine on the loop and wait for it. Ctrl-C cancels it."""
@@ -48,6 +59,12 @@ class Portal:
                 "activity or entity) and would wait for itself. Use durabletask.DurableTaskClient there, or make "
                 "the activity a plain function."
             )
+        if _is_in_a_running_loop():
+            raise RuntimeError(
+                "durabletask.sync was called from code that runs in an event loop, and would block it. Use "
+                "durabletask.DurableTaskClient or DurableTaskWorker with 'await' there (in a notebook, too), or call "
+                "it in a thread: await asyncio.to_thread(...)."
+            )
         with self._lock:
             self._users.add(user)
             if self._loop is None:
@@ -69,6 +86,14 @@ class Portal:
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
+
+
+def _is_in_a_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

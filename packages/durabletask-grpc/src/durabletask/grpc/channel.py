@@ -7,7 +7,10 @@ there is a loop, so the channel is made by the first call, and made anew in anot
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Final, Protocol, TypeAlias
+
+from durabletask.core.errors import ConfigurationError
 
 import grpc
 import grpc.aio
@@ -22,6 +25,32 @@ SERVICE: Final[str] = "/TaskHubSidecarService/"
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 """Headers of a call."""
+
+
+class _Forks:
+    """Whether this process was forked from one that had used gRPC, whose threads are missing here."""
+
+    def __init__(self) -> None:
+        self._is_used = False
+        self._is_cut_off = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        self._is_cut_off = self._is_used
+
+    def check(self) -> None:
+        """Note that gRPC is used; an error where every call would wait for ever."""
+        if self._is_cut_off:
+            raise ConfigurationError(
+                "This process was forked from one that had already talked to a task hub, and gRPC does not work across "
+                "a fork. Talk to the hub only after the fork (in a hook of the server such as post_fork), or start "
+                "processes with 'spawn'."
+            )
+        self._is_used = True
+
+
+_forks = _Forks()
 
 
 class UnaryCall(Protocol):
@@ -127,6 +156,7 @@ class ChannelHolder:
         await asyncio.gather(*(t for t in retiring if t.get_loop() is current), return_exceptions=True)
 
     def _current(self) -> grpc.aio.Channel:
+        _forks.check()
         loop = asyncio.get_running_loop()
         if self._channel is None or self._loop is not loop:
             self._forget()
