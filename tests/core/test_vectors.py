@@ -1,6 +1,8 @@
 """The replay vectors of the protocol, judged by their own rules and by our decisions.
 
-``DURABLETASK_VECTORS`` names the folder; the default is the one beside the repository.
+``DURABLETASK_VECTORS`` names the folder; the default is the one beside the repository. ``vectors_extra`` holds more
+of the same form for what the given ones leave open; what they expect is what another SDK of the protocol was seen to
+do (rules of ours apply as to the given ones) or, where their notes say so, our own choice.
 """
 
 from __future__ import annotations
@@ -70,13 +72,14 @@ AS_THE_VECTOR: Mapping[str, int] = {
 that differs is reported as an expected failure, because its flag says that implementations disagree."""
 
 
-def _load() -> list[Vector]:
-    if not _FOLDER.is_dir():
+def _load(folder: Path) -> list[Vector]:
+    if not folder.is_dir():
         return []
-    return [Vector(json.loads(path.read_text("utf-8"))) for path in sorted(_FOLDER.glob("*.json"))]
+    return [Vector(json.loads(path.read_text("utf-8"))) for path in sorted(folder.glob("*.json"))]
 
 
-_VECTORS = _load()
+_VECTORS = _load(_FOLDER)
+_OUR_VECTORS = _load(Path(__file__).parent / "vectors_extra")
 _CASES = [
     pytest.param(vector, index, form, id=f"{vector.id}-{index}-{form}")
     for vector in _VECTORS
@@ -166,6 +169,22 @@ def test_episode_in_a_kept_session(vector: Vector, index: int, form: str) -> Non
     if not case.runner.can_be_split:
         pytest.skip("a rewind or an empty batch needs the history as it is")
     case.check(case.runner.run_kept_alive, "kept alive")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("vector", _OUR_VECTORS, ids=lambda vector: vector.id)
+def test_vector_of_ours(vector: Vector, form: str) -> None:
+    """Every episode of our own vectors holds: as given, with other boundaries, and in a kept session."""
+    for index in range(len(vector.raw["episodes"])):
+        case = _Case(vector, index, form)
+        runner = case.runner
+        case.check(runner.run_as_given, "as given")
+        if runner.can_be_split:
+            case.check(runner.run_kept_alive, "kept alive")
+            case.check(lambda run=runner: run.run_split_at(0), "all of it new")
+            case.check(
+                lambda run=runner: run.run_split_at(len(run.past) + len(run.new) - 1), "all but one past"
+            )
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in OVERRIDES} | set(AS_THE_VECTOR)))
