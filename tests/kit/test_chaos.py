@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
 from durabletask import ActivityContext, OrchestrationContext, RetryPolicy
 from durabletask.testing.environment import OrchestrationTestEnvironment
-from durabletask.testing.faults import Chaos, ChaosDivergenceError
+from durabletask.testing.faults import Chaos, ChaosDivergenceError, FaultCounts
 
 ran: list[int] = []
 
@@ -44,6 +45,70 @@ async def test_duplicates_and_crashes_really_happen() -> None:
         env.fake("extra", returns="x")
         assert await env.run(squares, [1, 2], events=[("Word", "w")]) == "w x"
     assert sorted(ran) == [1, 1, 2, 2]
+
+
+def everything(seed: int) -> Chaos:
+    return Chaos(
+        seed=seed,
+        duplicate_activities=0.4,
+        worker_crashes=0.4,
+        delayed_completions=0.5,
+        abandoned_items=0.3,
+        expired_locks=0.3,
+    )
+
+
+async def run_squares(chaos: Chaos, seen: list[int] | None = None) -> FaultCounts:
+    async def many(ctx: OrchestrationContext, numbers: list[int]) -> int:
+        found = await ctx.task_all([ctx.call_activity(remember, n) for n in numbers])
+        return sum(found) + await ctx.call_sub_orchestrator(few, numbers[:2])
+
+    async def few(ctx: OrchestrationContext, numbers: list[int]) -> int:
+        return sum([await ctx.call_activity(remember, n) for n in numbers])
+
+    async def remember(ctx: ActivityContext, number: int) -> int:
+        if seen is not None:
+            seen.append(number)
+        return number
+
+    async with OrchestrationTestEnvironment(
+        orchestrators=[many, few], activities=[remember], chaos=chaos
+    ) as env:
+        assert await env.run(many, [1, 2, 3, 4, 5, 6]) == 24
+        return env.faults
+
+
+async def test_every_kind_of_fault_really_happens() -> None:
+    """Over a few seeds every counter has moved, and the outcome was right every time."""
+    total = FaultCounts()
+    for seed in range(4):
+        total.add(await run_squares(everything(seed)))
+    assert all(asdict(total).values()), total
+    quiet = Chaos(
+        replay_every_turn=False,
+        duplicate_activities=0,
+        worker_crashes=0,
+        delayed_completions=0,
+        reorder=False,
+    )
+    assert str(await run_squares(quiet)) == "none"
+
+
+async def test_a_seed_does_the_same_again() -> None:
+    """Faults and the order in which activities ran are the same in every run of a seed, and differ between seeds."""
+    runs = []
+    for seed in (1, 1, 2):
+        seen: list[int] = []
+        runs.append((asdict(await run_squares(everything(seed), seen)), seen))
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_chaos_shows_how_to_run_it_again() -> None:
+    """What is printed can be pasted into a test."""
+    chaos = Chaos(seed=7, expired_locks=0.5, reorder=False)
+    assert repr(chaos) == "Chaos(seed=7, reorder=False, expired_locks=0.5)"
+    assert eval(repr(chaos)) == chaos  # noqa: S307
 
 
 async def test_a_divergence_names_the_seed_and_the_first_event() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .fakes import FakeActivity as FakeActivity
     from .faults import Chaos as Chaos
     from .faults import ChaosDivergenceError as ChaosDivergenceError
+    from .faults import FaultCounts as FaultCounts
     from .replay_check import ReplayReport as ReplayReport
     from .replay_check import assert_replays as assert_replays
     from .replay_check import check_replay as check_replay
@@ -33,7 +34,7 @@ else:
         "clock": ("Clock", "SystemClock", "VirtualClock"),
         "environment": ("OrchestrationTestEnvironment",),
         "fakes": ("ActivityCall", "FakeActivity"),
-        "faults": ("Chaos", "ChaosDivergenceError"),
+        "faults": ("Chaos", "ChaosDivergenceError", "FaultCounts"),
         "replay_check": ("ReplayReport", "assert_replays", "check_replay"),
         "run": ("OrchestrationRun", "StuckOrchestrationError"),
         "wrapping": ("WrappedTransport",),
@@ -63,6 +64,7 @@ __all__ = [
     "ChaosDivergenceError",
     "Clock",
     "FakeActivity",
+    "FaultCounts",
     "HubRegistry",
     "InMemoryBackend",
     "OrchestrationRun",

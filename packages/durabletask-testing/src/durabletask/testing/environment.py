@@ -31,7 +31,7 @@ from .backend import InMemoryBackend
 from .clock import VirtualClock
 from .commands import Command, CommandQueue
 from .fakes import ActivityCall, FakeActivity, SideEffect
-from .faults import Chaos, ChaosTransport, compare_outcomes
+from .faults import Chaos, ChaosTransport, FaultCounts, compare_outcomes
 from .recorder import Recorder
 from .run import OrchestrationRun, StuckOrchestrationError
 
@@ -88,7 +88,11 @@ class OrchestrationTestEnvironment:
             converter=self._converter,
             attempts_of=self._attempts,
         )
-        front: Transport = self._recorder if chaos is None else ChaosTransport(self._recorder, chaos)
+        self._faults = FaultCounts()
+        front: Transport = self._recorder
+        if chaos is not None:
+            front = ChaosTransport(self._recorder, chaos, on_lost=self._recorder.lose)
+            self._faults = front.counts
         self._recorder.front = front
         self._client = DurableTaskClient(self._hub, data_converter=self._converter)
         self._worker = DurableTaskWorker(
@@ -259,7 +263,8 @@ class OrchestrationTestEnvironment:
                     orchestrator, input, instance_id or "chaos", raised
                 )
                 outcomes.append((await run.completion(), run.history))
-        compare_outcomes(chaos, outcomes[0], outcomes[1])
+        self._faults.add(twin.faults)
+        compare_outcomes(chaos, outcomes[0], outcomes[1], twin.faults)
         return await self.run(orchestrator, input, instance_id=instance_id, events=raised)
 
     async def _start_with(
@@ -311,6 +316,11 @@ class OrchestrationTestEnvironment:
     def calls(self) -> Sequence[ActivityCall]:
         """Every call of an activity in this environment, in order."""
         return self._recorder.calls
+
+    @property
+    def faults(self) -> FaultCounts:
+        """How many faults really happened here, and in the runs with ``chaos=``."""
+        return self._faults
 
     @property
     def runs(self) -> Sequence[OrchestrationRun]:

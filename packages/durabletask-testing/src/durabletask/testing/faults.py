@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 
 from durabletask.core.history import (
     EntityOperationCalled,
@@ -33,12 +33,55 @@ from durabletask.core.work_items import (
 
 from .wrapping import WrappedTransport
 
-__all__ = ["Chaos", "ChaosDivergenceError", "ChaosTransport", "compare_outcomes"]
+__all__ = ["Chaos", "ChaosDivergenceError", "ChaosTransport", "FaultCounts", "compare_outcomes"]
 
+_NEW_LINE = "\n"
 _LONGEST_DELAY = 30  # turns of the event loop
 
 
-@dataclass(frozen=True, kw_only=True)
+_PROBABILITIES = (
+    "duplicate_activities",
+    "worker_crashes",
+    "delayed_completions",
+    "abandoned_items",
+    "expired_locks",
+)
+
+
+@dataclass(kw_only=True)
+class FaultCounts:
+    """How many faults really happened.
+
+    Attributes:
+        replayed_turns: turns that had to replay a past because nothing was kept in memory.
+        duplicated_activities: activities that were delivered twice.
+        lost_turns: turns that ran and were lost before the hub heard of them.
+        delayed_answers: answers of activities that were held back.
+        reordered_answers: answers that came after one to a later call of the same instance.
+        abandoned_items: turns and activities that were given back.
+        expired_locks: turns and activities that nobody answered in time.
+    """
+
+    replayed_turns: int = 0
+    duplicated_activities: int = 0
+    lost_turns: int = 0
+    delayed_answers: int = 0
+    reordered_answers: int = 0
+    abandoned_items: int = 0
+    expired_locks: int = 0
+
+    def add(self, other: FaultCounts) -> None:
+        """Count those of another environment too."""
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def __str__(self) -> str:
+        """For people: the faults that happened."""
+        found = [f"{value} {name.replace('_', ' ')}" for name, value in asdict(self).items() if value]
+        return ", ".join(found) or "none"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Chaos:
     """Which faults to inject. Probabilities lie between 0 and 1; the defaults are a good mixture.
 
@@ -49,6 +92,10 @@ class Chaos:
         worker_crashes: how likely a turn is lost after the code ran, so that it runs again.
         delayed_completions: how likely the answer of an activity is late.
         reorder: answers of activities that run at the same time arrive in any order.
+        abandoned_items: how likely a turn or an activity is given back to the hub, once, and comes again under
+            another token. The hub pauses before it does, so this one and the next cost virtual time.
+        expired_locks: how likely nobody answers a turn or an activity in time, so that the hub delivers it again;
+            the answer to the first delivery of the turn arrives too late.
     """
 
     seed: int = 0
@@ -57,12 +104,23 @@ class Chaos:
     worker_crashes: float = 0.1
     delayed_completions: float = 0.2
     reorder: bool = True
+    abandoned_items: float = 0.0
+    expired_locks: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("duplicate_activities", "worker_crashes", "delayed_completions"):
+        for name in _PROBABILITIES:
             value: float = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} is a probability between 0 and 1, not {value}.")
+
+    def __repr__(self) -> str:
+        """The seed, and what is not as usual."""
+        given = [f"seed={self.seed}"]
+        for field in fields(self)[1:]:
+            value: object = getattr(self, field.name)
+            if value != field.default:
+                given.append(f"{field.name}={value!r}")
+        return f"Chaos({', '.join(given)})"
 
     def chance(self, *what: object) -> random.Random:
         """The source of chance for one decision."""
@@ -83,17 +141,29 @@ class ChaosTransport(WrappedTransport):
     Args:
         inner: the transport that does the work.
         chaos: which faults.
+        on_lost: called with the token of a delivery that nobody will answer.
+
+    Attributes:
+        chaos: which faults.
+        counts: what happened so far.
     """
 
-    def __init__(self, inner: Transport, chaos: Chaos) -> None:
+    def __init__(
+        self, inner: Transport, chaos: Chaos, *, on_lost: Callable[[str], None] | None = None
+    ) -> None:
         super().__init__(inner)
         self.chaos: Chaos = chaos
+        self.counts: FaultCounts = FaultCounts()
+        self._on_lost = on_lost
         self._turns: dict[str, OrchestratorWorkItem] = {}
-        self._lost: set[tuple[object, ...]] = set()
+        self._hit: set[tuple[object, ...]] = set()
+        self._late: dict[tuple[object, ...], OrchestratorResult] = {}
+        self._last_answered: dict[int, int] = {}
+        self._instances: dict[str, int] = {}
         self._again: asyncio.Queue[WorkItem | None] | None = None
 
     async def work_items(self, options: WorkItemStreamOptions) -> AsyncGenerator[WorkItem, None]:
-        """The hub's items, some of them twice."""
+        """The hub's items, some of them twice, some of them later."""
         queue: asyncio.Queue[WorkItem | None] = asyncio.Queue()
         self._again = queue
         reader = asyncio.ensure_future(self._read(options, queue))
@@ -110,39 +180,92 @@ class ChaosTransport(WrappedTransport):
         stream = self.inner.work_items(options)
         try:
             async for item in stream:
-                queue.put_nowait(item)
                 if isinstance(item, OrchestratorWorkItem):
+                    self._number(item.instance_id)
                     self._turns[item.completion_token] = item
-                elif isinstance(item, ActivityWorkItem) and self.chaos.happens(
-                    self.chaos.duplicate_activities, "duplicate", item.instance_id, item.task_id
-                ):
-                    queue.put_nowait(item)
+                    self.counts.replayed_turns += self.chaos.replay_every_turn and len(item.past_events) > 0
+                elif isinstance(item, ActivityWorkItem) and await self._spoil(item, queue):
+                    continue
+                queue.put_nowait(item)
         finally:
             queue.put_nowait(None)
             await stream.aclose()
 
+    async def _spoil(self, item: ActivityWorkItem, queue: asyncio.Queue[WorkItem | None]) -> bool:
+        """Whether an activity does not reach the worker this time; it may reach it once more than it should."""
+        key = (item.instance_id, item.execution_id, item.task_id)
+        if self._strikes(self.chaos.abandoned_items, "abandon", *key):
+            self.counts.abandoned_items += 1
+            await self.inner.abandon_activity(item)
+            return True
+        if self._strikes(self.chaos.expired_locks, "expire", *key):
+            self._let_expire(item.completion_token)
+            return True
+        if self._strikes(self.chaos.duplicate_activities, "duplicate", *key):
+            self.counts.duplicated_activities += 1
+            queue.put_nowait(item)
+        return False
+
+    def _number(self, instance_id: str) -> int:
+        """Instances by their first turn: ids are drawn anew in every run, and a seed has to mean the same in all."""
+        return self._instances.setdefault(instance_id, len(self._instances) + 1)
+
+    def _strikes(self, probability: float, kind: str, *what: object) -> bool:
+        """Whether a fault happens to this; never twice."""
+        key = (kind, *what)
+        instance_id, _, *rest = what  # the second is the id of the generation, which the hub draws
+        if key in self._hit or not self.chaos.happens(
+            probability, kind, self._number(str(instance_id)), *rest
+        ):
+            return False
+        self._hit.add(key)
+        return True
+
+    def _let_expire(self, token: str) -> None:
+        self.counts.expired_locks += 1
+        if self._on_lost is not None:
+            self._on_lost(token)
+
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
-        """Commit the turn, or lose it and let it run again, at most once."""
+        """Commit the turn, or lose it in one of several ways and let it run again."""
         item = self._turns.get(result.completion_token)
-        if item is not None:
-            turn = ("crash", item.instance_id, len(item.past_events), len(item.new_events))
-            is_new = turn not in self._lost
-            if is_new and self._again is not None and self.chaos.happens(self.chaos.worker_crashes, *turn):
-                self._lost.add(turn)
-                self._again.put_nowait(item)
-                return
-            del self._turns[result.completion_token]
+        if item is not None and await self._lose(item, result):
+            return
+        self._turns.pop(result.completion_token, None)
         await self.inner.complete_orchestrator(result)
+
+    async def _lose(self, item: OrchestratorWorkItem, result: OrchestratorResult) -> bool:
+        turn = (item.instance_id, item.execution_id, len(item.past_events), len(item.new_events))
+        late = self._late.pop(turn, None)
+        if late is not None:
+            await self.inner.complete_orchestrator(late)  # its token is stale: this changes nothing
+        if self._again is not None and self._strikes(self.chaos.worker_crashes, "crash", *turn):
+            self.counts.lost_turns += 1
+            self._again.put_nowait(item)
+            return True
+        if self._strikes(self.chaos.abandoned_items, "abandon", *turn):
+            self.counts.abandoned_items += 1
+            await self.inner.abandon_orchestrator(item)
+            return True
+        if self._strikes(self.chaos.expired_locks, "expire", *turn):
+            self._late[turn] = result
+            self._let_expire(item.completion_token)
+            return True
+        return False
 
     async def complete_activity(self, result: ActivityResult) -> None:
         """Answer, perhaps after others that were asked later."""
-        key = (result.instance_id, result.task_id)
-        chance = self.chaos.chance("delay", *key)
+        number = self._number(result.instance_id)
+        chance = self.chaos.chance("delay", number, result.task_id)
         turns = chance.randrange(4) if self.chaos.reorder else 0
         if chance.random() < self.chaos.delayed_completions:
+            self.counts.delayed_answers += 1
             turns += chance.randrange(_LONGEST_DELAY)
         for _ in range(turns):
             await asyncio.sleep(0)
+        last = self._last_answered.get(number, 0)
+        self.counts.reordered_answers += result.task_id < last
+        self._last_answered[number] = max(last, result.task_id)
         await self.inner.complete_activity(result)
 
 
@@ -162,8 +285,15 @@ def compare_outcomes(
     chaos: Chaos,
     expected: tuple[OrchestrationState, Sequence[HistoryEvent]],
     found: tuple[OrchestrationState, Sequence[HistoryEvent]],
+    counts: FaultCounts,
 ) -> None:
     """Compare a run under chaos with one without.
+
+    Args:
+        chaos: the faults.
+        expected: state and history without them.
+        found: state and history with them.
+        counts: how many there were.
 
     Raises:
         ChaosDivergenceError: the outcomes differ.
@@ -180,12 +310,23 @@ def compare_outcomes(
     ]
     if differences:
         raise ChaosDivergenceError(
-            f"Orchestration {expected[0].name!r} ends differently under chaos. Run it again with "
-            f"Chaos(seed={chaos.seed}).\n"
+            f"Orchestration {expected[0].name!r} ends differently under chaos. Run it again with {chaos!r}.\n"
+            f"Faults that happened: {counts}.\n"
             + "\n".join(differences)
             + "\n"
-            + _first_difference(expected[1], found[1])
+            + (_left_its_history(found[0]) or _first_difference(expected[1], found[1]))
         )
+
+
+def _left_its_history(state: OrchestrationState) -> str:
+    """What the engine says about code that left its history; the event is in it."""
+    failure = state.failure_details
+    if failure is None or not failure.error_type.endswith(".NonDeterminismError"):
+        return ""
+    lines = failure.message.splitlines()
+    return "\n".join(
+        ["First diverging event: a turn ran again, and not as before.", *(f"  {line}" for line in lines)]
+    )
 
 
 def _facts(state: OrchestrationState) -> tuple[str, str, str, str]:
@@ -193,7 +334,7 @@ def _facts(state: OrchestrationState) -> tuple[str, str, str, str]:
     return (
         state.runtime_status.name,
         repr(state.serialized_output),
-        "none" if failure is None else f"{failure.error_type}: {failure.message}",
+        "none" if failure is None else f"{failure.error_type}: {failure.message.partition(_NEW_LINE)[0]}",
         repr(state.serialized_custom_status),
     )
 
@@ -206,8 +347,8 @@ def _first_difference(expected: Sequence[HistoryEvent], found: Sequence[HistoryE
         before = left[number] if number < len(left) else "nothing more"
         after = right[number] if number < len(right) else "nothing more"
         if before != after:
-            return f"  First diverging event, action {number + 1}: without chaos {before}, with chaos {after}"
-    return "  Both made the same actions; the difference is in what the code did with the answers."
+            return f"First diverging event, action {number + 1}: without chaos {before}, with chaos {after}"
+    return "First diverging event: none. Both made the same actions; the difference is in what the code did with the answers."
 
 
 def _decision(event: HistoryEvent) -> str:

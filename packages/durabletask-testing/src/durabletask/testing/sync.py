@@ -32,7 +32,7 @@ from typing_extensions import Self
 from . import environment as _environment
 from . import run as _run
 from .fakes import ActivityCall, FakeActivity, SideEffect
-from .faults import Chaos
+from .faults import Chaos, FaultCounts
 
 __all__ = ["OrchestrationRun", "OrchestrationTestEnvironment"]
 
@@ -110,6 +110,11 @@ class OrchestrationTestEnvironment:
     def calls(self) -> Sequence[ActivityCall]:
         """Every call of an activity in this environment, in order."""
         return self._inner.calls
+
+    @property
+    def faults(self) -> FaultCounts:
+        """How many faults really happened here, and in the runs with ``chaos=``."""
+        return self._inner.faults
 
     @property
     def runs(self) -> Sequence[OrchestrationRun]:
