@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import azure.identity
 import pytest
@@ -20,6 +21,7 @@ from durabletask.core.connection import ConnectionString, resolve_transport
 from durabletask.core.errors import ConfigurationError, ConnectionStringError, InvalidRequestError
 from durabletask.core.plugins import AUTHENTICATION_PACKAGES
 from durabletask.core.worker import DurableTaskWorker
+from durabletask.grpc.transport import GrpcTransport
 
 ALL_KEYS = "ClientID=c;TenantId=t;AdditionallyAllowedTenants=a,b;TokenFilePath=/f"
 EXPECTED: list[tuple[str, str, dict[str, object]]] = [
@@ -213,6 +215,30 @@ def test_client_and_worker_send_tokens_unprotected_only_when_told_to(kind: type)
     with pytest.raises(ConfigurationError, match="allow_insecure_credential=True"):
         kind(text)
     kind(text, allow_insecure_credential=True)
+
+
+def test_a_transport_built_by_hand_is_no_way_around() -> None:
+    """The check is made where the token would be sent from."""
+    provider = from_credential(Fake())
+
+    with pytest.raises(ConfigurationError, match="would travel unprotected"):
+        GrpcTransport("http://hub.example", "hub", credential=provider)
+    for endpoint in ("https://hub.example", "http://localhost:8080", "http://[::1]:8080"):
+        GrpcTransport(endpoint, "hub", credential=provider)
+    GrpcTransport("http://hub.example", "hub", credential=provider, allow_insecure_credential=True)
+    GrpcTransport("http://hub.example", "hub")
+
+
+def test_the_schedulers_own_emulator_takes_what_the_scheduler_takes() -> None:
+    """Without a credential nothing tells a hub apart; who uses the scheduler's classes has said it."""
+    arguments = {"host_address": "http://localhost:8080", "taskhub": "default", "token_credential": None}
+    scheduler = scheduler_transport(**arguments)  # type: ignore[arg-type]
+    unknown = resolve_transport("Endpoint=http://localhost:8080;Authentication=None")
+    limited = scheduler_transport(**arguments, transport_options={"maximum_instance_id_length": 5})  # type: ignore[arg-type]
+
+    assert (scheduler.maximum_timer_interval, scheduler.maximum_instance_id_length) == (None, 100)
+    assert (limited.maximum_timer_interval, limited.maximum_instance_id_length) == (None, 5)
+    assert unknown.maximum_timer_interval == timedelta(days=3)
 
 
 @pytest.mark.process

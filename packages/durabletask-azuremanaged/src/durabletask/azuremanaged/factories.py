@@ -12,6 +12,7 @@ from durabletask.core.errors import ConfigurationError, ConnectionStringError
 from durabletask.core.worker import DurableTaskWorker
 
 from .credentials import from_credential
+from .token_cache import SCHEDULER_OPTIONS
 
 if TYPE_CHECKING:
     from durabletask.core.hosting.limits import ConcurrencyOptions
@@ -33,7 +34,9 @@ def scheduler_transport(
     allow_insecure_credential: bool = False,
     transport_options: Mapping[str, object] | None = None,
 ) -> Transport:
-    """A transport to a task hub of the scheduler. Nothing is connected yet.
+    """A transport to a task hub of the scheduler, or of its local emulator. Nothing is connected yet.
+
+    Timers are never split, and instance ids are checked against the scheduler's limit, also without a credential.
 
     Args:
         host_address: ``https://name.region.durabletask.io``, or ``host:port``. A scheme decides about TLS.
@@ -69,7 +72,7 @@ def scheduler_transport(
         None,
         credential=credential,
         allow_insecure_credential=allow_insecure_credential,
-        **dict(transport_options or {}),
+        **{**SCHEDULER_OPTIONS, **(transport_options or {})},
     )
 
 

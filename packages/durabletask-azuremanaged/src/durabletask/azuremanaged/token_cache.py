@@ -13,11 +13,13 @@ from durabletask.core.errors import TransportError, TransportUnavailableError
 
 from .sources import TokenSource, failure_of
 
-__all__ = ["AzureCredentialProvider"]
+__all__ = ["SCHEDULER_OPTIONS", "AzureCredentialProvider"]
 
 _LOGGER = logging.getLogger("durabletask.azuremanaged")
 _SECOND = timedelta(seconds=1)
-_LONGEST_ID = 100
+
+SCHEDULER_OPTIONS: Mapping[str, object] = {"maximum_timer_interval": None, "maximum_instance_id_length": 100}
+"""What the scheduler is known to take, its local emulator included, as options of a transport."""
 
 
 def _utc_now() -> datetime:
@@ -76,7 +78,7 @@ class AzureCredentialProvider(CredentialProvider):
     @property
     def transport_options(self) -> Mapping[str, object]:
         """The scheduler takes timers of any length and instance ids of up to 100 characters (section 1.2)."""
-        return {"maximum_timer_interval": None, "maximum_instance_id_length": _LONGEST_ID}
+        return SCHEDULER_OPTIONS
 
     async def get_token(self, *, force_new: bool = False) -> AccessToken:
         """A token that is valid now.

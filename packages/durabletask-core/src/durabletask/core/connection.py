@@ -36,6 +36,7 @@ __all__ = [
     "CredentialFactory",
     "CredentialProvider",
     "TransportFactory",
+    "require_protection",
     "resolve_transport",
 ]
 
@@ -95,7 +96,10 @@ class TransportFactory(Protocol):
         credential: CredentialProvider | None,
         **options: object,
     ) -> Transport:
-        """Make a transport; must not connect yet."""
+        """Make a transport; must not connect yet.
+
+        ``options`` holds ``allow_insecure_credential=True`` if the user says that tokens may travel unprotected.
+        """
 
 
 class CredentialFactory(Protocol):
@@ -134,8 +138,10 @@ def resolve_transport(
     connection_string = connection_string.with_task_hub(task_hub)
     provider = _resolve_credential(connection_string, credential)
     if provider is not None and not connection_string.is_embedded:
-        if not allow_insecure_credential:
-            _check_protected(connection_string)
+        if allow_insecure_credential:
+            options["allow_insecure_credential"] = True
+        else:
+            require_protection(connection_string)
         options = {**provider.transport_options, **options}
     factory = cast(
         "TransportFactory",
@@ -203,7 +209,12 @@ class _Adapter(Protocol):
     def __call__(self, credential: object, connection_string: ConnectionString) -> CredentialProvider: ...
 
 
-def _check_protected(connection_string: ConnectionString) -> None:
+def require_protection(connection_string: ConnectionString) -> None:
+    """See that tokens do not travel unprotected; for transports that can be built without ``resolve_transport``.
+
+    Raises:
+        ConfigurationError: the endpoint is plaintext and not on this machine.
+    """
     if connection_string.is_secure or connection_string.is_loopback:
         return
     raise ConfigurationError(

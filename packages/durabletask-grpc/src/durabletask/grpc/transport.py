@@ -15,6 +15,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, cast
 
+from durabletask.core.connection import require_protection
+from durabletask.core.connection_string import ConnectionString
 from durabletask.core.entities import CleanEntityStorageResult, EntityMetadata, EntityPage, EntityQuery
 from durabletask.core.errors import (
     ConfigurationError,
@@ -46,7 +48,6 @@ from .address import Address, ChannelOptions
 
 if TYPE_CHECKING:
     from durabletask.core.connection import CredentialProvider
-    from durabletask.core.connection_string import ConnectionString
 
     from .remote import RemoteHub
 
@@ -69,6 +70,7 @@ DEFAULT_MAXIMUM_TIMER_INTERVAL: Final[timedelta] = timedelta(days=3)
 
 _OPTIONS: Final = frozenset(
     {
+        "allow_insecure_credential",
         "call_timeout",
         "completion_size",
         "maximum_instance_id_length",
@@ -89,6 +91,7 @@ class GrpcTransport(Transport):
         endpoint: ``http://``, ``https://``, ``grpc://`` or ``grpcs://`` address; ``https``/``grpcs`` use TLS.
         task_hub: name of the task hub.
         credential: where bearer tokens come from; ``None`` sends none.
+        allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
         call_timeout: deadline of every call that is no wait and no stream.
         maximum_timer_interval: the longest timer the hub takes. ``"auto"``: three days, any length once
             ``connect`` has found a server of this project.
@@ -99,7 +102,7 @@ class GrpcTransport(Transport):
         user_agent: the ``x-user-agent`` header.
 
     Raises:
-        ConfigurationError: the endpoint is no address of a hub.
+        ConfigurationError: the endpoint is no address of a hub, or tokens would travel unprotected.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class GrpcTransport(Transport):
         task_hub: str = "default",
         *,
         credential: CredentialProvider | None = None,
+        allow_insecure_credential: bool = False,
         call_timeout: timedelta = timedelta(seconds=30),
         maximum_timer_interval: timedelta | Literal["auto"] | None = "auto",
         maximum_instance_id_length: int | None = None,
@@ -117,6 +121,8 @@ class GrpcTransport(Transport):
         user_agent: str | None = None,
     ) -> None:
         self._address = Address.parse(endpoint)
+        if credential is not None and not allow_insecure_credential:
+            require_protection(ConnectionString(endpoint=endpoint))
         self._task_hub = task_hub
         self._credential = credential
         self._timer_interval = maximum_timer_interval
