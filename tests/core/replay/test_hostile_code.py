@@ -18,6 +18,7 @@ from durabletask.core.entities import EntityId
 from durabletask.core.errors import TaskCancelledError
 from durabletask.core.history import ExecutionTerminated
 from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.replay import ledger as ledger_module
 from durabletask.core.tasks import Task
 from replay_story import T0, Story
 
@@ -358,3 +359,45 @@ def test_cancelling_reaches_members_and_not_what_they_wait_for() -> None:
 
     assert log == ["cancelled 5", "cancelled 4", "cancelled 3"]
     assert story.output == "done"
+
+
+@pytest.mark.parametrize("kind", ["answers", "groups"])
+def test_what_nobody_looked_at_yet_costs_the_same_each(kind: str) -> None:
+    """Bookkeeping for warnings looks at each task a few times, however many there are."""
+    looked: dict[int, int] = {}
+
+    async def answers(ctx: OrchestrationContext, count: int) -> None:
+        tasks = [ctx.call_activity("A") for _ in range(count)]
+        await ctx.create_timer(1)
+        await ctx.task_all(tasks)
+
+    async def groups(ctx: OrchestrationContext, count: int) -> None:
+        await ctx.task_all([ctx.task_all([ctx.call_activity("A")]) for _ in range(count)])
+
+    for count in (1000, 10000):
+        story = Story(answers if kind == "answers" else groups, count, twice=False)
+        ledger = story.kept._ledger
+        comparisons = _Comparisons()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ledger_module, "UNSEEN", comparisons)
+            story.start()
+            story.advance(*[story.completed(i + 1) for i in range(count)])
+        assert ledger.status is None or kind == "groups"
+        looked[count] = comparisons.count
+
+    assert 0 < looked[1000] < 3 * 1000
+    assert looked[10000] < 3 * 10000
+
+
+class _Comparisons:
+    """Equal to 0, and counts how often somebody asked."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __eq__(self, other: object) -> bool:
+        self.count += 1
+        return other == 0
+
+    def __hash__(self) -> int:
+        return 0

@@ -130,6 +130,8 @@ class Ledger(TaskScope):
         "main",
         "matched",
         "maximum_timer_interval",
+        "most_groups",
+        "most_unseen",
         "observer",
         "pending",
         "ready",
@@ -211,6 +213,8 @@ class Ledger(TaskScope):
         self.matched: deque[Proposal] = deque(maxlen=5)
         self.surplus: Proposal | None = None
         self.history_is_rewound: bool = False
+        self.most_groups = 64
+        self.most_unseen = 256
         self.unseen: list[Task[object]] = []
         self.unawaited_groups: dict[Task[object], None] = {}
         self.scheduled_events: dict[int, HistoryEvent] = {}
@@ -325,8 +329,9 @@ class Ledger(TaskScope):
         return made
 
     def _watch(self, group: Task[object]) -> None:
-        if len(self.unawaited_groups) >= 64:  # forget those that somebody awaited meanwhile
+        if len(self.unawaited_groups) >= self.most_groups:  # forget those that somebody awaited meanwhile
             self.unawaited_groups = {g: None for g in self.unawaited_groups if g._observed == UNSEEN}
+            self.most_groups = max(64, 2 * len(self.unawaited_groups))  # constant work for each, however many
         self.unawaited_groups[group] = None
 
     def count_failure(self) -> int:
@@ -336,8 +341,9 @@ class Ledger(TaskScope):
 
     def note_unseen(self, task: Task[object]) -> None:
         """Remember a task that ended before anybody looked at it."""
-        if len(self.unseen) >= 256:  # forget those that somebody looked at meanwhile
+        if len(self.unseen) >= self.most_unseen:  # forget those that somebody looked at meanwhile
             self.unseen = [seen for seen in self.unseen if seen._observed == UNSEEN]
+            self.most_unseen = max(256, 2 * len(self.unseen))
         self.unseen.append(task)
 
     # --- user code ---------------------------------------------------------------------------------------

@@ -65,12 +65,22 @@ class EntityCall(Task[object]):
 class CriticalSection(EntityLock):
     """The one critical section an orchestration may be in, from its request to its release."""
 
-    __slots__ = ("_busy", "_entities", "_id", "_is_granted", "_is_released", "_ledger", "_request")
+    __slots__ = (
+        "_busy",
+        "_entities",
+        "_id",
+        "_is_granted",
+        "_is_released",
+        "_ledger",
+        "_request",
+        "_targets",
+    )
 
     def __init__(self, ledger: Ledger, section_id: str, entities: tuple[EntityId, ...], request: int) -> None:
         self._ledger = ledger
         self._id = section_id
         self._entities = entities
+        self._targets = frozenset(map(str, entities))
         self._request = request
         self._busy: dict[str, EntityCall] = {}
         self._is_granted = False
@@ -91,7 +101,7 @@ class CriticalSection(EntityLock):
             raise EntityLockError(
                 f"Entity {target!r} was called before its lock was granted: await 'ctx.lock_entities(...)' first."
             )
-        if target not in map(str, self._entities):
+        if target not in self._targets:
             raise EntityLockError(
                 f"Entity {target!r} was called inside a critical section that does not lock it. Lock it as well, or "
                 "call it before or after the section."
@@ -104,7 +114,7 @@ class CriticalSection(EntityLock):
 
     def check_signal(self, target: str) -> None:
         """Refuse a signal to a locked entity."""
-        if target in map(str, self._entities):
+        if target in self._targets:
             raise EntityLockError(
                 f"Entity {target!r} was signalled inside a critical section that locks it. Call it instead, or signal "
                 "it after the section."
