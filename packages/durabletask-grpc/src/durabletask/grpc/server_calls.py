@@ -10,6 +10,7 @@ from durabletask.core.instances import OrchestrationState
 from durabletask.core.work_items import ActivityWorkItem, EntityWorkItem, OrchestratorWorkItem
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
+from msgspec.structs import replace
 
 from .codec import entities, instances
 from .codec.values import decode_time, decode_trace
@@ -21,6 +22,9 @@ __all__ = ["UNARY_CALLS", "WAITS", "UnarySpec"]
 
 _NOTHING: Final = b""  # the bytes of every answer that has no fields
 _MAX_BATCH: Final = 500
+_MOST_STATES: Final = 1000  # of one page; some clients ask for 2**31 - 1
+_MOST_IDS: Final = 10_000
+_PAGE_LENGTH: Final = 3 * 1024 * 1024  # bytes; clients receive 4 MiB
 
 
 class UnarySpec(NamedTuple):
@@ -137,13 +141,32 @@ async def _restart(hub: ServedHub, request: pb.RestartInstanceRequest) -> bytes:
 
 
 async def _query(hub: ServedHub, request: pb.QueryInstancesRequest) -> bytes:
-    page = await hub.transport.query_instances(instances.decode_query(request))
-    return instances.encode_page(page).SerializeToString()
+    query = instances.decode_query(request)
+
+    async def page(size: int) -> tuple[bytes, int]:
+        found = await hub.transport.query_instances(replace(query, page_size=size))
+        return instances.encode_page(found).SerializeToString(), len(found.states)
+
+    return await _fitting(page, min(query.page_size, _MOST_STATES))
 
 
 async def _list_ids(hub: ServedHub, request: pb.ListInstanceIdsRequest) -> bytes:
-    page = await hub.transport.list_instance_ids(instances.decode_id_query(request))
-    return instances.encode_id_page(page).SerializeToString()
+    query = instances.decode_id_query(request)
+
+    async def page(size: int) -> tuple[bytes, int]:
+        found = await hub.transport.list_instance_ids(replace(query, page_size=size))
+        return instances.encode_id_page(found).SerializeToString(), len(found.instance_ids)
+
+    return await _fitting(page, min(query.page_size, _MOST_IDS))
+
+
+async def _fitting(page: Callable[[int], Awaitable[tuple[bytes, int]]], size: int) -> bytes:
+    """A page that a client can receive: shorter than asked for if need be, its token tells how to go on."""
+    while True:
+        data, rows = await page(size)
+        if len(data) <= _PAGE_LENGTH or rows <= 1:
+            return data
+        size = max(1, min(rows - 1, rows * _PAGE_LENGTH * 4 // (len(data) * 5)))
 
 
 async def _purge(hub: ServedHub, request: pb.PurgeInstancesRequest) -> bytes:

@@ -32,7 +32,7 @@ class Delivery:
     __slots__ = ("deadline", "kind", "since", "stream", "token", "work")
 
     def __init__(
-        self, token: str, kind: Kind, work: _Work, stream: Stream, since: datetime, deadline: datetime
+        self, token: str, kind: Kind, work: _Work, stream: Stream, *, since: datetime, deadline: datetime
     ) -> None:
         self.token: str = token
         self.kind: Kind = kind

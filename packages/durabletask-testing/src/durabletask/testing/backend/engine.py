@@ -43,7 +43,7 @@ from .transitions.episodes import begin_episode, complete_episode
 from .transitions.messages import answer_activity, fire_timer
 from .transitions.rewinding import restore_open_tasks
 
-__all__ = ["Engine", "EngineLimits", "Waiter"]
+__all__ = ["Engine", "EngineLimits", "Waiter", "later"]
 
 _FIRST_BACKOFF = timedelta(milliseconds=100)
 _LONGEST_BACKOFF = timedelta(seconds=30)
@@ -318,7 +318,7 @@ class Engine:
         future = waiter.future
         self._waiters.setdefault(instance_id, []).append(waiter)
         if timeout is not None:
-            due = _later(self.clock.now(), timeout)
+            due = later(self.clock.now(), timeout)
             self.call_at(due, partial(waiter.resolve, None), lambda: not future.done())
             self.notify_clock()
         try:
@@ -383,8 +383,9 @@ class Engine:
         self, kind: Kind, work: Instance | Activity, stream: Stream, now: datetime, lock: timedelta
     ) -> Delivery:
         self._tokens += 1
-        deadline = _later(now, lock)
-        delivery = Delivery(f"{self._prefix}-{self._tokens:x}", kind, work, stream, now, deadline)
+        deadline = later(now, lock)
+        token = f"{self._prefix}-{self._tokens:x}"
+        delivery = Delivery(token, kind, work, stream, since=now, deadline=deadline)
         self.work.deliver(delivery)
         if self._sweeps_at is None or deadline < self._sweeps_at:
             self._sweeps_at = deadline
@@ -433,11 +434,21 @@ class Engine:
     def _token_of(self, instance_id: str, task_id: int | None) -> str:
         instance = self.state.instances.get(instance_id)
         if instance is None:
-            return ""
+            return "" if task_id is None else self._token_of_detached(instance_id, task_id)
         if task_id is None:
             return instance.episode.token if instance.episode is not None else ""
         activity = instance.activities.get(task_id)
-        return (activity.token or "") if activity is not None else ""
+        if activity is not None:
+            return activity.token or ""
+        return self._token_of_detached(instance_id, task_id)
+
+    def _token_of_detached(self, instance_id: str, task_id: int) -> str:
+        """Of an activity whose execution is over; rare, so it is searched for."""
+        for token, delivery in self.work.deliveries.items():
+            work = delivery.work
+            if isinstance(work, Activity) and (work.instance_id, work.task_id) == (instance_id, task_id):
+                return token
+        return ""
 
     # --- work that comes back ----------------------------------------------------------------------------------
 
@@ -528,7 +539,8 @@ def _completion(instance: Instance) -> Position | None:
     return Position(microseconds(instance.completed_at), instance.instance_id)
 
 
-def _later(now: datetime, delta: timedelta) -> datetime:
+def later(now: datetime, delta: timedelta) -> datetime:
+    """A time that is later by ``delta``, or the last there is."""
     try:
         return now + delta
     except OverflowError:

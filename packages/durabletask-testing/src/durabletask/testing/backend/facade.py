@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from durabletask.core.actions import CreateSubOrchestration, OrchestratorAction, RewindOrchestration
+from durabletask.core.actions import CreateSubOrchestration, RewindOrchestration
 from durabletask.core.entities import CleanEntityStorageResult, EntityMetadata, EntityPage, EntityQuery
 from durabletask.core.errors import (
     InstanceNotFoundError,
@@ -43,14 +43,14 @@ from durabletask.testing.clock import Clock, SystemClock
 
 from .durability import Durability
 from .effects import Transition
-from .engine import Engine, EngineLimits, Waiter
+from .engine import Engine, EngineLimits, Waiter, later
 from .journal import Journal
 from .paging import Position, page_size, read_token, write_token
 from .queries import OrderedIndex, Selection, select_completed, select_instances, select_purgeable
 from .state import Instance, snapshot
 from .store.base import Store
 from .transitions import messages
-from .transitions.creation import create_instance, restart_instance
+from .transitions.creation import child_id_of, create_instance, restart_instance
 from .transitions.ending import terminate
 from .transitions.entities import NOT_YET
 from .transitions.purging import purge, remove_all
@@ -296,7 +296,7 @@ class InMemoryBackend(Transport):
 
     async def _purge_filtered(self, request: PurgeFilter) -> PurgeResult:
         selection, clock = select_purgeable(request), self._engine.clock
-        deadline = clock.now() + request.timeout if request.timeout is not None else None
+        deadline = later(clock.now(), request.timeout) if request.timeout is not None else None
         count = 0
         while True:
             found = await self._select(selection, self._engine.by_creation, None, _PURGE_STEP)
@@ -372,7 +372,7 @@ class InMemoryBackend(Transport):
         if durability is None:
             engine.complete_orchestrator(result)
             return
-        children, with_history = _children_in(result.actions)
+        children, with_history = _children_in(result)
         if children:
             async with durability.involving(children, with_history=with_history) as journal:
                 engine.complete_orchestrator(result)
@@ -440,10 +440,14 @@ class InMemoryBackend(Transport):
         raise NotSupportedError(f"Cannot abandon a batch of entity {item.instance_id!r}. {NOT_YET}")
 
 
-def _children_in(actions: Sequence[OrchestratorAction]) -> tuple[list[str], bool]:
+def _children_in(result: OrchestratorResult) -> tuple[list[str], bool]:
     """Ids of instances that an episode may find finished, and whether it needs their histories."""
-    children = [action.instance_id for action in actions if type(action) is CreateSubOrchestration]
-    rewinds = [action for action in actions if type(action) is RewindOrchestration]
+    children = [
+        child_id_of(result.instance_id, action)
+        for action in result.actions
+        if type(action) is CreateSubOrchestration
+    ]
+    rewinds = [action for action in result.actions if type(action) is RewindOrchestration]
     for action in rewinds:
         children += [
             event.instance_id

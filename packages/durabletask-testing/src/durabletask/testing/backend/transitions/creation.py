@@ -25,7 +25,7 @@ from durabletask.testing.backend.state import Instance
 from .ending import finish, remove
 from .generations import started_event
 
-__all__ = ["create_child", "create_instance", "restart_instance", "start_scheduled"]
+__all__ = ["child_id_of", "create_child", "create_instance", "restart_instance", "start_scheduled"]
 
 FIRE_AND_FORGET = "FireAndForget"  # an internal tag of the protocol that children do not inherit
 
@@ -122,9 +122,14 @@ def start_scheduled(tx: Transition, instance: Instance) -> None:
         tx.make_runnable(instance)
 
 
+def child_id_of(parent_id: str, action: CreateSubOrchestration) -> str:
+    """The id of a child: the orchestrator's choice, else made of the parent's id and the action's."""
+    return action.instance_id or f"{parent_id}:{action.id:04x}"
+
+
 def create_child(tx: Transition, parent: Instance, action: CreateSubOrchestration) -> None:
     """Create a child; a finished instance of its id is replaced, a live one fails the parent's task."""
-    child_id = action.instance_id or f"{parent.instance_id}:{action.id:04x}"
+    child_id = child_id_of(parent.instance_id, action)
     parent.children[action.id] = child_id
     old = tx.state.instances.get(child_id)
     try:

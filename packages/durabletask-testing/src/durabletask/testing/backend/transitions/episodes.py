@@ -42,7 +42,7 @@ from durabletask.testing.backend.effects import Transition
 from durabletask.testing.backend.state import Activity, DurableTimer, Episode, Instance
 
 from . import entities
-from .creation import create_child
+from .creation import child_id_of, create_child
 from .ending import finish, terminate
 from .generations import continue_as_new
 from .rewinding import apply_rewind, check_rewound
@@ -239,7 +239,7 @@ def _create_sub_orchestration(tx: Transition, instance: Instance, action: Create
             action.id,
             tx.now,
             action.name,
-            action.instance_id,
+            child_id_of(instance.instance_id, action),
             action.version,
             action.input,
             action.trace_context,
