@@ -1,5 +1,7 @@
 """Raw messages of the protocol, as a client and a worker of any SDK would send them."""
 
+# ruff: noqa: A002 - `id` is the protocol's word
+
 from __future__ import annotations
 
 import asyncio
