@@ -11,7 +11,8 @@ transport may leave the others of a *past* at ``EPOCH``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Final, TypeAlias, Union, overload
 
@@ -21,6 +22,8 @@ from .failures import FailureDetails
 
 __all__ = [
     "EPOCH",
+    "BriefHistory",
+    "BriefRecord",
     "ContinueAsNew",
     "EntityLockGranted",
     "EntityLockRequested",
@@ -343,6 +346,50 @@ HistoryEvent: TypeAlias = Union[
     UnknownEvent,
 ]
 """Any event of a history."""
+
+
+BriefRecord: TypeAlias = tuple[
+    Union[Sequence[HistoryEvent], None],
+    Union[str, None],
+    Union[str, None],
+    Union[int, None],
+    Union[str, None],
+    Union[int, None],
+    Union[str, None],
+    Union[str, None],
+]
+"""A few events of a history in brief, in this order, each of them optional:
+
+0.  any events, as they are;
+1.  the end of an episode, if not ``None``;
+2.  the start of an episode: its time, as ``BriefHistory.read_moment`` understands it;
+3.  an activity that answered: the id of the action, and in
+4.  its result;
+5.  an activity that was scheduled: the id of the action, in
+6.  its name, and in
+7.  its input.
+"""
+
+
+class BriefHistory(Sequence[HistoryEvent]):
+    """A past that can be read in brief too: a cold start then makes no objects of the most frequent events.
+
+    A transport may offer it; the events and their brief form say the same.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def in_brief(self) -> Iterable[BriefRecord] | None:
+        """The whole past as records; ``None`` if it can be read as events only."""
+
+    @abstractmethod
+    def read_moment(self, moment: str) -> datetime:
+        """The time of an episode's start, from a record."""
+
+    @abstractmethod
+    def expand(self, record: BriefRecord) -> Sequence[HistoryEvent]:
+        """The events of a record."""
 
 
 class HistorySlice(Sequence[HistoryEvent]):

@@ -40,34 +40,27 @@ class Retries:
 class Call(Task[object], Waiter):
     """A call that the hub answers under the id of the action that made it."""
 
-    __slots__ = ("_action", "_open", "_result_type", "_retries", "_scheduled")
+    __slots__ = ("_made", "_open", "_result_type", "_retries")
 
     _scope: Ledger
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        action: ScheduleTask | CreateSubOrchestration,
-        open_calls: dict[int, Call],
-        result_type: object,
-        policy: RetryPolicy | None,
-        code: CodeType | None,
-        lasti: int,
-    ) -> None:
-        # As in ``Task.__init__``, spelled out: one call less for each of perhaps a hundred thousand activities.
-        self._scope = ledger
-        self._code = code
-        self._lasti = lasti
-        self._state = PENDING
-        self._value = None
-        self._observed = UNSEEN
-        self._waiter = None
-        self._others = None
-        self._action = action
-        self._open = open_calls
-        self._result_type = result_type
-        self._retries = None if policy is None else Retries(policy, ledger.clock)
-        ledger.pending[action.id] = open_calls[action.id] = self
+    _made: ScheduleTask | CreateSubOrchestration | None
+    _open: dict[int, Call]
+    _result_type: object
+    _retries: Retries | None
+
+    @property
+    def _action(self) -> ScheduleTask | CreateSubOrchestration:
+        made = self._made
+        return self._make() if made is None else made
+
+    @_action.setter
+    def _action(self, action: ScheduleTask | CreateSubOrchestration) -> None:
+        self._made = action
+
+    def _make(self) -> ScheduleTask | CreateSubOrchestration:
+        """The action, when it is first asked for; most are of the past, and nobody asks."""
+        raise NotImplementedError
 
     def failed(self, failure: FailureDetails | None) -> None:
         """An attempt failed: wait for the next one, or end."""
@@ -105,7 +98,7 @@ class Call(Task[object], Waiter):
             self._retries.timer.cancel()
 
     def _decode(self, raw: object) -> object:
-        return self._scope.decode(raw, self._result_type)
+        return self._scope.converter.deserialize(raw if isinstance(raw, str) else None, self._result_type)
 
     def _explain(self, raw: object) -> BaseException:
         return task_failure(raw, self._describe(), self._action.name, self._action.id)
@@ -114,7 +107,43 @@ class Call(Task[object], Waiter):
 class ActivityCall(Call):
     """A call of an activity."""
 
-    __slots__ = ()
+    __slots__ = ("_id", "_input", "_name", "_tags", "_version")
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        name: str,
+        version: str | None,
+        payload: str | None,
+        tags: dict[str, str] | None,
+        result_type: object,
+        policy: RetryPolicy | None,
+        code: CodeType | None,
+        lasti: int,
+    ) -> None:
+        # As in ``Task.__init__``, spelled out: one call less for each of perhaps a hundred thousand activities.
+        self._scope = ledger
+        self._code = code
+        self._lasti = lasti
+        self._state = PENDING
+        self._value = None
+        self._observed = UNSEEN
+        self._waiter = None
+        self._others = None
+        self._made = None
+        self._open = activities = ledger.activities
+        self._result_type = result_type
+        self._retries = None if policy is None else Retries(policy, ledger.clock)
+        self._name = name
+        self._version = version
+        self._input = payload
+        self._tags = tags
+        ledger.last_id = self._id = number = ledger.last_id + 1
+        ledger.pending[number] = activities[number] = self
+
+    def _make(self) -> ScheduleTask:
+        self._made = made = ScheduleTask(self._id, self._name, self._version, self._input, self._tags)
+        return made
 
     def _describe(self) -> str:
         return f"activity {self._action.name!r}, id {self._action.id}"
@@ -124,6 +153,22 @@ class ChildCall(Call):
     """A call of a sub-orchestration."""
 
     __slots__ = ()
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        action: CreateSubOrchestration,
+        result_type: object,
+        policy: RetryPolicy | None,
+        code: CodeType | None,
+        lasti: int,
+    ) -> None:
+        super().__init__(ledger, code, lasti)
+        self._made = action
+        self._open = ledger.children
+        self._result_type = result_type
+        self._retries = None if policy is None else Retries(policy, ledger.clock)
+        ledger.pending[action.id] = ledger.children[action.id] = self
 
     def use_instance_id(self, instance_id: str) -> None:
         """Keep to the id that the history records: the next attempt starts the same child."""

@@ -16,7 +16,6 @@ from durabletask.core.actions import (
     CallEntity,
     CreateSubOrchestration,
     RequestEntityLock,
-    ScheduleTask,
     SendEvent,
     SignalEntity,
 )
@@ -155,10 +154,16 @@ class ReplayContext(OrchestrationContext):
             payload = None if input is None else ledger.converter.serialize(input)
         except SerializationError as error:
             raise misuse.unserializable(input, f"The input of activity {activity!r}", error) from error
-        ledger.last_id = action_id = ledger.last_id + 1
-        action = ScheduleTask(action_id, activity, version or None, payload, dict(tags) if tags else None)
         return ActivityCall(
-            ledger, action, ledger.activities, return_type, retry_policy, frame.f_code, frame.f_lasti
+            ledger,
+            activity,
+            version or None,
+            payload,
+            dict(tags) if tags else None,
+            return_type,
+            retry_policy,
+            frame.f_code,
+            frame.f_lasti,
         )
 
     def call_sub_orchestrator(  # type: ignore[override]
@@ -193,7 +198,7 @@ class ReplayContext(OrchestrationContext):
             input=payload,
             tags=dict(tags) if tags else None,
         )
-        return ChildCall(ledger, action, ledger.children, return_type, retry_policy, code, lasti)
+        return ChildCall(ledger, action, return_type, retry_policy, code, lasti)
 
     # --- time and events ---------------------------------------------------------------------------------
 

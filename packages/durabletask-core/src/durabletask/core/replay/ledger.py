@@ -13,7 +13,7 @@ import logging
 import uuid
 from _thread import get_ident
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from types import CodeType
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, Union
@@ -109,9 +109,9 @@ class Ledger(TaskScope):
     """See the module. Attributes are the engine's own; users see the context."""
 
     __slots__ = (
+        "_clock",
         "activities",
         "children",
-        "clock",
         "continuing",
         "converter",
         "custom_status",
@@ -130,10 +130,12 @@ class Ledger(TaskScope):
         "main",
         "matched",
         "maximum_timer_interval",
+        "moment",
         "most_groups",
         "most_unseen",
         "observer",
         "pending",
+        "read_moment",
         "ready",
         "refusals",
         "registry",
@@ -180,7 +182,9 @@ class Ledger(TaskScope):
         # Where the orchestration stands.
         self.table: Table = table
         self.thread: int = 0  # the thread that may schedule at this moment; no thread has the id 0
-        self.clock: datetime = EPOCH
+        self._clock: datetime = EPOCH
+        self.moment: str | None = None  # the clock, as a past in brief has it; read when somebody asks
+        self.read_moment: Callable[[str], datetime] | None = None
         self.is_replaying: bool = True
         self.started: ExecutionStarted | None = None
         self.started_at: datetime = EPOCH  # on the orchestration clock
@@ -218,6 +222,17 @@ class Ledger(TaskScope):
         self.unseen: list[Task[object]] = []
         self.unawaited_groups: dict[Task[object], None] = {}
         self.scheduled_events: dict[int, HistoryEvent] = {}
+
+    @property
+    def clock(self) -> datetime:
+        """The time at which the hub started the episode."""
+        if self.moment is not None and self.read_moment is not None:
+            self._clock, self.moment = self.read_moment(self.moment), None
+        return self._clock
+
+    @clock.setter
+    def clock(self, now: datetime) -> None:
+        self._clock, self.moment = now, None
 
     # --- actions -----------------------------------------------------------------------------------------
 

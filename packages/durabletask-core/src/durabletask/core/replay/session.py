@@ -16,7 +16,7 @@ import contextvars
 import sys
 import warnings
 from _thread import get_ident
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -33,11 +33,12 @@ from durabletask.core.errors import (
     UnawaitedTaskError,
 )
 from durabletask.core.failures import FailureDetails, qualified_name
-from durabletask.core.history import ExecutionStarted, HistoryEvent, OrchestratorStarted
+from durabletask.core.history import BriefHistory, ExecutionStarted, HistoryEvent, OrchestratorStarted
 from durabletask.core.tasks import running_scopes
 from durabletask.core.versioning import VersioningOptions
 from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult
 
+from .brief import ENGINE_ERRORS, apply_history
 from .ledger import Ledger, OneWay, ReplayObserver
 from .matching import CONFIRMATIONS, confirm, surplus_action
 from .rewind import rewind, rewind_request, seems_finished
@@ -213,7 +214,12 @@ class OrchestrationSession:
         ledger.is_replaying = is_replaying
         ledger.thread = thread if ledger.status is None and not ledger.continuing else 0
         try:
-            self._run(self._apply_strictly if ledger.strict else self._apply_each, events)
+            if ledger.strict:
+                self._run(self._apply_strictly, events)
+            elif isinstance(events, BriefHistory) and ledger.observer is None:
+                self._run(apply_history, ledger, events, self._apply_each, self._fail)
+            else:
+                self._run(self._apply_each, events)
         finally:
             ledger.thread = 0
             if outer is None:
@@ -234,7 +240,7 @@ class OrchestrationSession:
         finally:
             sys.set_asyncgen_hooks(*hooks)
 
-    def _apply_each(self, events: Sequence[HistoryEvent]) -> None:
+    def _apply_each(self, events: Iterable[HistoryEvent]) -> None:
         ledger = self._ledger
         ready = ledger.ready
         for event in events:
@@ -242,9 +248,7 @@ class OrchestrationSession:
                 ledger.table.handlers.get(type(event), unsupported)(ledger, event)
                 if ready:
                     ledger.drain()
-            except (ReplayError, OrchestratorMisuseError) as error:  # noqa: PERF203 - costs nothing in 3.11
-                self._fail(error)
-            except RecursionError as error:  # groups nested hundreds deep
+            except ENGINE_ERRORS as error:  # noqa: PERF203 - costs nothing in 3.11
                 self._fail(error)
 
     def _apply_strictly(self, events: Sequence[HistoryEvent]) -> None:

@@ -9,34 +9,39 @@ costs a copy in memory, whatever its length.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Final, overload
 
 from durabletask.core.errors import OrchestrationStateError
-from durabletask.core.history import HistoryEvent
+from durabletask.core.history import BriefHistory, BriefRecord, HistoryEvent
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from google.protobuf.message import DecodeError
 
 from .history import decode_events
 from .history_encoding import encode_event
-from .replayed import decode_replayed
+from .replayed import decode_replayed, expand, read_brief, read_moment
 
 __all__ = ["EncodedPasts", "LazyPast", "encode_history_chunks", "encode_length", "encode_one"]
 
 
-class LazyPast(Sequence[HistoryEvent]):
+class LazyPast(BriefHistory):
     """The past events of a work item, converted when they are looked at.
 
     Args:
         encoded: bytes of each past event; reading a few converts only those.
         exact: keep every timestamp, not only those that replay needs.
+        whole: makes the bytes of a request or chunk that holds these events and nothing else.
     """
 
-    __slots__ = ("_decode", "_encoded", "_events")
+    __slots__ = ("_decode", "_encoded", "_events", "_whole")
 
-    def __init__(self, encoded: Sequence[bytes], *, exact: bool = False) -> None:
+    def __init__(
+        self, encoded: Sequence[bytes], *, exact: bool = False, whole: Callable[[], bytes] | None = None
+    ) -> None:
         self._encoded = encoded
         self._decode = _decode_exactly if exact else decode_replayed
+        self._whole = None if exact else whole
         self._events: list[HistoryEvent] | None = None
 
     def __len__(self) -> int:
@@ -60,6 +65,18 @@ class LazyPast(Sequence[HistoryEvent]):
 
     def __repr__(self) -> str:
         return f"LazyPast({len(self)} events)"
+
+    def in_brief(self) -> Iterable[BriefRecord] | None:
+        """See ``BriefHistory``."""
+        return None if self._whole is None else read_brief(self._whole(), len(self._encoded))
+
+    def read_moment(self, moment: str) -> datetime:
+        """See ``BriefHistory``."""
+        return read_moment(moment)
+
+    def expand(self, record: BriefRecord) -> Sequence[HistoryEvent]:
+        """See ``BriefHistory``."""
+        return expand(record)
 
     def _read(self, encoded: Sequence[bytes]) -> list[HistoryEvent]:
         try:

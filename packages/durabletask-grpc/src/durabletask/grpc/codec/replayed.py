@@ -1,138 +1,237 @@
 """The past of an orchestration, read for replay straight from its bytes.
 
 A cold start reads thousands of events of four kinds: an episode begins, an activity is scheduled, it
-answers, the episode ends. Making a protobuf message of each costs more than all the rest of replay. So
-these four are read by hand, in the one layout in which serializers write them: fields in the order of their
-numbers, ids of at most two bytes, lengths of one. Whatever looks different in any way, and every other kind,
-goes through protobuf and ``decode_past``; the two ways give equal events.
+answers, the episode ends. Making a message and an event of each costs more than all the rest of replay. So
+one regular expression finds these four, in the one layout in which serializers write them: fields in the
+order of their numbers, ids of at most two bytes, texts whose length fits in one. Whatever looks different in
+any way, and every other kind, is left between two matches and goes through protobuf and ``decode_past``;
+the two ways give equal events.
 
-    08 id | 12 length timestamp | tag length body        a HistoryEvent; its body is the last field
+    1a length ( 08 id | 12 length timestamp | tag length body )     a HistoryEvent in its request
+    0a length ( ... )                                               the same in a HistoryChunk
+
+Why a match is an event: it begins where the one before it ended, and every length inside it is checked. Its
+own length is not; if that reached farther than the match, the rest would count as one more event, or could
+not be read at all. So the events that were found are counted, and the count must be that of protobuf.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 from durabletask.core.history import (
     EPOCH,
+    BriefRecord,
     HistoryEvent,
     OrchestratorCompleted,
     OrchestratorStarted,
     TaskCompleted,
     TaskScheduled,
 )
+from durabletask.grpc.proto._generated import lean_pb2 as lean
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
+from google.protobuf.message import DecodeError
 
 from .history import decode_past
 
-__all__ = ["decode_replayed"]
+__all__ = ["decode_replayed", "expand", "read_brief", "read_moment"]
 
-_NO_ID: Final = b"\x08" + b"\xff" * 9 + b"\x01\x12"  # eventId -1, and the tag of the timestamp
-_TASK_SCHEDULED: Final = 0x32  # field 6
-_TASK_COMPLETED: Final = 0x3A  # field 7
-_ORCHESTRATOR_STARTED: Final = 0x72  # field 14
-_ORCHESTRATOR_COMPLETED: Final = 0x7A  # field 15
-_COMPLETED: Final = OrchestratorCompleted(-1, EPOCH)  # without its time they are all the same
+_FIELDS: Final = 8  # of a record: the bytes before the match, and its groups
+_BEFORE, _ENDED, _MOMENT, _DONE, _RESULT, _SCHEDULED, _NAME, _INPUT = range(_FIELDS)
 
 
-def decode_replayed(encoded: Iterable[bytes]) -> list[HistoryEvent]:
+def _sized(sizes: Iterable[int], head: str = "{0}") -> str:
+    """Alternatives: a length, and as many bytes. In ``head``, {0} is the length and {1} that of a wrapper."""
+    return "|".join(
+        head.format(re.escape(chr(size)), re.escape(chr(size + 2))) + rf"[\s\S]{{{size}}}" for size in sizes
+    )
+
+
+def _done_lengths() -> str:
+    """Alternatives: the length of a ``TaskCompleted``, if what follows it (id, wrapped result) is as long."""
+    short, long = r"[\x00-\x7f]", r"[\x80-\xff][\x00-\x7f]"
+    found = [rf"\x02\x08(?={short}(?!\x12))", rf"\x03\x08(?={long}(?!\x12))"]
+    for size in range(7, 0x80):
+        one, two = re.escape(chr(size - 4)), re.escape(chr(size - 5))
+        found.append(rf"{re.escape(chr(size))}\x08(?={short}\x12{one}|{long}\x12{two})")
+    return "|".join(found)
+
+
+@lru_cache(maxsize=1)
+def _pattern() -> re.Pattern[str]:
+    """In this order, each optional: an episode ends; one begins; an activity answers; one is scheduled.
+
+    Bytes are read as Latin-1, one character for each, because slices of text are what the engine needs.
+    """
+    head = r"[\n\x1a](?:[\x00-\x7f]|[\x80-\xff]\x01)"
+    number = r"([\x80-\xff]?[\x00-\x7f])"
+    time = f"(?:{_sized((12, 11, 10, 6))})"
+    no_id = r"\x08\xff{9}\x01\x12"
+    # 08 seconds, in five bytes (the years 1978 to 3058) | 10 nanoseconds, in four or five
+    seconds = r"\x08[\x80-\xff]{4}[\x00-\x7f]\x10"
+    moment = rf"(\x0c{seconds}[\x80-\xff]{{4}}[\x01-\x03]|\x0b{seconds}[\x80-\xff]{{3}}[\x00-\x7f])"
+    texts = range(1, 0x7E)
+    wrapped = f"({_sized(texts, '{1}' + chr(92) + 'n{0}')})"
+    ended = rf"{head}{no_id}{time}\x7a\x00"
+    started = rf"{head}{no_id}{moment}\x72\x00"
+    done = rf"{head}{no_id}{time}\x3a(?:{_done_lengths()}){number}(?:\x12{wrapped})?"
+    # Length, name, and the length of the wrapped input together tell whether that length is right: see _Names.
+    name = rf"([\x00-\x7f]\n(?:{_sized(texts)})(?:\x1a[\x03-\x7f](?=\n))?)"
+    given = _sized(texts, r"{0}(?<={1}\n{0})")
+    scheduled = rf"{head}\x08{number}\x12{time}\x32{name}(?:(?<=\x1a[\x03-\x7f])\n({given}))?"
+    nothing = "(?(1)|(?(2)|(?!)))"  # an end, a start, or both may be all
+    return re.compile(rf"(?:{ended}())?(?:{started})?(?:{done}|{scheduled}|{nothing})(?=[\n\x1a]|\Z)")
+
+
+class _Ids(dict[str | None, int | None]):
+    """Ids by their bytes. There are not more than 16,512."""
+
+    def __missing__(self, key: str) -> int:
+        number = ord(key[0])
+        if len(key) == 2:
+            number += (ord(key[1]) << 7) - 0x80
+        self[key] = number
+        return number
+
+
+class _Names(dict[str | None, str | None]):
+    """Names by the bytes ``length 0a length name (1a length)``; the first length is checked against the rest."""
+
+    def __missing__(self, key: str) -> str:
+        end = 3 + ord(key[2])
+        if ord(key[0]) != len(key) - 1 + (ord(key[-1]) if end < len(key) else 0):
+            raise _UnlikeError(key)
+        if len(self) >= 4096:
+            self.clear()
+            self[None] = None
+        name = self[key] = key[3:end].encode("latin-1").decode()
+        return name
+
+
+class _UnlikeError(Exception):
+    """The bytes are not in the layout that this module reads."""
+
+
+_IDS: Final = _Ids({None: None})
+_NAMES: Final = _Names({None: None})
+
+
+def read_brief(data: bytes, count: int) -> Iterable[BriefRecord] | None:
+    """The past in brief, from a request or chunk that holds ``count`` events and nothing else.
+
+    Returns:
+        The records, or ``None`` if only protobuf can tell what the bytes mean.
+
+    Raises:
+        InvalidRequestError: a value cannot be read.
+    """
+    parts: list[str | None] = list(_pattern().split(data.decode("latin-1")))
+    parts += (None,) * (_FIELDS - 1)  # behind the last match, bytes only
+    fields = [parts[index::_FIELDS] for index in range(_FIELDS)]
+    found = 4 * len(fields[0]) - sum(
+        fields[index].count(None) for index in (_ENDED, _MOMENT, _DONE, _SCHEDULED)
+    )
+    before: list[Sequence[HistoryEvent] | None] = [None] * len(fields[0])
+    try:
+        for index, rest in enumerate(fields[_BEFORE]):
+            if rest:
+                events = before[index] = _read_rest(rest.encode("latin-1"))
+                found += len(events)
+        if found != count:
+            return None
+        ids, names = _IDS.__getitem__, _NAMES.__getitem__
+        return zip(
+            before,
+            fields[_ENDED],
+            fields[_MOMENT],
+            list(map(ids, fields[_DONE])),
+            _texts(fields[_RESULT], 3),  # wrapped: length, 0a, length
+            list(map(ids, fields[_SCHEDULED])),
+            list(map(names, fields[_NAME])),
+            _texts(fields[_INPUT], 1),
+            strict=True,
+        )
+    except (_UnlikeError, UnicodeDecodeError, DecodeError):
+        return None
+
+
+def _texts(column: list[str | None], prefix: int) -> list[str | None]:
+    """The texts of a column without the lengths before them."""
+    if "".join(filter(None, column)).isascii():  # nearly always, and quickly seen
+        return [text and text[prefix:] for text in column]
+    return [text and text[prefix:].encode("latin-1").decode() for text in column]
+
+
+def _read_rest(data: bytes) -> list[HistoryEvent]:
+    """The events between two matches."""
+    found: list[pb.HistoryEvent] = []
+    position, end = 0, len(data)
+    while position < end:
+        if data[position] not in b"\n\x1a":
+            raise _UnlikeError(data)
+        size = shift = 0
+        more = True
+        while more and (position := position + 1) < end:
+            size |= (data[position] & 0x7F) << shift
+            shift += 7
+            more = data[position] > 0x7F
+        start, position = position + 1, position + 1 + size
+        if more or position > end:
+            raise _UnlikeError(data)
+        found.append(pb.HistoryEvent.FromString(data[start:position]))
+    return decode_past(found)
+
+
+def read_moment(moment: str) -> datetime:
+    """The time at which an episode began, from the bytes in a record."""
+    seconds = nanos = 0
+    for shift, char in enumerate(moment[2:7]):
+        seconds |= (ord(char) & 0x7F) << 7 * shift
+    for shift, char in enumerate(moment[8:]):
+        nanos |= (ord(char) & 0x7F) << 7 * shift
+    return EPOCH + timedelta(0, seconds, nanos // 1000)
+
+
+def decode_replayed(encoded: Sequence[bytes], data: bytes | None = None) -> list[HistoryEvent]:
     """Events in order, for replay: only ``OrchestratorStarted`` keeps its timestamp.
+
+    Args:
+        encoded: bytes of each event.
+        data: the same as one request or chunk, if that is at hand.
 
     Raises:
         google.protobuf.message.DecodeError: the bytes are no event.
         InvalidRequestError: a value cannot be read.
     """
-    found: list[HistoryEvent] = []
-    append, no_id, completed, delta = found.append, _NO_ID, _COMPLETED, timedelta
-    starts: dict[bytes, datetime] = {}
-    for data in encoded:
-        try:
-            if not data.startswith(no_id):
-                append(_task_scheduled(data))
-                continue
-            at = data[12] + 13  # behind the timestamp
-            kind = data[at]
-            if kind == _TASK_COMPLETED:
-                append(_task_completed(data, at))
-            elif at + 2 != len(data):
-                append(_by_protobuf(data))
-            elif kind == _ORCHESTRATOR_COMPLETED:
-                append(completed)
-            elif kind == _ORCHESTRATOR_STARTED and 24 <= at <= 25 and data[18] <= 0x7F and data[19] == 0x10:
-                # 08 seconds, in five bytes (the years 1978 to 3058) | 10 nanoseconds, in four or five.
-                # Seconds that share all but their lowest seven bits share a start.
-                start = starts.get(data[15:19])
-                if start is None:
-                    start = starts[data[15:19]] = _start_of(data)
-                nanos = (
-                    data[20] & 0x7F
-                    | (data[21] & 0x7F) << 7
-                    | (data[22] & 0x7F) << 14
-                    | (data[23] & 0x7F) << 21
-                )
-                if at == 25:
-                    nanos |= data[24] << 28
-                append(OrchestratorStarted(-1, start + delta(0, data[14] & 0x7F, nanos // 1000)))
-            else:
-                append(_by_protobuf(data))
-        except (IndexError, UnicodeDecodeError):  # not that layout
-            append(_by_protobuf(data))
+    if len(encoded) > 2:
+        records = read_brief(_in_chunk(encoded) if data is None else data, len(encoded))
+        if records is not None:
+            return list(chain.from_iterable(map(expand, records)))
+    return decode_past([pb.HistoryEvent.FromString(event) for event in encoded])
+
+
+def _in_chunk(encoded: Iterable[bytes]) -> bytes:
+    return lean.HistoryChunk(events=encoded).SerializeToString()
+
+
+_COMPLETED: Final = OrchestratorCompleted(-1, EPOCH)  # without its time they are all the same
+
+
+def expand(record: BriefRecord) -> list[HistoryEvent]:
+    """The events of a record."""
+    before, ended, moment, done, result, scheduled, name, given = record
+    found: list[HistoryEvent] = [] if before is None else [*before]
+    if ended is not None:
+        found.append(_COMPLETED)
+    if moment is not None:
+        found.append(OrchestratorStarted(-1, read_moment(moment)))
+    if done is not None:
+        found.append(TaskCompleted(-1, EPOCH, done, result))
+    if scheduled is not None and name is not None:
+        found.append(TaskScheduled(scheduled, EPOCH, name, None, given))
     return found
-
-
-def _by_protobuf(data: bytes) -> HistoryEvent:
-    return decode_past((pb.HistoryEvent.FromString(data),))[0]
-
-
-def _start_of(data: bytes) -> datetime:
-    """The time of the seconds at 14 without their lowest seven bits."""
-    high = (data[15] & 0x7F) << 7 | (data[16] & 0x7F) << 14 | (data[17] & 0x7F) << 21 | data[18] << 28
-    return EPOCH + timedelta(0, high)
-
-
-def _task_completed(data: bytes, at: int) -> HistoryEvent:
-    """``08 id | 12 length (0a length text)``: the id of the task, and its result."""
-    number = data[at + 3]
-    end = len(data)
-    body = end - at - 2
-    if data[at + 1] != body or data[at + 2] != 0x08:
-        return _by_protobuf(data)
-    at += 4
-    if number > 0x7F:
-        high = data[at]
-        if high > 0x7F:
-            return _by_protobuf(data)
-        number += (high << 7) - 0x80
-        at += 1
-    if at == end:
-        return TaskCompleted(-1, EPOCH, number)
-    text = at + 4
-    if data[at + 3] != end - text or data[at + 1] != end - at - 2 or data[at] != 0x12 or data[at + 2] != 0x0A:
-        return _by_protobuf(data)
-    return TaskCompleted(-1, EPOCH, number, data[text:].decode())
-
-
-def _task_scheduled(data: bytes) -> HistoryEvent:
-    """``0a length name | 1a length (0a length text)``: the name of the activity, and its input."""
-    number = data[1]
-    at = 2
-    if number > 0x7F:
-        high = data[2]
-        if high > 0x7F:
-            return _by_protobuf(data)
-        number += (high << 7) - 0x80
-        at = 3
-    at += data[at + 1] + 2  # behind the timestamp
-    end = len(data)
-    if data[at] != _TASK_SCHEDULED or data[at + 1] != end - at - 2 or data[at + 2] != 0x0A or data[0] != 0x08:
-        return _by_protobuf(data)
-    name = at + 4
-    at = name + data[at + 3]
-    if at == end:
-        return TaskScheduled(number, EPOCH, data[name:].decode())
-    text = at + 4
-    if data[at + 3] != end - text or data[at + 1] != end - at - 2 or data[at] != 0x1A or data[at + 2] != 0x0A:
-        return _by_protobuf(data)
-    return TaskScheduled(number, EPOCH, data[name:at].decode(), None, data[text:].decode())

@@ -7,6 +7,7 @@ A worker reads with ``decode_work_item`` and writes with ``encode_*_result``; a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -144,7 +145,7 @@ def _orchestrator_item(request: lean.OrchestratorRequest, token: str) -> Orchest
     if encoded:
         # The answer to a rewind repeats the whole past, so then nothing may be left out of it.
         rewinds = any(type(event) is ExecutionRewound for event in new_events)
-        past = LazyPast(encoded, exact=rewinds)
+        past = LazyPast(encoded, exact=rewinds, whole=partial(_past_alone, request))
     return OrchestratorWorkItem(
         instance_id=request.instanceId,
         new_events=new_events,
@@ -159,11 +160,26 @@ def _orchestrator_item(request: lean.OrchestratorRequest, token: str) -> Orchest
     )
 
 
+_OTHER_FIELDS: Final = tuple(
+    field.name for field in lean.OrchestratorRequest.DESCRIPTOR.fields if field.name != "pastEvents"
+)
+
+
+def _past_alone(request: lean.OrchestratorRequest) -> bytes:
+    """The bytes of a request that has been read, without anything but its past."""
+    for name in _OTHER_FIELDS:
+        request.ClearField(name)
+    request.DiscardUnknownFields()
+    return request.SerializeToString()
+
+
 def decode_streamed_past(item: OrchestratorWorkItem, chunks: Sequence[bytes]) -> OrchestratorWorkItem:
     """The item with a past that came as ``HistoryChunk`` messages."""
     encoded = [event for chunk in chunks for event in lean.HistoryChunk.FromString(chunk).events]
     rewinds = any(type(event) is ExecutionRewound for event in item.new_events)
-    return msgspec.structs.replace(item, past_events=LazyPast(encoded, exact=rewinds))
+    return msgspec.structs.replace(
+        item, past_events=LazyPast(encoded, exact=rewinds, whole=partial(b"".join, chunks))
+    )
 
 
 def _activity_item(request: pb.ActivityRequest, token: str) -> ActivityWorkItem:
