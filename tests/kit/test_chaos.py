@@ -108,7 +108,7 @@ def test_chaos_shows_how_to_run_it_again() -> None:
     """What is printed can be pasted into a test."""
     chaos = Chaos(seed=7, expired_locks=0.5, reorder=False)
     assert repr(chaos) == "Chaos(seed=7, reorder=False, expired_locks=0.5)"
-    assert eval(repr(chaos)) == chaos  # noqa: S307
+    assert eval(repr(chaos)) == chaos
 
 
 async def test_a_divergence_names_the_seed_and_the_first_event() -> None:

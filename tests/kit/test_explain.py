@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+from datetime import datetime, timedelta, timezone
 
 import pytest
-from durabletask import DurableTaskClient, InstanceNotFoundError, OrchestrationContext
-from durabletask.core.history import EventRaised, OrchestratorStarted
+from durabletask import (
+    ActivityContext,
+    DurableTaskClient,
+    EntityId,
+    InstanceNotFoundError,
+    OrchestrationContext,
+    RetryPolicy,
+)
+from durabletask.core.diagnosis import diagnose
+from durabletask.core.history import (
+    EntityLockGranted,
+    EntityLockRequested,
+    EntityOperationCalled,
+    EventRaised,
+    ExecutionStarted,
+    OrchestratorCompleted,
+    OrchestratorStarted,
+)
+from durabletask.core.instances import OrchestrationState, OrchestrationStatus
+from durabletask.core.registry import Registry
+from durabletask.core.serialization import DEFAULT_CONVERTER
 from durabletask.testing import InMemoryBackend, OrchestrationTestEnvironment
 
 
@@ -101,3 +121,135 @@ async def test_an_unknown_instance_is_an_error() -> None:
     with pytest.raises(InstanceNotFoundError, match="'nobody'"):
         await client.explain("nobody")
     await client.transport.close()
+
+
+# --- every kind of wait -------------------------------------------------------------------------------------
+
+
+async def leaf(ctx: OrchestrationContext) -> None:
+    await ctx.wait_for_external_event("Go")
+
+
+async def many_waits(ctx: OrchestrationContext) -> None:
+    policy = RetryPolicy(first_retry_interval=timedelta(hours=1), max_number_of_attempts=3)
+    await ctx.task_all(
+        [
+            ctx.call_activity("slow"),
+            ctx.call_activity("flaky", retry_policy=policy),
+            ctx.wait_for_external_event("Answer", timeout=timedelta(days=2)),
+            ctx.call_sub_orchestrator(leaf),
+        ]
+    )
+
+
+async def test_each_kind_of_wait_has_its_words_its_line_and_its_advice() -> None:
+    """An activity under way, a retry that is due later, an event with a time-out, a child: each in one line."""
+
+    async def slow(ctx: ActivityContext) -> None:
+        await asyncio.Event().wait()
+
+    async with OrchestrationTestEnvironment(orchestrators=[many_waits, leaf], activities=[slow]) as env:
+        env.fake("flaky", side_effect=OSError("down"))
+        run = await env.start(many_waits, instance_id="many")
+        diagnosis = run.explain()
+        answer = await env.client.explain("many", orchestrators=[many_waits])
+    (child,) = [task.target for task in diagnosis.waits if task.kind == "sub-orchestration"]
+    shown = [str(task).partition(", asked for at ") for task in diagnosis.waits]
+    assert [text for text, _, _ in shown] == [
+        "activity 'slow'",
+        "activity 'flaky' after 1 failed attempt due again at 2026-01-01T01:00:00+00:00",
+        f"sub-orchestration 'leaf' with the id {child!r}",
+        "event 'Answer' until 2026-01-03T00:00:00+00:00",
+    ]
+    first = many_waits.__code__.co_firstlineno + 4
+    assert [place for _, _, place in shown] == [f"{__file__}:{first + n}" for n in (0, 1, 3, 2)]
+    assert diagnosis.advice == [
+        "Activity 'slow' is queued or running: check the workers that have it.",
+        f"Explain its child: client.explain({child!r}).",
+        "Raise it: client.raise_orchestration_event('many', 'Answer', data).",
+    ]
+    assert answer.age == timedelta(0)  # on the clock of the hub
+
+
+async def test_an_activity_that_nobody_has_names_the_nearest() -> None:
+    """An activity that is queued under a name which the given code does not know is told apart."""
+
+    async def charge_kard(ctx: ActivityContext) -> None:
+        await asyncio.Event().wait()
+
+    async def charge_card(ctx: ActivityContext) -> None: ...
+
+    async def pays(ctx: OrchestrationContext) -> None:
+        await ctx.call_activity("charge_kard")
+
+    async with OrchestrationTestEnvironment(orchestrators=[pays], activities=[charge_kard]) as env:
+        run = await env.start(pays)
+        diagnosis = await env.client.explain(run.instance_id, orchestrators=[pays], activities=[charge_card])
+    assert "'charge_kard' is not among those that were given" in diagnosis.advice[0]
+    assert "'charge_card'" in diagnosis.advice[0]
+
+
+async def test_a_later_start_a_timer_and_the_end_are_no_trouble() -> None:
+    """What only takes time says until when; what has ended says so."""
+
+    async def sleeps(ctx: OrchestrationContext) -> None:
+        await ctx.create_timer(timedelta(days=30))
+
+    async with OrchestrationTestEnvironment(orchestrators=[sleeps]) as env:
+        run = await env.start(sleeps, start_at=timedelta(days=3))
+        assert run.explain().advice == ["It starts at 2026-01-04T00:00:00+00:00, in 3 days, 0:00:00."]
+        await env.advance(days=4)
+        assert run.explain().advice == [
+            "Nothing: it goes on at 2026-02-03T00:00:00+00:00, in 29 days, 0:00:00."
+        ]
+        await run.result()
+        assert str(run.explain()).endswith("It has ended: it waits for nothing.")
+
+
+async def holds(ctx: OrchestrationContext) -> None:
+    async with await ctx.lock_entities([EntityId("counter", "a")]):
+        await ctx.call_entity(EntityId("counter", "a"), "add", 1)
+
+
+@pytest.mark.parametrize("registry", [None, Registry(orchestrators=[holds])], ids=["history", "code"])
+def test_locks_and_entities_are_waited_for(registry: Registry | None) -> None:
+    """A lock that was not granted and an operation that was not answered are told, with and without the code."""
+    start = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    head = {"event_id": -1, "timestamp": start}
+    section = "0aad26fb-d727-5eae-9607-40bb3082cc9d"
+    history = [
+        OrchestratorStarted(**head),
+        ExecutionStarted(**head, name="holds", instance_id="e1", execution_id="x"),
+        EntityLockRequested(
+            event_id=1, timestamp=start, critical_section_id=section, lock_set=("@counter@a",)
+        ),
+        OrchestratorCompleted(**head),
+    ]
+    state = OrchestrationState(
+        instance_id="e1",
+        name="holds",
+        runtime_status=OrchestrationStatus.RUNNING,
+        created_at=start,
+        last_updated_at=start,
+    )
+    diagnosis = diagnose(state, history, now=start, converter=DEFAULT_CONVERTER, registry=registry)
+    assert [(task.kind, task.name) for task in diagnosis.waits] == [("lock", "@counter@a")]
+    assert "Another orchestration may hold" in diagnosis.advice[0]
+    history += [
+        OrchestratorStarted(**head),
+        EntityLockGranted(**head, critical_section_id=section),
+        EntityOperationCalled(
+            event_id=2,
+            timestamp=start,
+            request_id="call-1",
+            operation="add",
+            target_instance_id="@counter@a",
+            input="1",
+        ),
+        OrchestratorCompleted(**head),
+    ]
+    diagnosis = diagnose(state, history, now=start, converter=DEFAULT_CONVERTER, registry=registry)
+    assert [(task.kind, task.name, task.target) for task in diagnosis.waits] == [
+        ("entity", "add", "@counter@a")
+    ]
+    assert "operation 'add' of entity '@counter@a'" in str(diagnosis)

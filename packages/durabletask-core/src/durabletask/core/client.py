@@ -38,7 +38,7 @@ from .instances import (
 from .paging import AsyncPages
 from .registry import Registrations, Registry, name_of
 from .serialization import DEFAULT_CONVERTER, DataConverter
-from .times import as_timeout, as_utc, utc_now
+from .times import as_timeout, as_utc
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class DurableTaskClient:
         instance_id = self._checked_id(uuid.uuid4().hex if instance_id is None else instance_id)
         if version is None:
             version = self._default_version
-        now = utc_now()
+        now = self._transport.now()
         with telemetry.creating(name, instance_id, version) as trace_context:
             return await self._transport.create_instance(
                 CreateInstanceRequest(
@@ -488,7 +488,7 @@ class DurableTaskClient:
             operation,
             input=self._serialize(input, f"Input of entity operation {operation!r}"),
             request_id=str(uuid.uuid4()),
-            scheduled_time=as_utc(start_at),
+            scheduled_time=as_utc(start_at, self._transport.now()),
         )
 
     async def get_entity(

@@ -12,6 +12,8 @@ import msgspec
 
 from .errors import DurableTaskError, InstanceNotFoundError, nearest_names
 from .history import (
+    EntityLockGranted,
+    EntityLockRequested,
     EntityOperationCalled,
     EntityOperationCompleted,
     EntityOperationFailed,
@@ -32,7 +34,6 @@ from .registry import Registry
 from .replay.session import OrchestrationSession
 from .replay.standing import OpenTask, OpenTaskKind, open_tasks
 from .serialization import DataConverter
-from .times import utc_now
 from .transport import Transport
 
 __all__ = ["Diagnosis", "diagnose", "explain"]
@@ -64,10 +65,12 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         """The whole story as text."""
         state = self.state
         head = (
-            f"Instance {state.instance_id!r} ({state.name}) is {state.runtime_status.name}; created {self.age} ago, "
-            f"last change {self.quiet_for} ago."
+            f"Instance {state.instance_id!r} ({state.name}) is {state.runtime_status.name}; "
+            f"created {_span(self.age)} ago, last change {_span(self.quiet_for)} ago."
         )
         lines = [head]
+        if state.is_finished and not self.advice:
+            lines.append("It has ended: it waits for nothing.")
         if self.waits:
             lines.append("It waits for:")
             lines += [f"  - {_without_place(task)}" for task in self.waits]
@@ -121,7 +124,11 @@ async def explain(
             f"There is no instance {instance_id!r} in task hub {transport.task_hub!r}."
         )
     history = [event async for chunk in transport.stream_history(instance_id) for event in chunk]
-    return diagnose(state, history, now=utc_now(), converter=converter, registry=registry)
+    return diagnose(state, history, now=transport.now(), converter=converter, registry=registry)
+
+
+def _span(span: timedelta) -> str:
+    return str(timedelta(seconds=int(span.total_seconds())))
 
 
 # --- what it waits for ------------------------------------------------------------------------------------
@@ -168,6 +175,8 @@ def _open_in_history(history: Sequence[HistoryEvent]) -> list[OpenTask]:
             found[event.request_id] = _task(
                 "entity", event.operation, event.event_id, target=event.target_instance_id
             )
+        elif isinstance(event, EntityLockRequested):
+            found[event.critical_section_id] = _task("lock", ", ".join(event.lock_set), event.event_id)
         else:
             found.pop(_answered(event), None)
     return list(found.values())
@@ -181,6 +190,8 @@ def _answered(event: HistoryEvent) -> int | str:
         return event.task_scheduled_id
     if isinstance(event, TimerFired):
         return event.timer_id
+    if isinstance(event, EntityLockGranted):
+        return event.critical_section_id
     return event.request_id if isinstance(event, (EntityOperationCompleted, EntityOperationFailed)) else -1
 
 
@@ -224,16 +235,23 @@ def _advice(
             "Its next turn is due or running: check that a worker is connected to this task hub. Give 'explain' the "
             "orchestrators to see which events it may wait for."
         )
+    due = [task.due for task in waits if task.due is not None]
+    if due and not advice:
+        advice.append(f"Nothing: it goes on at {min(due).isoformat()}, in {_span(min(due) - now)}.")
     return advice
 
 
 def _advice_for_pending(state: OrchestrationState, registry: Registry | None, now: datetime) -> list[str]:
     if state.scheduled_start_at is not None and state.scheduled_start_at > now:
-        return [f"It starts at {state.scheduled_start_at.isoformat()}, in {state.scheduled_start_at - now}."]
+        return [
+            f"It starts at {state.scheduled_start_at.isoformat()}, in {_span(state.scheduled_start_at - now)}."
+        ]
+    version = f"version {state.version!r}" if state.version else "orchestrations without a version"
     advice = [
-        "No worker has taken it yet: check that one is connected to this task hub and accepts its version."
+        f"No worker has taken it yet: check that one is connected to this task hub, has orchestrator {state.name!r} "
+        f"and accepts {version}."
     ]
-    if registry is not None and state.name not in registry.orchestrator_names:
+    if registry is not None and registry.orchestrator_names and state.name not in registry.orchestrator_names:
         advice.insert(0, _unknown("orchestrator", state.name, registry.orchestrator_names))
     return advice
 
@@ -245,17 +263,27 @@ def _advice_for(
     registry: Registry | None,
     now: datetime,
 ) -> list[str]:
-    if task.kind == "activity":
+    if task.due is not None and now - task.due > _OVERDUE:
+        what = "next attempt of " + repr(task.name) if task.attempts else task.kind
+        return [f"The {what} was due {_span(now - task.due)} ago: check that the hub is running."]
+    if task.kind == "activity" and task.due is None:
         if registry is not None and registry.activity_names and task.name not in registry.activity_names:
             return [_unknown("activity", task.name, registry.activity_names)]
-        if task.due is None:
-            return [f"Activity {task.name!r} is queued or running: check the workers that have it."]
+        return [f"Activity {task.name!r} is queued or running: check the workers that have it."]
     if task.kind == "event":
         return [_advice_for_event(task, state, history)]
-    if task.kind == "sub-orchestration":
-        return [f"Explain its child {task.target!r} ({task.name})."]
-    if task.due is not None and now - task.due > _OVERDUE:
-        return [f"The {task.kind} was due {now - task.due} ago: check that the hub is running."]
+    if task.kind == "sub-orchestration" and task.due is None:
+        return [f"Explain its child: client.explain({task.target!r})."]
+    if task.kind == "entity":
+        return [
+            f"Entity {task.target!r} has not answered: client.get_entity({task.target!r}) tells who has it locked and "
+            "how much waits for it; check that a worker has this entity."
+        ]
+    if task.kind == "lock":
+        return [
+            f"Another orchestration may hold one of {task.name}: client.get_entity(id) tells which; "
+            "client.clean_entity_storage() takes locks from orchestrations that are gone."
+        ]
     return []
 
 

@@ -37,6 +37,7 @@ from .instances import (
     PurgeRequest,
     PurgeResult,
 )
+from .times import utc_now
 from .work_items import (
     ActivityResult,
     ActivityWorkItem,
@@ -79,6 +80,10 @@ class Transport(ABC):
     def maximum_instance_id_length(self) -> int | None:
         """The longest instance id the hub takes, in characters. ``None``: any length."""
         return None
+
+    def now(self) -> datetime:
+        """The present, for what counts from it: the machine's clock, unless the hub has a clock of its own."""
+        return utc_now()
 
     # --- life cycle ---------------------------------------------------------------------------------------
 

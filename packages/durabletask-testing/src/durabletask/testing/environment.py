@@ -382,7 +382,7 @@ class OrchestrationTestEnvironment:
             self._history(instance_id),
             now=self.now,
             converter=self._converter,
-            registry=self._registry,
+            registry=Registry(orchestrators=self._orchestrators),  # an activity may also be a fake
         )
 
     def _at_once(self, coroutine: Coroutine[object, None, T]) -> T:

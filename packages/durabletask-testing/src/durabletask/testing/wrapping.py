@@ -62,6 +62,10 @@ class WrappedTransport(Transport):
         """As the inner transport says."""
         return self.inner.maximum_instance_id_length
 
+    def now(self) -> datetime:
+        """As the inner transport says."""
+        return self.inner.now()
+
     async def connect(self) -> None:
         """Passed on."""
         await self.inner.connect()

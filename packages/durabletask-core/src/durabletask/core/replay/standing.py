@@ -26,6 +26,14 @@ OpenTaskKind: TypeAlias = Literal["activity", "sub-orchestration", "timer", "eve
 """What an open task waits for."""
 
 
+_WORDS: Final[dict[str, str]] = {
+    "timer": "timer until {0.name}",
+    "sub-orchestration": "sub-orchestration {0.name!r} with the id {0.target!r}",
+    "entity": "operation {0.name!r} of entity {0.target!r}",
+    "lock": "lock of {0.name}",
+}
+
+
 class OpenTask(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that an orchestration has asked for and not got yet.
 
@@ -51,13 +59,11 @@ class OpenTask(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """One line for people."""
-        parts = [f"{self.kind} {self.name!r}" if self.kind != "timer" else f"timer until {self.name}"]
-        if self.target is not None:
-            parts.append(f"of {self.target!r}")
+        parts = [_WORDS.get(self.kind, "{0.kind} {0.name!r}").format(self)]
         if self.attempts:
             parts.append(f"after {self.attempts} failed attempt{'s' if self.attempts > 1 else ''}")
         if self.due is not None and self.kind != "timer":
-            parts.append(f"until {self.due.isoformat()}")
+            parts.append(f"{'until' if self.kind == 'event' else 'due again at'} {self.due.isoformat()}")
         return f"{' '.join(parts)}, asked for at {self.location}"
 
 

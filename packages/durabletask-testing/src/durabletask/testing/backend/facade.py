@@ -109,6 +109,10 @@ class InMemoryBackend(Transport):
         """Name of the task hub."""
         return self._engine.task_hub
 
+    def now(self) -> datetime:
+        """The present on the hub's clock."""
+        return self._engine.clock.now()
+
     @property
     def clock(self) -> Clock:
         """The clock of the hub."""
