@@ -181,13 +181,15 @@ async def test_waits_for_the_start_end_when_the_first_episode_is_committed(hub: 
 
 
 async def test_deadlines_end_waits_with_their_status(hub: RawHub) -> None:
-    """A wait that is not fulfilled in time is DEADLINE_EXCEEDED, for an instance that runs and for none."""
+    """A wait that is not fulfilled in time is DEADLINE_EXCEEDED; for a missing instance, exists is false."""
     await hub.start("i")
+    loop = asyncio.get_running_loop()
     for rpc in ("WaitForInstanceStart", "WaitForInstanceCompletion"):
-        for instance_id in ("i", "missing"):
-            request = pb.GetInstanceRequest(instanceId=instance_id)
-            error = await hub.client.refusal(rpc, request, timeout=0.05)
-            assert error.code() is Code.DEADLINE_EXCEEDED
+        error = await hub.client.refusal(rpc, pb.GetInstanceRequest(instanceId="i"), timeout=0.2)
+        assert error.code() is Code.DEADLINE_EXCEEDED
+        before = loop.time()
+        assert not (await _wait(hub, rpc, "missing", timeout=0.6)).exists
+        assert loop.time() - before > 0.4
 
 
 async def test_a_wait_may_begin_before_the_instance(hub: RawHub) -> None:

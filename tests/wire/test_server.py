@@ -190,7 +190,8 @@ async def test_deadlines_end_waits_on_both_sides() -> None:
                 raise
 
     async with serving(Watching()) as (_, client):
-        request = pb.GetInstanceRequest(instanceId="missing")
+        await client.call("StartInstance", pb.CreateInstanceRequest(name="n", instanceId="i"))
+        request = pb.GetInstanceRequest(instanceId="i")
         error = await client.refusal("WaitForInstanceCompletion", request, timeout=0.05)
         assert error.code() is Code.DEADLINE_EXCEEDED
         await asyncio.wait_for(cancelled.wait(), 5)

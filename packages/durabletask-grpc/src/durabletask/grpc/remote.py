@@ -141,22 +141,22 @@ class RemoteHub:
     ) -> OrchestrationState | None:
         request = pb.GetInstanceRequest(instanceId=instance_id, getInputsAndOutputs=include_payloads)
         loop = asyncio.get_running_loop()
-        total = None if timeout is None else max(timeout.total_seconds(), 0.0)
-        deadline = None if total is None else loop.time() + total
+        deadline = None if timeout is None else loop.time() + max(timeout.total_seconds(), 0.0)
         while True:
             rest = _LONGEST_WAIT if deadline is None else deadline - loop.time()
             if rest <= 0:
                 return None
+            began, limit = loop.time(), min(rest, _LONGEST_WAIT)
             try:
-                answer = await self._caller.unary(
-                    rpc, request, pb.GetInstanceResponse, timeout=min(rest, _LONGEST_WAIT)
-                )
+                answer = await self._caller.unary(rpc, request, pb.GetInstanceResponse, timeout=limit)
             except TransportTimeoutError:
                 continue  # the deadline was ours, or that of the hub for one call; ours decides
             if answer.exists:
                 return instances.decode_state(answer.orchestrationState)
-            if deadline is not None and total is not None and deadline - loop.time() <= total * 0.05:
-                return None  # a hub may say at the deadline that there is no such instance
+            if loop.time() - began >= limit * 0.95:  # a hub may say so at the deadline of the call
+                if deadline is not None and limit == rest:
+                    return None
+                continue
             raise InstanceNotFoundError(
                 f"Instance {instance_id!r} is not in task hub {self._caller.task_hub!r} at {self._caller.address.endpoint}; "
                 "it was purged, or never created."

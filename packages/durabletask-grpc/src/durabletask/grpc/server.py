@@ -23,6 +23,7 @@ import grpc.aio
 from .calls import SERVER_HEADER
 from .channel import SERVICE
 from .server_calls import UNARY_CALLS, WAITS, UnarySpec
+from .server_deadlines import DeadlineWatch
 from .server_hub import Context, Hubs, HubSource, refuse
 from .server_streams import LOST_CALLER, send_history, send_work_items
 
@@ -33,6 +34,9 @@ DEFAULT_MESSAGE_LENGTH: Final[int] = 64 * 1024 * 1024
 
 DEFAULT_STREAM_ABOVE: Final[int] = 1024 * 1024
 """Bytes of a past above which a worker that can fetch it has to."""
+
+_LONGEST_REST: Final = 86400.0 * 365  # seconds; what is longer is no deadline
+_MARGIN: Final = 0.1  # seconds before a deadline, for the way back
 
 _Handler = Callable[[bytes, Any], Awaitable[Any]]
 
@@ -164,7 +168,7 @@ class TaskHubServer(grpc.GenericRpcHandler):
         for rpc, spec in UNARY_CALLS.items():
             handle = self._unary(rpc, spec)
             if rpc in WAITS:
-                handle = self._long(rpc, handle)
+                handle = self._long(rpc, self._wait(handle))
             handlers[SERVICE + rpc] = grpc.unary_unary_rpc_method_handler(handle)
         for rpc, stream in (("GetWorkItems", self._work_items), ("StreamInstanceHistory", self._history)):
             handlers[SERVICE + rpc] = grpc.unary_stream_rpc_method_handler(self._long(rpc, stream))
@@ -183,6 +187,27 @@ class TaskHubServer(grpc.GenericRpcHandler):
                 await refuse(context, rpc, error)
 
         return handle
+
+    def _wait(self, handle: _Handler) -> _Handler:
+        """A wait whose instance is still missing just before the deadline says so (protocol section 12.2)."""
+
+        async def handle_wait(data: bytes, context: Context) -> object:
+            rest: float | None = context.time_remaining()
+            if rest is None or rest > _LONGEST_REST:
+                return await handle(data, context)
+            watch = DeadlineWatch(self._hubs.of, data, context)
+            alarm = asyncio.get_running_loop().call_later(rest - min(_MARGIN, rest * 0.04), watch.look)
+            try:
+                return await handle(data, context)
+            except asyncio.CancelledError:
+                if not watch.is_missing:
+                    raise
+                return b""  # exists = false
+            finally:
+                alarm.cancel()
+                watch.stop()
+
+        return handle_wait
 
     def _long(self, rpc: str, handle: _Handler) -> _Handler:
         """A call that ends when the server stops, whatever its grace."""
