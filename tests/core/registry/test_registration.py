@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import functools
-import re
 import logging
+import re
 from dataclasses import dataclass
 
 import pytest
