@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
+import pytest
+from durabletask import DurableTaskClient, DurableTaskWorker, OrchestrationContext
 from durabletask.core.hosting.sessions import SessionCache
+from durabletask.testing.backend import InMemoryBackend
+
+
+async def waiting(ctx: OrchestrationContext) -> object:
+    return await ctx.wait_for_external_event("go")
 
 
 class FakeSession:
@@ -71,6 +79,50 @@ def test_old_sessions_are_not_used_and_go_when_others_come() -> None:
     assert cache.take("a", None) is None
     cache.put("c", None, FakeSession())
     assert (first.closed, second.closed, cache.evictions) == (1, 1, 2)
+
+
+async def test_old_sessions_go_also_when_nothing_happens() -> None:
+    """The sweep looks several times within the age; a younger session stays."""
+    now = 0.0
+    cache = SessionCache(10, max_age=timedelta(seconds=60), clock=lambda: now)
+    old, young = FakeSession(5), FakeSession(7)
+    pauses: list[float] = []
+    cache.put("a", None, old)
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        pauses.append(seconds)
+        now += seconds
+        if now == 30:
+            cache.put("b", None, young)
+        if now > 75:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await cache.keep_swept(sleep)
+
+    assert set(pauses) == {15.0}
+    assert (old.closed, young.closed, len(cache), cache.event_count, cache.evictions) == (1, 0, 1, 7, 1)
+
+
+async def test_a_worker_sweeps_its_cache() -> None:
+    """The session of an orchestration that waits is gone when it is old, and replayed when it goes on."""
+    hub = InMemoryBackend("test")
+    client = DurableTaskClient(hub)
+    worker = DurableTaskWorker(
+        hub, orchestrators=[waiting], session_cache_age=timedelta(milliseconds=20), drain_timeout=5
+    )
+    async with worker:
+        instance_id = await client.schedule_new_orchestration(waiting)
+        while not worker.metrics.session_evictions:  # noqa: ASYNC110 - a counter has no event
+            await asyncio.sleep(0.001)
+        await client.raise_orchestration_event(instance_id, "go", 5)
+        state = await client.wait_for_orchestration_completion(instance_id, timeout_in_seconds=10)
+
+    assert state is not None
+    assert state.output == 5
+    assert (worker.metrics.session_hits, worker.metrics.session_misses) == (0, 1)
+    await hub.close()
 
 
 def test_a_second_session_of_an_instance_replaces_the_first() -> None:

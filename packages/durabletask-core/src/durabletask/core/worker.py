@@ -96,7 +96,9 @@ class _Engine:
         self.runner = runner
         self.delivery = delivery
         self.cache = cache
-        self.serving: asyncio.Task[None] = asyncio.get_running_loop().create_task(loop.serve())
+        create_task = asyncio.get_running_loop().create_task
+        self.serving: asyncio.Task[None] = create_task(loop.serve())
+        self.sweeping: asyncio.Task[None] = create_task(cache.keep_swept())
 
     def metrics(self) -> WorkerMetrics:
         return WorkerMetrics(
@@ -114,6 +116,10 @@ class _Engine:
             session_events=self.cache.event_count,
         )
 
+    def cancel(self) -> None:
+        self.serving.cancel()
+        self.sweeping.cancel()
+
     async def stop(self, timeout: float) -> None:
         try:
             is_done = timeout > 0 and await self.loop.drain(timeout)
@@ -121,8 +127,8 @@ class _Engine:
             self.runner.is_stopping = True
         if not is_done:
             await self.loop.abort(_ABORT_SECONDS)
-        self.serving.cancel()
-        await asyncio.wait({self.serving}, timeout=_ABORT_SECONDS)
+        self.cancel()
+        await asyncio.wait({self.serving, self.sweeping}, timeout=_ABORT_SECONDS)
         self.runner.close()
         self.cache.clear()
 
@@ -264,7 +270,7 @@ class DurableTaskWorker:
         try:
             await engine.stop(self._drain_timeout if timeout is None else timeout)
         finally:
-            engine.serving.cancel()
+            engine.cancel()
             self._last_metrics = engine.metrics()
             if self._owns_transport:
                 await self._transport.close()

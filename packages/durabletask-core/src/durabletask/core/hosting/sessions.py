@@ -7,13 +7,17 @@ what it has consumed (``OrchestrationSession.resume``), and replays otherwise.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol
 
 __all__ = ["CacheableSession", "SessionCache"]
+
+_SWEEPS_PER_AGE = 4
+_SHORTEST_PAUSE = 0.01
 
 
 class CacheableSession(Protocol):
@@ -44,7 +48,7 @@ class SessionCache:
 
     Args:
         max_sessions: how many sessions at most; 0 switches the cache off.
-        max_age: how long a session may lie unused.
+        max_age: how long a session may lie unused; ``keep_swept`` sees to it.
         max_events: bound of the total number of history events that the sessions have consumed.
         clock: monotonic seconds.
 
@@ -100,7 +104,7 @@ class SessionCache:
         events = session.event_count
         self._entries[instance_id] = _Entry(session, execution_id, events, self._clock())
         self.event_count += events
-        self._evict()
+        self.sweep()
 
     def clear(self) -> None:
         """Close every session."""
@@ -112,7 +116,20 @@ class SessionCache:
     def _is_old(self, entry: _Entry) -> bool:
         return self._max_age is not None and self._clock() - entry.stored_at > self._max_age
 
-    def _evict(self) -> None:
+    async def keep_swept(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+        """Sweep now and then until cancelled, so that sessions grow old also where nothing happens.
+
+        Args:
+            sleep: how to wait, given seconds.
+        """
+        if self._max_age is None or self._max_sessions <= 0:
+            return
+        while True:
+            await sleep(max(self._max_age / _SWEEPS_PER_AGE, _SHORTEST_PAUSE))
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Close the sessions that are over a bound, the least recently used first."""
         entries = self._entries
         while entries:
             oldest = next(iter(entries.values()))
