@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -53,6 +53,8 @@ _MIGRATIONS: Final = (
 )
 _COLUMNS = "key, id, status, created, completed, body"
 _LOOKUP = 500  # ids in one SELECT
+_TOGETHER = 100  # rows in one statement; an old SQLite takes 999 values in one
+_STATEMENTS = 512  # that are kept prepared: one for every number of rows
 
 
 class SqliteStore(Store):
@@ -167,7 +169,9 @@ class _OpenFile:
         if self._predecessor is not None:
             self._predecessor.result()
         self._lock = self._lock or OwnerLock(self._path)
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
+        )
         try:
             self._migrate(connection)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -270,40 +274,47 @@ class _SqliteHub(HubStore):
 def _write_changes(connection: sqlite3.Connection, hub: int, changes: Changes) -> None:
     if changes.clears_hub:
         _clear(connection, hub)
-    if changes.removed:
-        keys = [(key,) for key in changes.removed]
-        for table in ("instances", "history", "inbox"):
-            connection.executemany(f"DELETE FROM {table} WHERE key = ?", keys)  # noqa: S608 - our names
+    for table in ("instances", "history", "inbox") if changes.removed else ():
+        _delete(connection, table, "key = ?", [(key,) for key in changes.removed])
     instances = changes.instances
-    drops = [(one.key,) for one in instances if one.drops_history]
-    if drops:
-        connection.executemany("DELETE FROM history WHERE key = ?", drops)
+    _delete(connection, "history", "key = ?", [(one.key,) for one in instances if one.drops_history])
     read = [(one.key, one.drops_inbox_before) for one in instances if one.drops_inbox_before is not None]
-    if read:
-        connection.executemany("DELETE FROM inbox WHERE key = ? AND number < ?", read)
-    connection.executemany(
-        f"INSERT OR REPLACE INTO instances ({_COLUMNS}, hub) VALUES (?, ?, ?, ?, ?, ?, {hub})",  # noqa: S608
-        [one.row for one in instances if one.row is not None],
-    )
-    connection.executemany(
-        "INSERT INTO history (key, first, events) VALUES (?, ?, ?)",
-        [(one.key, one.first_event, codec.encode(one.events)) for one in instances if one.events],
-    )
-    connection.executemany(
-        "INSERT INTO inbox (key, number, event) VALUES (?, ?, ?)",
-        [
-            (one.key, number, codec.encode(event))
-            for one in instances
-            for number, event in enumerate(one.inbox, one.first_inbox)
-        ],
-    )
-    if changes.detached:
-        connection.executemany(
-            "INSERT INTO detached (key, hub, activity) VALUES (?, ?, ?)",
-            [(activity.detached_key, hub, codec.encode(activity)) for activity in changes.detached],
-        )
-    if changes.attended:
-        connection.executemany("DELETE FROM detached WHERE key = ?", [(key,) for key in changes.attended])
+    _delete(connection, "inbox", "key = ? AND number < ?", read)
+    rows = [(*one.row, hub) for one in instances if one.row is not None]
+    _insert(connection, f"INSERT OR REPLACE INTO instances ({_COLUMNS}, hub)", rows)
+    runs = [(one.key, one.first_event, codec.encode(one.events)) for one in instances if one.events]
+    _insert(connection, "INSERT INTO history (key, first, events)", runs)
+    events = [
+        (one.key, number, codec.encode(event))
+        for one in instances
+        for number, event in enumerate(one.inbox, one.first_inbox)
+    ]
+    _insert(connection, "INSERT INTO inbox (key, number, event)", events)
+    detached = [(activity.detached_key, hub, codec.encode(activity)) for activity in changes.detached]
+    _insert(connection, "INSERT INTO detached (key, hub, activity)", detached)
+    _delete(connection, "detached", "key = ?", [(key,) for key in changes.attended])
+
+
+# Many rows in one statement: ``executemany`` lets go of the interpreter for every row, and beside a busy event
+# loop it waits longer to get it back than the row takes.
+
+
+def _insert(connection: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]) -> None:
+    for first in range(0, len(rows), _TOGETHER):
+        some = rows[first : first + _TOGETHER]
+        marks = f"({', '.join('?' * len(some[0]))})"
+        statement = f"{into} VALUES {', '.join([marks] * len(some))}"
+        connection.execute(statement, list(chain.from_iterable(some)))
+
+
+def _delete(
+    connection: sqlite3.Connection, table: str, where: str, values: Sequence[tuple[object, ...]]
+) -> None:
+    for first in range(0, len(values), _TOGETHER):
+        some = values[first : first + _TOGETHER]
+        either = " OR ".join([f"({where})"] * len(some))
+        statement = f"DELETE FROM {table} WHERE {either}"  # noqa: S608 - our names
+        connection.execute(statement, list(chain.from_iterable(some)))
 
 
 def _clear(connection: sqlite3.Connection, hub: int) -> None:
