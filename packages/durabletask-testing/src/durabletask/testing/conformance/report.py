@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from .capabilities import BASE_CAPABILITIES, optional_capabilities
+from .spec import SPEC_TESTS
 
 __all__ = ["CapabilityOutcome", "ConformanceReport", "Level", "Outcome", "TransportReport"]
 
@@ -25,20 +26,29 @@ class Level(enum.Enum):
 
 
 class CapabilityOutcome(msgspec.Struct):
-    """Counts of one capability; ``failures`` names the tests that failed."""
+    """Counts of one capability, and the names of the tests that did not pass.
+
+    Attributes:
+        passed: tests that passed.
+        failed: tests that failed.
+        skipped: tests that were skipped, or expected to fail.
+        failures: the tests that failed.
+        missing: the tests of the kit that have neither passed nor failed: skipped, deselected or overridden.
+    """
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     failures: list[str] = []
+    missing: list[str] = []
 
     @property
     def word(self) -> str:
-        """``failed``, ``passed``, ``skipped`` or ``not run``."""
+        """``failed``, ``passed``, ``incomplete``, ``skipped`` or ``not run``."""
         if self.failed:
             return "failed"
         if self.passed:
-            return "passed"
+            return "incomplete" if self.missing else "passed"
         return "skipped" if self.skipped else "not run"
 
 
@@ -50,7 +60,7 @@ class TransportReport(msgspec.Struct):
 
     @property
     def level(self) -> Level:
-        """NONE: a base capability failed or was not run. FULL: every optional one passed too.
+        """NONE: a test of the base did not pass, whatever the reason. FULL: every optional one passed too.
 
         An optional capability that was opened and fails keeps a transport from any level: it promises
         what it does not do.
@@ -70,8 +80,10 @@ class TransportReport(msgspec.Struct):
         for title, names in (("base", BASE_CAPABILITIES), ("optional", optional_capabilities())):
             for name in names:
                 outcome = self.capabilities.get(name, CapabilityOutcome())
-                lines.append(f"  {title:<9}{name:<24}{outcome.word:<9}{_counts(outcome)}".rstrip())
+                lines.append(f"  {title:<9}{name:<24}{outcome.word:<11}{_counts(outcome)}".rstrip())
                 lines.extend(f"{'':<35}failed: {test}" for test in outcome.failures)
+                if outcome.word == "incomplete":
+                    lines.extend(f"{'':<35}not passed: {test}" for test in outcome.missing)
         return "\n".join(lines)
 
 
@@ -90,10 +102,15 @@ class ConformanceReport:
         """Count one result; ``label`` is the value of ``RESULT_PROPERTY``."""
         name = label["transport"]
         report = self.transports.setdefault(name, TransportReport(name))
-        counts = report.capabilities.setdefault(label["capability"], CapabilityOutcome())
+        capability = label["capability"]
+        if capability not in report.capabilities:
+            report.capabilities[capability] = CapabilityOutcome(missing=list(SPEC_TESTS.get(capability, ())))
+        counts = report.capabilities[capability]
         setattr(counts, outcome, getattr(counts, outcome) + 1)
         if outcome == "failed":
             counts.failures.append(test)
+        if outcome != "skipped" and label["test"] in counts.missing:
+            counts.missing.remove(label["test"])
 
     def as_text(self) -> str:
         """Every transport's table."""

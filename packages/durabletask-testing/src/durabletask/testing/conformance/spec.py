@@ -18,7 +18,7 @@ from .capabilities import BASE_CAPABILITIES
 from .hub import ConformanceHub
 from .probe import Probe
 
-__all__ = ["RESULT_PROPERTY", "RecordProperty", "requires", "run_spec", "spec"]
+__all__ = ["RESULT_PROPERTY", "SPEC_TESTS", "RecordProperty", "requires", "run_spec", "spec"]
 
 ClassT = TypeVar("ClassT", bound=type)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
@@ -26,6 +26,9 @@ SpecTest = Callable[[object, Probe], Awaitable[None]]
 
 RESULT_PROPERTY: Final = "durabletask_conformance"
 """Name of the pytest user property that carries transport and capability of a test."""
+
+SPEC_TESTS: Final[dict[str, list[str]]] = {}
+"""Capability -> its tests, as ``Class.test``: what a report must have seen before it calls a capability passed."""
 
 _REQUIRES = "__conformance_requires__"
 
@@ -53,21 +56,25 @@ def spec(capability: str, *, needs: tuple[str, ...] = ()) -> Callable[[ClassT], 
     def adopt(cls: ClassT) -> ClassT:
         for name, member in list(vars(cls).items()):
             if name.startswith("test_") and inspect.iscoroutinefunction(member):
-                setattr(cls, name, _as_pytest(member, capability, needs))
+                setattr(cls, name, _as_pytest(member, f"{cls.__name__}.{name}", capability, needs))
         return cls
 
     return adopt
 
 
-def _as_pytest(test: SpecTest, capability: str, class_needs: tuple[str, ...]) -> Callable[..., None]:
+def _as_pytest(
+    test: SpecTest, name: str, capability: str, class_needs: tuple[str, ...]
+) -> Callable[..., None]:
     own: tuple[str, ...] = getattr(test, _REQUIRES, ())
     # A test that needs an optional capability is counted under that one, even in a class of the base.
     label = own[0] if own else capability
+    SPEC_TESTS.setdefault(label, []).append(name)
     needs = tuple(n for n in (capability, *class_needs, *own) if n not in BASE_CAPABILITIES)
 
     @functools.wraps(test)
     def run(self: object, conformance_hub: ConformanceHub, record_property: RecordProperty) -> None:
-        record_property(RESULT_PROPERTY, {"transport": conformance_hub.name, "capability": label})
+        result = {"transport": conformance_hub.name, "capability": label, "test": name}
+        record_property(RESULT_PROPERTY, result)
         for need in needs:
             if not getattr(conformance_hub.capabilities, need):
                 pytest.skip(f"{conformance_hub.name} does not offer {need}.")
