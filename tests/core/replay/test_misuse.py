@@ -264,6 +264,41 @@ def test_result_that_was_never_awaited_is_an_error(orchestrator, found: str) -> 
     assert HERE in story.error.message
 
 
+async def _adds_a_task(ctx, _):
+    greeting = ctx.call_activity("Hello")
+    return greeting + "!"
+
+
+async def _reads_a_member_of_a_task(ctx, _):
+    order = ctx.call_activity("Order")
+    return order.price
+
+
+async def _errs_elsewhere(ctx, _):
+    ctx.call_activity("Hello")
+    return 1 + "2"
+
+
+@pytest.mark.parametrize("orchestrator", [_adds_a_task, _reads_a_member_of_a_task])
+def test_task_used_as_its_result_is_named(orchestrator) -> None:
+    """Code that trips over a task gets the place where the ``await`` is missing."""
+    story = Story(orchestrator)
+    story.start()
+
+    assert story.error.matches(UnawaitedTaskError)
+    assert HERE in story.error.message
+    assert "Was an 'await'" in story.error.message
+    assert story.error.inner_failure is not None
+
+
+def test_another_type_error_is_reported_as_it_is() -> None:
+    """A task that nobody awaited does not explain every error."""
+    story = Story(_errs_elsewhere)
+    story.start()
+
+    assert story.error.matches(TypeError)
+
+
 def test_result_that_is_a_coroutine_is_an_error() -> None:
     """Returning a coroutine fails with its name and place."""
     story = Story(_returns_coroutine)

@@ -413,7 +413,10 @@ class Ledger(TaskScope):
     def finish_with_error(self, error: BaseException) -> None:
         """Complete with what the orchestrator raised."""
         if self.restart is None:
-            self.fail(misuse.missing_event_loop(error) or error)
+            explained = misuse.missing_event_loop(error) or misuse.forgotten_await(
+                error, self._never_awaited()
+            )
+            self.fail(explained or error)
             return
         _logger.warning(
             "Orchestration %r asked to continue as new and then raised %r; the request stands.",
@@ -495,7 +498,7 @@ class Ledger(TaskScope):
             self.section.release()
 
     def _report_unawaited(self) -> None:
-        found = [task for task in dict.fromkeys(self._unfinished()) if task._observed == UNSEEN]
+        found = self._never_awaited()
         if not found or (self.is_replaying and not self.strict):
             return
         message = (
@@ -506,6 +509,9 @@ class Ledger(TaskScope):
         if self.strict:
             raise UnawaitedTaskError(message)
         _logger.warning("%s", message)
+
+    def _never_awaited(self) -> list[Task[object]]:
+        return [task for task in dict.fromkeys(self._unfinished()) if task._observed == UNSEEN]
 
     def _unfinished(self) -> Iterable[Task[object]]:
         yield from self.unseen

@@ -19,7 +19,7 @@ from durabletask.core.tasks import Task
 from .locations import frame_location, innermost_user_frame, locate, traceback_location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "callee_name",
@@ -27,6 +27,7 @@ __all__ = [
     "check_text",
     "foreign_awaitable",
     "foreign_member",
+    "forgotten_await",
     "invalid_result",
     "missing_event_loop",
     "never_awaited",
@@ -161,6 +162,20 @@ def unserializable(
     if found is not None:
         return UnawaitedTaskError(f"{what} contains {found}. Await it first and pass on its result.")
     return SerializationError(f"{what} cannot be serialized. {error}")
+
+
+def forgotten_await(error: BaseException, tasks: Sequence[Task[Any]]) -> UnawaitedTaskError | None:
+    """The error for code that used a task as if it were its result, or ``None`` if that cannot be the reason."""
+    if not tasks or not isinstance(error, (TypeError, AttributeError)):
+        return None
+    if not any(name in str(error) for name in {type(task).__name__ for task in tasks}):
+        return None  # it complains about something else
+    made = UnawaitedTaskError(
+        f"{error} ({traceback_location(error.__traceback__)}). Never awaited by then:\n{never_awaited(tasks)}\n"
+        "Was an 'await' ('yield', in a generator) forgotten? Await the task and use its result."
+    )
+    made.__cause__ = error
+    return made
 
 
 def never_awaited(tasks: Iterable[Task[Any]]) -> str:
