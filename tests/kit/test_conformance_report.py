@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from durabletask.testing.conformance.capabilities import BASE_CAPABILITIES
 
 pytestmark = pytest.mark.process
 
@@ -15,6 +16,7 @@ ADOPTION = """
 from datetime import timedelta
 
 import pytest
+from durabletask.testing.conformance.capabilities import BASE_CAPABILITIES
 from durabletask.testing import InMemoryBackend, VirtualClock
 from durabletask.testing.conformance import *
 
@@ -44,18 +46,17 @@ def conformance_hub():
     return Hub()
 """
 
-OVERRIDDEN = """
+TRICKS = """
 class TestTokens(TestTokens):
     def test_a_late_episode_changes_nothing(self):
         pass
+
+class TestTimers(TestTimers):
+    test_a_time_in_the_past_fires_at_once = pytest.mark.xfail(TestTimers.test_a_time_in_the_past_fires_at_once)
+
+TestPurge = pytest.mark.skip(TestPurge)
+del TestConnection
 """
-EXPECTED_TO_FAIL = """
-class TestTokens(TestTokens):
-    test_a_late_episode_changes_nothing = pytest.mark.xfail(TestTokens.test_a_late_episode_changes_nothing)
-"""
-LATE = "TestTokens.test_a_late_episode_changes_nothing"
-NO_TOKENS = "del TestTokens\n"
-SKIPPED = "TestTokens = pytest.mark.skip(TestTokens)\n"
 
 
 def adopt(folder: Path, more: str, *options: str) -> tuple[str, dict]:
@@ -86,26 +87,21 @@ def test_an_adopter_without_tricks_reaches_the_base_level(tmp_path: Path) -> Non
     assert report["capabilities"]["rewind"]["passed"] == 0
 
 
-@pytest.mark.parametrize("trick", [OVERRIDDEN, EXPECTED_TO_FAIL], ids=["override", "xfail"])
-def test_no_test_of_the_base_can_be_left_out(tmp_path: Path, trick: str) -> None:
-    """A base test that is overridden or expected to fail is missing in the report, which has no level."""
-    _, report = adopt(tmp_path, trick, "-k", "TestTokens")
+def test_nothing_of_the_base_can_be_left_out(tmp_path: Path) -> None:
+    """What is overridden, expected to fail, skipped, deleted or deselected is told, and there is no level."""
+    chosen = "(TestTokens or TestTimers or TestPurge or TestConnection or TestWait) and not test_every_waiter_is_woken"
+    output, report = adopt(tmp_path, TRICKS, "-k", chosen)
     assert report["level"] == "none"
-    assert LATE in report["capabilities"]["tokens"]["missing"]
-
-
-@pytest.mark.parametrize("trick", [NO_TOKENS, SKIPPED], ids=["delete", "skip"])
-def test_a_class_that_is_left_out_is_not_run(tmp_path: Path, trick: str) -> None:
-    """A capability of which no test ran is no capability."""
-    output, report = adopt(tmp_path, trick, "-k", "TestTokens or TestTimers")
-    assert report["level"] == "none"
-    assert "tokens" not in report["capabilities"]
-    assert "tokens                  not run" in output
-
-
-def test_a_selection_is_told_as_one(tmp_path: Path) -> None:
-    """With ``-k`` the report names what was not run."""
-    output, report = adopt(tmp_path, "", "-k", "TestTokens and not test_a_late_episode_changes_nothing")
-    assert report["level"] == "none"
-    assert report["capabilities"]["tokens"]["missing"] == [LATE]
-    assert f"not passed: {LATE}" in output
+    assert "mine: level NONE" in output
+    assert {
+        name: counts["missing"]
+        for name, counts in report["capabilities"].items()
+        if name in BASE_CAPABILITIES
+    } == {
+        "tokens": ["TestTokens.test_a_late_episode_changes_nothing"],
+        "timers": ["TestTimers.test_a_time_in_the_past_fires_at_once"],
+        "wait": ["TestWait.test_every_waiter_is_woken"],
+    }
+    assert "not passed: TestWait.test_every_waiter_is_woken" in output
+    for name in ("purge", "connection"):
+        assert f"base     {name:<24}not run" in output

@@ -218,3 +218,26 @@ def test_a_token_is_not_shown() -> None:
     token = AccessToken("s3cr3t", datetime(2026, 1, 1, tzinfo=timezone.utc))
 
     assert "s3cr3t" not in f"{token!r} {token}"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host", "port", "path"),
+    [
+        ("mine://hub.example:7000/room/1?x=2", "hub.example", 7000, "/room/1?x=2"),
+        ("mine:///var/hub.db", "", None, "/var/hub.db"),
+        ("mine://", "", None, ""),
+    ],
+)
+def test_a_scheme_of_another_package_has_an_endpoint_of_its_own_form(
+    installed: dict[str, dict[str, str]], endpoint: str, host: str, port: int | None, path: str
+) -> None:
+    """A transport that somebody else wrote may be a file or have a path; its factory gets everything."""
+    installed[plugins.TRANSPORTS_GROUP]["mine"] = "make_transport"
+    connection = resolve(f"Endpoint={endpoint};TaskHub=h;Authentication=None").connection
+    assert (connection.scheme, connection.host, connection.port, connection.path) == (
+        "mine",
+        host,
+        port,
+        path,
+    )
+    assert connection.endpoint == endpoint

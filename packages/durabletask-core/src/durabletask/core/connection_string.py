@@ -89,7 +89,8 @@ class ConnectionString:
         scheme: scheme of the endpoint, lower case.
         host: host of the endpoint; empty for ``sqlite``; the name of the hub group for ``memory``.
         port: port of the endpoint, by default that of the scheme; ``None`` for ``memory`` and ``sqlite``.
-        path: file of a ``sqlite`` endpoint (``sqlite:///relative``, ``sqlite:////absolute``), else empty.
+        path: file of a ``sqlite`` endpoint (``sqlite:///relative``, ``sqlite:////absolute``); of a scheme that another
+            package brings everything after host and port, with its slash; else empty.
 
     Raises:
         ConnectionStringError: a value cannot be used; the message names the key and the fix.
@@ -368,10 +369,19 @@ def _split_endpoint(endpoint: object) -> tuple[str, str, int | None, str, str]:
             "'Endpoint' contains '@'. An endpoint takes no user name or password; remove them and use "
             "'Authentication' to sign in."
         )
+    if scheme not in SCHEME_PACKAGES:
+        return _third_party_endpoint(scheme, rest)
     host, port = _host_and_port(scheme, rest)
     shown_host = f"[{host}]" if ":" in host else host
     shown_port = "" if port is None else f":{port}"
     return scheme, host, port or _DEFAULT_PORTS.get(scheme), "", f"{scheme}://{shown_host}{shown_port}"
+
+
+def _third_party_endpoint(scheme: str, rest: str) -> tuple[str, str, int | None, str, str]:
+    """An endpoint of a transport that is not ours: host and port if there are any, then whatever it needs."""
+    address, slash, path = rest.partition("/")
+    host, port = _host_and_port(scheme, address) if address else ("", None)
+    return scheme, host, port, slash + path, f"{scheme}://{rest}"
 
 
 def _sqlite_path(rest: str) -> str:
