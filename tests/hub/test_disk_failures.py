@@ -32,6 +32,17 @@ def _run(mode: str, path: Path) -> tuple[list[str], list[str]]:
     )
 
 
+def _run_read_only(path: Path) -> tuple[list[str], list[str]]:
+    path.parent.mkdir()
+    path.parents[1].chmod(0o755)
+    try:
+        return _run("read-only", path)
+    finally:
+        path.parent.chmod(0o755)
+        for file in path.parent.iterdir():
+            file.chmod(0o644)
+
+
 async def _stored(path: Path) -> set[str]:
     hub = InMemoryBackend(store=SqliteStore(path))
     page = await hub.query_instances(InstanceQuery(page_size=10_000))
@@ -60,16 +71,8 @@ async def test_a_full_disk_refuses_clearly_and_loses_nothing(tmp_path: Path) -> 
 @pytest.mark.skipif(sys.platform == "win32", reason="no modes of folders")
 async def test_a_read_only_store_refuses_clearly_and_stays_whole(tmp_path: Path) -> None:
     """Neither file nor folder may be written to: every command is refused, what was there stays."""
-    folder = tmp_path / "theirs"
-    folder.mkdir()
-    tmp_path.chmod(0o755)
-    path = folder / "a.db"
-    try:
-        created, refused = await asyncio.to_thread(_run, "read-only", path)
-    finally:
-        folder.chmod(0o755)
-        for file in folder.iterdir():
-            file.chmod(0o644)
+    path = tmp_path / "theirs" / "a.db"
+    created, refused = await asyncio.to_thread(_run_read_only, path)
     assert created == ["first"]
     assert len(refused) == 2
     assert all(str(path) in text and "may be written to" in text for text in refused)

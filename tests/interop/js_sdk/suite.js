@@ -25,6 +25,10 @@ const activities = {
     if (attempts.get(key) < 3) throw new Error(`attempt ${attempts.get(key)}`);
     return attempts.get(key);
   },
+  countUp: async (_ctx, key) => {
+    attempts.set(key, (attempts.get(key) ?? 0) + 1);
+    return attempts.get(key);
+  },
   brokenUntilMended: async (_ctx, value) => {
     if (gates.broken) throw new Error("still broken");
     return value;
@@ -101,6 +105,41 @@ const orchestrators = {
   },
   async *waitingParent(ctx, childId) {
     yield ctx.callSubOrchestrator("waitForTwo", null, { instanceId: childId });
+  },
+  async *retryingChild(ctx, key) {
+    const retry = new sdk.RetryPolicy({ maxNumberOfAttempts: 4, firstRetryIntervalInMilliseconds: 20 });
+    return yield ctx.callSubOrchestrator("flakyChild", key, { retry });
+  },
+  async *flakyChild(ctx, key) {
+    const n = yield ctx.callActivity("countUp", key);
+    if (n < 3) throw new Error(`attempt ${n}`);
+    return n;
+  },
+  async *race(ctx, count) {
+    const tasks = [ctx.createTimer(3600), ctx.waitForExternalEvent("never")];
+    for (let i = 0; i < count; i++) tasks.push(ctx.callActivity("plusOne", i));
+    const winner = yield sdk.whenAny(tasks);
+    return winner.getResult();
+  },
+  async *tree(ctx, depth) {
+    if (!depth) return yield ctx.waitForExternalEvent("leave");
+    const tasks = [];
+    for (let i = 0; i < 2; i++) {
+      tasks.push(ctx.callSubOrchestrator("tree", depth - 1, { instanceId: `${ctx.instanceId}.${i}` }));
+    }
+    return yield sdk.whenAll(tasks);
+  },
+  async *collecting(ctx, seen) {
+    seen = [...(seen ?? []), yield ctx.waitForExternalEvent("item")];
+    if (seen.length < 10) return ctx.continueAsNew(seen, true);
+    return seen;
+  },
+  async *unregistered(ctx) {
+    try {
+      yield ctx.callActivity("nobody registered this");
+    } catch (error) {
+      return String(error.message);
+    }
   },
   async *versionOf(ctx) {
     return ctx.version;
@@ -343,6 +382,79 @@ const scenarios = {
     await other.stop();
     await restartWorker();
     check(output(await finish(c, foreign)) === 4, "delivered to a worker that takes it");
+  },
+  async retries_of_children(c) {
+    check((await run(c, "retryingChild", id())) === 3, "third attempt");
+  },
+  async losers_of_a_race(c) {
+    const won = await run(c, "race", 5);
+    check(won >= 1 && won <= 5, "an activity wins");
+  },
+  async large_fan_out(c) {
+    check((await run(c, "fanOut", 500)) === (500 * 501) / 2, "sum of 500");
+  },
+  async terminate_a_tree(c) {
+    const root = `t-${id()}`;
+    await c.scheduleNewOrchestration("tree", 3, { instanceId: root });
+    await until(async () => await c.getOrchestrationState(`${root}.1.1.1`), "the last leaf");
+    await c.terminateOrchestration(root, sdk.terminateOptions({ recursive: true }));
+    for (const name of ["", ".0", ".1", ".0.1", ".1.0.1", ".1.1.1"]) {
+      await finish(c, root + name, Status.TERMINATED);
+    }
+  },
+  async events_over_generations(c) {
+    const instanceId = await c.scheduleNewOrchestration("collecting");
+    for (let i = 0; i < 10; i++) await c.raiseOrchestrationEvent(instanceId, "item", i);
+    const found = output(await finish(c, instanceId));
+    check(same(found, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), JSON.stringify(found));
+  },
+  async suspended_before_the_start(c) {
+    const startAt = new Date(Date.now() + 400);
+    const instanceId = await c.scheduleNewOrchestration("waitForTwo", null, { startAt });
+    await c.suspendOrchestration(instanceId);
+    await c.raiseOrchestrationEvent(instanceId, "first", 1);
+    await c.raiseOrchestrationEvent(instanceId, "second", 2);
+    const status = async () => (await c.getOrchestrationState(instanceId)).runtimeStatus;
+    await until(async () => (await status()) === Status.SUSPENDED, "suspended");
+    await sleep(200);
+    check((await status()) === Status.SUSPENDED, "events wait");
+    await c.resumeOrchestration(instanceId);
+    check(same(output(await finish(c, instanceId)), [1, 2]), "events were kept");
+  },
+  async terminated_while_suspended(c) {
+    const instanceId = await c.scheduleNewOrchestration("waitForTwo");
+    await c.waitForOrchestrationStart(instanceId, false, 10);
+    await c.suspendOrchestration(instanceId);
+    await c.terminateOrchestration(instanceId, "gone");
+    check(output(await finish(c, instanceId, Status.TERMINATED)) === "gone", "output");
+  },
+  async missing_instances(c) {
+    check(!(await c.getOrchestrationState("missing")), "no state");
+    check((await c.purgeOrchestration("missing")).deletedInstanceCount === 0, "nothing to purge");
+    await c.terminateOrchestration("missing");
+    for (const call of [
+      () => c.raiseOrchestrationEvent("missing", "e"),
+      () => c.suspendOrchestration("missing"),
+      () => c.restartOrchestration("missing"),
+      () => c.rewindInstance("missing", "why"),
+    ]) {
+      let error;
+      try { await call(); } catch (caught) { error = caught; }
+      check(error, `it is missing: ${call}`);
+    }
+  },
+  async names_nobody_registered(c) {
+    check((await run(c, "unregistered")).includes("nobody registered this"), "an activity");
+    const state = await finish(c, await c.scheduleNewOrchestration("unheard of"), Status.FAILED);
+    check(JSON.stringify(state.failureDetails ?? state).includes("unheard of"), "an orchestrator");
+  },
+  async two_workers(c) {
+    const other = makeWorker();
+    await other.start();
+    const ids = [];
+    for (let i = 0; i < 40; i++) ids.push(await c.scheduleNewOrchestration("chain", i));
+    for (let i = 0; i < 40; i++) check(output(await finish(c, ids[i])) === i + 3, "all done");
+    await other.stop();
   },
   async worker_lost_in_the_middle(c) {
     const instanceId = await c.scheduleNewOrchestration("timer", 0.4);

@@ -18,6 +18,7 @@ from durabletask import client as dtc
 from durabletask import task
 from durabletask.internal import orchestrator_service_pb2 as pb
 from durabletask.worker import (
+    ConcurrencyOptions,
     TaskHubGrpcWorker,
     VersionFailureStrategy,
     VersioningOptions,
@@ -176,8 +177,8 @@ ORCHESTRATORS = [
 ACTIVITIES = [plus_one, echo, flaky, broken_until_mended]
 
 
-def make_worker(orchestrators=ORCHESTRATORS, activities=ACTIVITIES):
-    worker = TaskHubGrpcWorker(host_address=ADDRESS)
+def make_worker(orchestrators=ORCHESTRATORS, activities=ACTIVITIES, **options):
+    worker = TaskHubGrpcWorker(host_address=ADDRESS, **options)
     for function in orchestrators:
         worker.add_orchestrator(function)
     for function in activities:
@@ -495,6 +496,298 @@ def worker_lost_in_the_middle(c):
     time.sleep(0.6)
     restart_worker()
     finish(c, instance_id)
+
+
+# --- scenarios at the edges --------------------------------------------------------------------------------
+
+
+def orchestrator(function):
+    ORCHESTRATORS.append(function)
+    return function
+
+
+@orchestrator
+def flaky_child(ctx, key):
+    number = yield ctx.call_activity(count_up, input=key)
+    if number < 3:
+        raise RuntimeError(f"attempt {number}")
+    return number
+
+
+def count_up(ctx, key):
+    with attempts_lock:
+        attempts[key] = attempts.get(key, 0) + 1
+        return attempts[key]
+
+
+ACTIVITIES.append(count_up)
+
+
+@orchestrator
+def retrying_a_child(ctx, key):
+    policy = task.RetryPolicy(first_retry_interval=timedelta(milliseconds=20), max_number_of_attempts=4)
+    return (yield ctx.call_sub_orchestrator(flaky_child, input=key, retry_policy=policy))
+
+
+@orchestrator
+def race(ctx, count):
+    tasks = [ctx.call_activity(plus_one, input=n) for n in range(count)]
+    late = ctx.create_timer(timedelta(hours=1))
+    event = ctx.wait_for_external_event("never")
+    winner = yield task.when_any([late, event, *tasks])
+    return winner.get_result()
+
+
+@orchestrator
+def tree(ctx, depth):
+    if depth:
+        yield task.when_all(
+            [
+                ctx.call_sub_orchestrator(tree, input=depth - 1, instance_id=f"{ctx.instance_id}.{n}")
+                for n in range(2)
+            ]
+        )
+    else:
+        yield ctx.wait_for_external_event("leave")
+
+
+@orchestrator
+def finished_tree(ctx, depth):
+    if depth:
+        for n in range(2):
+            child_id = f"{ctx.instance_id}.{n}"
+            yield ctx.call_sub_orchestrator(finished_tree, input=depth - 1, instance_id=child_id)
+    return ctx.parent_instance_id
+
+
+@orchestrator
+def status_over_generations(ctx, number):
+    ctx.set_custom_status(f"generation {number}")
+    if number < 3:
+        ctx.continue_as_new(number + 1)
+        return None
+    yield ctx.wait_for_external_event("end")
+    return number
+
+
+@orchestrator
+def collecting(ctx, seen):
+    event = yield ctx.wait_for_external_event("item")
+    seen = [*(seen or []), event]
+    if len(seen) < 10:
+        ctx.continue_as_new(seen, save_events=True)
+        return None
+    return seen
+
+
+@orchestrator
+def child_versions(ctx, _):
+    inherited = yield ctx.call_sub_orchestrator(version_of)
+    chosen = yield ctx.call_sub_orchestrator(version_of, version="7.1")
+    return [inherited, chosen]
+
+
+@orchestrator
+def nothing_known(ctx, _):
+    try:
+        yield ctx.call_activity("nobody registered this")
+    except task.TaskFailedError as error:
+        return str(error.details.message)
+
+
+@orchestrator
+def failing_deeply(ctx, _):
+    yield ctx.call_sub_orchestrator(parent_that_lets_fail)
+
+
+@orchestrator
+def parent_that_lets_fail(ctx, _):
+    yield ctx.call_sub_orchestrator(failing_child)
+
+
+@scenario
+def retries_of_children(c):
+    check(run(c, retrying_a_child, uuid.uuid4().hex) == 3, "third attempt")
+
+
+@scenario
+def losers_of_a_race(c):
+    check(run(c, race, 5) in range(1, 6), "an activity wins")
+
+
+@scenario
+def large_fan_out(c):
+    check(run(c, fan_out, 500) == sum(range(1, 501)), "sum of 500")
+
+
+@scenario
+def terminate_a_tree(c):
+    root = f"t-{uuid.uuid4().hex}"
+    c.schedule_new_orchestration(tree, input=3, instance_id=root)
+    everything = dtc.OrchestrationQuery(instance_id_prefix=root)
+    until(lambda: len(c.get_all_orchestration_states(everything)) == 15, "15 instances")
+    c.terminate_orchestration(f"{root}.0", recursive=False)
+    finish(c, f"{root}.0", Status.TERMINATED)
+    check(c.get_orchestration_state(f"{root}.0.0").runtime_status == Status.RUNNING, "left alone")
+    c.terminate_orchestration(f"{root}.1", recursive=True)
+    for name in ("1", "1.0", "1.1", "1.0.0", "1.0.1", "1.1.0", "1.1.1"):
+        finish(c, f"{root}.{name}", Status.TERMINATED)
+    finish(c, root, Status.FAILED)  # both of its children were terminated
+
+
+@scenario
+def purge_a_tree(c):
+    root = f"p-{uuid.uuid4().hex}"
+    finish(c, c.schedule_new_orchestration(finished_tree, input=3, instance_id=root))
+    check(c.get_orchestration_state(f"{root}.1").get_output() == root, "children know their parent")
+    result = c.purge_orchestration(f"{root}.0", recursive=False)
+    check(result.deleted_instance_count == 1, f"only itself: {result}")
+    result = c.purge_orchestration(root, recursive=True)
+    check(result.deleted_instance_count == 8, f"what can be reached: {result}")
+
+
+@scenario
+def custom_status_over_generations(c):
+    instance_id = c.schedule_new_orchestration(status_over_generations, input=0)
+    until(
+        lambda: c.get_orchestration_state(instance_id).get_custom_status() == "generation 3", "last generation"
+    )
+    c.raise_orchestration_event(instance_id, "end")
+    state = finish(c, instance_id)
+    check((state.get_output(), state.get_custom_status()) == (3, "generation 3"), "kept to the end")
+
+
+@scenario
+def events_over_generations(c):
+    instance_id = c.schedule_new_orchestration(collecting)
+    for n in range(10):
+        c.raise_orchestration_event(instance_id, "item", data=n)
+    check(finish(c, instance_id).get_output() == list(range(10)), "every event, in order")
+
+
+@scenario
+def versions_of_children(c):
+    check(run(c, child_versions, None, version="3.0") in ([None, "7.1"], ["3.0", "7.1"]), "own versions")
+
+
+@scenario
+def suspended_before_the_start(c):
+    at = datetime.now(timezone.utc) + timedelta(seconds=0.4)
+    instance_id = c.schedule_new_orchestration(wait_for_two, start_at=at)
+    c.suspend_orchestration(instance_id)
+    c.raise_orchestration_event(instance_id, "first", data=1)
+    c.raise_orchestration_event(instance_id, "second", data=2)
+    until(lambda: c.get_orchestration_state(instance_id).runtime_status == Status.SUSPENDED, "suspended")
+    time.sleep(0.2)
+    check(c.get_orchestration_state(instance_id).runtime_status == Status.SUSPENDED, "events wait")
+    c.resume_orchestration(instance_id)
+    check(finish(c, instance_id).get_output() == [1, 2], "events were kept")
+
+
+@scenario
+def terminated_while_suspended(c):
+    instance_id = c.schedule_new_orchestration(wait_for_two)
+    c.wait_for_orchestration_start(instance_id, timeout=10)
+    c.suspend_orchestration(instance_id)
+    until(lambda: c.get_orchestration_state(instance_id).runtime_status == Status.SUSPENDED, "suspended")
+    c.terminate_orchestration(instance_id, output="gone")
+    check(finish(c, instance_id, Status.TERMINATED).get_output() == "gone", "output")
+
+
+@scenario
+def missing_instances(c):
+    check(c.get_orchestration_state("missing") is None, "no state")
+    check(c.wait_for_orchestration_start("missing", timeout=1) is None, "nothing has started")
+    check(c.purge_orchestration("missing").deleted_instance_count == 0, "nothing to purge")
+    c.terminate_orchestration("missing")
+    for call in (
+        lambda: c.raise_orchestration_event("missing", "e"),
+        lambda: c.suspend_orchestration("missing"),
+        lambda: c.resume_orchestration("missing"),
+        lambda: c.restart_orchestration("missing"),
+        lambda: c.rewind_orchestration("missing"),
+    ):
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001
+            check("NOT_FOUND" in str(error) or "no such" in str(error), repr(error))
+        else:
+            raise AssertionError("it is missing")
+
+
+@scenario
+def timeouts_of_waits(c):
+    instance_id = c.schedule_new_orchestration(wait_for_two)
+    c.wait_for_orchestration_start(instance_id, timeout=10)
+    try:
+        c.wait_for_orchestration_completion(instance_id, timeout=1)
+    except TimeoutError:
+        pass
+    else:
+        raise AssertionError("it is still running")
+    for call in (c.restart_orchestration, c.rewind_orchestration):
+        try:
+            call(instance_id)
+        except Exception as error:  # noqa: BLE001
+            check("FAILED_PRECONDITION" in str(error) or "status" in str(error), repr(error))
+        else:
+            raise AssertionError("it is still running")
+    c.terminate_orchestration(instance_id)
+    finish(c, instance_id, Status.TERMINATED)
+
+
+@scenario
+def names_nobody_registered(c):
+    check("nobody registered this" in run(c, nothing_known, None), "an activity")
+    state = finish(c, c.schedule_new_orchestration("unheard of"), Status.FAILED)
+    check("unheard of" in state.failure_details.message, "an orchestrator")
+
+
+@scenario
+def failures_of_grandchildren(c):
+    state = finish(c, c.schedule_new_orchestration(failing_deeply), Status.FAILED)
+    check("the child fails" in str(state.failure_details), f"{state.failure_details}")
+
+
+@scenario
+def timers_beyond_what_a_worker_takes(c):
+    worker.stop()
+    other = make_worker(maximum_timer_interval=timedelta(milliseconds=150))
+    try:
+        other.start()
+        check(run(c, timer, 0.6) >= 0.6, "in several pieces")
+    finally:
+        other.stop()
+        restart_worker()
+
+
+@scenario
+def concurrency_limits(c):
+    worker.stop()
+    other = make_worker(
+        concurrency_options=ConcurrencyOptions(
+            maximum_concurrent_activity_work_items=2, maximum_concurrent_orchestration_work_items=2
+        )
+    )
+    try:
+        other.start()
+        ids = [c.schedule_new_orchestration(fan_out, input=20) for _ in range(10)]
+        for one in ids:
+            finish(c, one)
+    finally:
+        other.stop()
+        restart_worker()
+
+
+@scenario
+def two_workers(c):
+    other = make_worker()
+    other.start()
+    try:
+        ids = [c.schedule_new_orchestration(chain, input=n) for n in range(40)]
+        check([finish(c, one).get_output() for one in ids] == [n + 3 for n in range(40)], "all done")
+    finally:
+        other.stop()
 
 
 worker = make_worker()
