@@ -1,36 +1,56 @@
-"""The wire's floor: a raw grpc.aio server that answers bytes with bytes and streams bytes.
+"""The wire's floor: a raw grpc.aio server that does nothing but pass bytes.
 
-python echo.py serve            prints its address and serves until killed
-python echo.py unary ADDR N     N unary calls, 64 in flight
-python echo.py stream ADDR N    one stream of N messages
+python echo.py serve          prints its address and serves until killed
+python echo.py load ADDR N    the bare messages of N three-activity orchestrations
+
+The load has the form of the real one, because the price of a message depends on it: grpc.aio wakes the event
+loop for what has arrived, so that calls that arrive together are much cheaper than calls that arrive one by
+one. The client of the comparison is synchronous, so this one is too: threads that each make one call at a
+time, and one thread that reads the stream. As with real work, a message on the stream is the consequence of
+a call. The server runs on plain asyncio and has the default options: the floor is what gRPC costs
+out of the box, not what it costs in the best case.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
 
 PAYLOAD = b"x" * 400
+ANSWER, ANSWER_AND_SEND = b"a" + PAYLOAD, b"s" + PAYLOAD
+CALLS = 9  # of a three-activity orchestration: create, wait, four episodes, three activities
+STREAM_MESSAGES = 7  # four episodes, three activities
+THREADS = 16
 
 
-async def unary(request: bytes, context: object) -> bytes:
-    return request
+class Echo:
+    """Answers a call with its bytes, and sends them on the stream too if the first of them says so."""
 
+    def __init__(self) -> None:
+        self._to_send: asyncio.Queue[bytes] = asyncio.Queue()
 
-async def stream(request: bytes, context: object) -> AsyncIterator[bytes]:
-    for _ in range(int(request)):
-        yield PAYLOAD
+    async def unary(self, request: bytes, context: object) -> bytes:
+        """Answer."""
+        if request[:1] == b"s":
+            self._to_send.put_nowait(request)
+        return request
+
+    async def stream(self, request: bytes, context: object) -> AsyncIterator[bytes]:
+        """Send as many messages as the request says, when calls ask for them."""
+        for _ in range(int(request)):
+            yield await self._to_send.get()
 
 
 async def serve() -> None:
-    server = grpc.aio.server()
+    server, echo = grpc.aio.server(), Echo()
     handlers = {
-        "Unary": grpc.unary_unary_rpc_method_handler(unary),
-        "Stream": grpc.unary_stream_rpc_method_handler(stream),
+        "Unary": grpc.unary_unary_rpc_method_handler(echo.unary),
+        "Stream": grpc.unary_stream_rpc_method_handler(echo.stream),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Echo", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -39,25 +59,29 @@ async def serve() -> None:
     await server.wait_for_termination()
 
 
-async def load(kind: str, address: str, count: int) -> None:
-    async with grpc.aio.insecure_channel(address) as channel:
-        if kind == "stream":
-            received = 0
-            async for _ in channel.unary_stream("/Echo/Stream")(str(count).encode()):
-                received += 1
-            assert received == count
-            return
+def load(address: str, orchestrations: int) -> None:
+    shares = [len(range(first, orchestrations, THREADS)) for first in range(THREADS)]
+    with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary("/Echo/Unary")
+        messages = channel.unary_stream("/Echo/Stream")(str(orchestrations * STREAM_MESSAGES).encode())
+        received: list[bytes] = []
+        reader = threading.Thread(target=lambda: received.extend(messages))
+        reader.start()
 
-        async def some(share: int) -> None:
-            for _ in range(share):
-                await call(PAYLOAD)
+        def some(share: int) -> None:
+            for number in range(share * CALLS):
+                call(ANSWER_AND_SEND if number % CALLS < STREAM_MESSAGES else ANSWER)
 
-        await asyncio.gather(*[some(count // 64) for _ in range(64)])
+        threads = [threading.Thread(target=some, args=(share,)) for share in shares]
+        for thread in threads:
+            thread.start()
+        for thread in [*threads, reader]:
+            thread.join()
+        assert len(received) == orchestrations * STREAM_MESSAGES
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         asyncio.run(serve())
     else:
-        asyncio.run(load(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+        load(sys.argv[2], int(sys.argv[3]))

@@ -22,8 +22,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CONCURRENT = 500
-UNARY_CALLS = 9  # of a three-activity orchestration: create, wait, four episodes, three activities
-STREAM_MESSAGES = 7  # four episodes, three activities
 Result = dict[str, float]
 
 
@@ -186,26 +184,28 @@ def wire(rounds: int) -> None:
 
 def floor() -> float:
     """Server CPU of the bare messages of one orchestration, in seconds."""
-    calls, messages = 6400, 20_000
     with server(sys.executable, HERE / "echo.py", "serve") as (address, cpu):
 
-        def cost(kind: str, count: int) -> float:
+        def load(count: int) -> float:
             before = cpu()
-            subprocess.run([sys.executable, HERE / "echo.py", kind, address, str(count)], check=True)
+            subprocess.run([sys.executable, HERE / "echo.py", "load", address, str(count)], check=True)
             return (cpu() - before) / count
 
-        cost("unary", 640)
-        return UNARY_CALLS * cost("unary", calls) + STREAM_MESSAGES * cost("stream", messages)
+        load(50)  # warm up
+        return load(CONCURRENT)
 
 
 def scale(rounds: int) -> None:
     """Instances at rest, and a backlog before the first worker."""
     del rounds
-    idle = measure(sys.executable, HERE / "scale.py", "timers", 20_000)
     print("\n20,000 waiting instances with timers")
-    print(
-        f"  idle CPU {idle['idle_cpu']:.2%} of one core (target < 2%), RSS {idle['rss_mb']:.0f} MB (target < 300)"
-    )
+    for name, extra in (("memory", []), ("SQLite", [tempfile.mkdtemp() + "/scale.db"])):
+        idle = measure(sys.executable, HERE / "scale.py", "timers", 20_000, *extra)
+        print(
+            f"  {name}: idle CPU {idle['idle_cpu']:.2%} of one core (target < 2%), "
+            f"RSS {idle['rss_mb']:.0f} MB (target < 300)",
+            flush=True,
+        )
     for name, extra in (("memory", []), ("SQLite", [tempfile.mkdtemp() + "/scale.db"])):
         done = measure(sys.executable, HERE / "scale.py", "backlog", 10_000, *extra)
         print(
