@@ -241,3 +241,11 @@ def test_a_scheme_of_another_package_has_an_endpoint_of_its_own_form(
         path,
     )
     assert connection.endpoint == endpoint
+
+
+def test_what_has_no_host_needs_no_sign_in(installed: dict[str, dict[str, str]]) -> None:
+    """A file of another package's transport is as local as one of ours; a host has to say that it asks for nothing."""
+    installed[plugins.TRANSPORTS_GROUP]["mine"] = "make_transport"
+    assert resolve("Endpoint=mine:///var/hub.db").task_hub == "default"
+    with pytest.raises(ConnectionStringError, match="Authentication=None"):
+        resolve("Endpoint=mine://hub.example", "h")

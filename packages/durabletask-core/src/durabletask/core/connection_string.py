@@ -220,8 +220,8 @@ class ConnectionString:
 
     @property
     def is_local(self) -> bool:
-        """Whether ``Authentication`` and ``TaskHub`` may be left out: an embedded hub, or plaintext loopback."""
-        return self.is_embedded or (not self.is_secure and self.is_loopback)
+        """Whether ``Authentication`` and ``TaskHub`` may be left out: no host, or plaintext to this machine."""
+        return self.is_embedded or not self.host or (not self.is_secure and self.is_loopback)
 
     def __str__(self) -> str:
         pairs = ((key, getattr(self, name)) for key, name in _KEYS.items())
