@@ -367,7 +367,7 @@ BriefRecord: TypeAlias = tuple[
 4.  its result;
 5.  an activity that was scheduled: the id of the action, in
 6.  its name, and in
-7.  its input.
+7.  its input, as ``BriefHistory.expand`` understands it.
 """
 
 

@@ -11,7 +11,7 @@ import msgspec
 from durabletask.core.actions import CreateSubOrchestration, ScheduleTask
 from durabletask.core.errors import TaskFailedError
 from durabletask.core.failures import FailureDetails
-from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, UNSEEN, Task, Waiter
+from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, UNSEEN, Task, Waiter
 
 from .timers import Timer
 
@@ -96,6 +96,13 @@ class Call(Task[object], Waiter):
         if self._retries is not None and self._retries.timer is not None:
             self._retries.timer._unsubscribe(self)
             self._retries.timer.cancel()
+
+    def _read(self) -> object:
+        if self._state != RAW_RESULT:
+            return super()._read()
+        self._value = value = self._decode(self._value)
+        self._state = RESULT
+        return value
 
     def _decode(self, raw: object) -> object:
         return self._scope.converter.deserialize(raw if isinstance(raw, str) else None, self._result_type)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from durabletask.core.errors import SchedulingError, TaskFailedError
 from durabletask.core.failures import FailureDetails
-from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, Task, Waiter
+from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, WAITED_FOR, Task, Waiter
 
 from .fibers import Fiber
 from .locations import calling_frame
@@ -75,7 +75,7 @@ class AllOf(_Group):
         self._open = 0
         # A sequence is adopted at once, so that no coroutine of it is lost; any other iterable is pulled.
         if limit is None or isinstance(members, (list, tuple)):
-            members = [ledger.adopt(member) for member in members]
+            members = [m if isinstance(m, Task) and m._scope is ledger else ledger.adopt(m) for m in members]
         self._source: Iterator[object] | None = iter(members)
         self._pull()
 
@@ -86,7 +86,7 @@ class AllOf(_Group):
         self._open -= 1
         if self._fail_fast and task._state >= RAW_FAILURE:
             self._end(RAW_FAILURE, task)
-        else:
+        elif self._open == 0 or self._source is not None:
             self._pull()
 
     def _pull(self) -> None:
@@ -94,7 +94,9 @@ class AllOf(_Group):
         failed: Task[object] | None = None
         while self._source is not None and (self._limit is None or self._open < self._limit):
             try:
-                member = self._scope.adopt(next(self._source))
+                member = next(self._source)
+                if not isinstance(member, Task) or member._scope is not self._scope:
+                    member = self._scope.adopt(member)
             except StopIteration:
                 self._source = None
                 break
@@ -123,7 +125,11 @@ class AllOf(_Group):
     def _await(self, member: Task[object]) -> None:
         if isinstance(member, Fiber):
             member.start()
-        if not member._has_waiter(self):
+        if member._waiter is None and member._others is None:  # as ``_subscribe`` does, without the call
+            member._waiter = self
+            member._observed = WAITED_FOR
+            self._open += 1
+        elif not member._has_waiter(self):
             member._subscribe(self)
             self._open += 1
 

@@ -78,8 +78,9 @@ def _pattern() -> re.Pattern[str]:
     moment = rf"(\x0c{seconds}[\x80-\xff]{{4}}[\x01-\x03]|\x0b{seconds}[\x80-\xff]{{3}}[\x00-\x7f])"
     texts = range(1, 0x7E)
     wrapped = f"({_sized(texts, '{1}' + chr(92) + 'n{0}')})"
-    ended = rf"{head}{no_id}{time}\x7a\x00"
-    started = rf"{head}{no_id}{moment}\x72\x00"
+    empty = r"[\n\x1a][\x15\x19-\x1b]"  # the length of an event whose body is empty: 15 and its timestamp's
+    ended = rf"{empty}{no_id}{time}\x7a\x00"
+    started = rf"{empty}{no_id}{moment}\x72\x00"
     done = rf"{head}{no_id}{time}\x3a(?:{_done_lengths()}){number}(?:\x12{wrapped}|)"
     # Length, name, and the length of the wrapped input together tell whether that length is right: see _Names.
     name = rf"([\x00-\x7f]\n(?:{_sized(texts)})(?:\x1a[\x03-\x7f](?=\n)|))"
@@ -154,7 +155,7 @@ def read_brief(data: bytes, count: int) -> Iterable[BriefRecord] | None:
             _texts(fields[_RESULT], 3),  # wrapped: length, 0a, length
             list(map(ids, fields[_SCHEDULED])),
             list(map(names, fields[_NAME])),
-            _texts(fields[_INPUT], 1),
+            _texts(fields[_INPUT], 0),  # with its length: only ``expand`` looks at it
             strict=True,
         )
     except (_UnlikeError, UnicodeDecodeError, DecodeError):
@@ -163,9 +164,9 @@ def read_brief(data: bytes, count: int) -> Iterable[BriefRecord] | None:
 
 def _texts(column: list[str | None], prefix: int) -> list[str | None]:
     """The texts of a column without the lengths before them."""
-    if "".join(filter(None, column)).isascii():  # nearly always, and quickly seen
-        return [text and text[prefix:] for text in column]
-    return [text and text[prefix:].encode("latin-1").decode() for text in column]
+    if not "".join(filter(None, column)).isascii():  # rarely, and quickly seen
+        column = [text and text[:prefix] + text[prefix:].encode("latin-1").decode() for text in column]
+    return [text and text[prefix:] for text in column] if prefix else column
 
 
 def _read_rest(data: bytes) -> list[HistoryEvent]:
@@ -234,5 +235,5 @@ def expand(record: BriefRecord) -> list[HistoryEvent]:
     if done is not None:
         found.append(TaskCompleted(-1, EPOCH, done, result))
     if scheduled is not None and name is not None:
-        found.append(TaskScheduled(scheduled, EPOCH, name, None, given))
+        found.append(TaskScheduled(scheduled, EPOCH, name, None, given and given[1:]))
     return found
