@@ -679,3 +679,47 @@ async def test_times_at_the_edges_of_the_calendar_do_no_harm(hub: RawHub) -> Non
     timeout = Duration(seconds=315_576_000_000)
     purged = await hub.purge(purgeInstanceFilter=pb.PurgeInstanceFilter(timeout=timeout))
     assert purged.deletedInstanceCount == 1
+
+
+async def test_task_hubs_are_created_and_emptied(hub: RawHub) -> None:
+    """Creating keeps what is there, unless it is to be made anew; deleting empties it, live ones included."""
+    worker = RawWorker(hub.client)
+    await hub.start("i")
+    await worker.episode()
+    await hub.client.call("CreateTaskHub", pb.CreateTaskHubRequest())
+    assert await hub.exists("i")
+    await hub.client.call("CreateTaskHub", pb.CreateTaskHubRequest(recreateIfExists=True))
+    assert not await hub.exists("i")
+    await hub.start("i")
+    item = await worker.take()
+    await hub.client.call("DeleteTaskHub", pb.DeleteTaskHubRequest())
+    await worker.answer(item, complete())
+    assert await hub.query_ids() == []
+    await _run(hub, worker, "after")
+    assert await hub.status("after") == COMPLETED
+
+
+async def test_a_disk_that_is_full_is_an_error_with_a_reason(tmp_path: Path) -> None:
+    """The client is told INTERNAL and why, no traceback; with room again, everything that was answered is there."""
+    store = SqliteStore(tmp_path / "a.db")
+    backend = InMemoryBackend(store=store)
+    async with raw_hub(backend) as hub:
+        await hub.start("kept")
+
+        async def set_pages(pages: int) -> None:
+            assert store._file is not None
+            await asyncio.wrap_future(
+                store._file.on_writer(lambda disk: disk.execute(f"PRAGMA max_page_count = {pages}"))
+            )
+
+        await set_pages(1)
+        request = pb.CreateInstanceRequest(name="O", instanceId="lost", input=text("x" * 100_000))
+        error = await hub.client.refusal("StartInstance", request)
+        assert error.code() is Code.INTERNAL
+        assert "full" in str(error.details())
+        assert "Traceback" not in str(error.details())
+        await set_pages(10_000)
+        assert await hub.exists("kept")
+        assert not await hub.exists("lost")
+        assert await hub.start("lost") == "lost"
+    await backend.close()
