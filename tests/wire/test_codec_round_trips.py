@@ -14,9 +14,13 @@ from durabletask.core.history import (
     EPOCH,
     EntityOperationCalled,
     EntityOperationSignaled,
+    ExecutionStarted,
     HistoryEventBase,
     OrchestratorStarted,
+    SubOrchestrationInstanceCreated,
     TaskCompleted,
+    TaskScheduled,
+    TimerCreated,
 )
 from durabletask.core.instances import (
     CreateInstanceRequest,
@@ -64,6 +68,9 @@ def over_the_wire(message: Message) -> Any:
     return type(message).FromString(message.SerializeToString())
 
 
+TIMED = {OrchestratorStarted, ExecutionStarted, SubOrchestrationInstanceCreated, TimerCreated}
+
+
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
@@ -77,7 +84,8 @@ def test_events_survive(kind: type[HistoryEventBase], data: st.DataObject) -> No
     assert decode_event(message) == event
     (past,) = decode_past([message])
     assert type(past) is kind
-    assert past.timestamp == (event.timestamp if kind is OrchestratorStarted else EPOCH)
+    is_kept = kind in TIMED or (isinstance(event, TaskScheduled) and event.trace_context is not None)
+    assert past.timestamp == (event.timestamp if is_kept else EPOCH)
 
 
 @pytest.mark.parametrize("kind", ACTIONS, ids=lambda kind: kind.__name__)

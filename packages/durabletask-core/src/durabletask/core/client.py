@@ -34,6 +34,7 @@ from .instances import (
     PurgeRequest,
     PurgeResult,
     ReusePolicy,
+    checked_instance_id,
 )
 from .paging import AsyncPages
 from .registry import Registrations, Registry, name_of
@@ -86,6 +87,9 @@ class DurableTaskClient:
         )
         self._converter = data_converter or DEFAULT_CONVERTER
         self._default_version = default_version
+
+    def __repr__(self) -> str:
+        return f"DurableTaskClient({self._transport.endpoint!r}, {self._transport.task_hub!r})"
 
     @property
     def transport(self) -> Transport:
@@ -169,7 +173,10 @@ class DurableTaskClient:
         name = name_of(orchestrator)
         if not name.strip():
             raise InvalidRequestError("The name of an orchestrator must not be empty.")
-        instance_id = self._checked_id(uuid.uuid4().hex if instance_id is None else instance_id)
+        instance_id = checked_instance_id(
+            uuid.uuid4().hex if instance_id is None else instance_id,
+            self._transport.maximum_instance_id_length,
+        )
         if version is None:
             version = self._default_version
         now = self._transport.now()
@@ -574,22 +581,6 @@ class DurableTaskClient:
 
     def _readable(self, state: OrchestrationState | None) -> OrchestrationState | None:
         return None if state is None else msgspec.structs.replace(state, reader=self._converter)
-
-    def _checked_id(self, instance_id: str) -> str:
-        limit = self._transport.maximum_instance_id_length
-        if not instance_id:
-            raise InvalidRequestError("An instance id must not be empty; leave it out to get a random one.")
-        if instance_id.startswith("@"):
-            raise InvalidRequestError(
-                f"The instance id {instance_id!r} begins with '@', which marks entities. Choose another id, or "
-                "use signal_entity for an entity."
-            )
-        if limit is not None and len(instance_id) > limit:
-            raise InvalidRequestError(
-                f"The instance id {instance_id[:40]!r}... has {len(instance_id)} characters; the hub takes at "
-                f"most {limit}."
-            )
-        return instance_id
 
 
 def _entity(entity_id: EntityId | str) -> EntityId:

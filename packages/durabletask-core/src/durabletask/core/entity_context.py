@@ -12,6 +12,7 @@ from typing import Any, Generic, cast, get_args, get_origin, overload
 
 from typing_extensions import TypeVar
 
+from . import telemetry
 from .entities import EntityId
 from .errors import SerializationError
 from .registry import name_of
@@ -76,7 +77,7 @@ class EntityContext:
             try:
                 self._value = self._converter.deserialize(self._text, target)
             except SerializationError as error:
-                raise SerializationError(f"State of entity {self._entity_id}: {error}") from error
+                raise SerializationError(f"State of entity {self._entity_id}: {error}") from None
             self._is_loaded = True
         if self._value is None and default is not None:
             self._value = default
@@ -114,6 +115,7 @@ class EntityContext:
                 input=self._serialize(input, f"Input of entity operation {operation!r}"),
                 scheduled_time=as_utc(start_at, now),
                 request_time=now,
+                trace_context=telemetry.current(),
             )
         )
 
@@ -139,6 +141,7 @@ class EntityContext:
                 input=self._serialize(input, f"Input of orchestration {name!r}"),
                 scheduled_time=as_utc(start_at, now),
                 request_time=now,
+                trace_context=telemetry.current(),
             )
         )
         return instance_id

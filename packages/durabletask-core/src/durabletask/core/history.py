@@ -5,8 +5,9 @@ Facts: protocol section 6. One class per kind of event; ``HistoryEvent`` is thei
 ``type``, times in RFC 3339 UTC.
 
 ``event_id`` is the id of the action that an event confirms, -1 elsewhere (section 6.1). ``timestamp`` is
-the hub's time of recording; only the one of ``OrchestratorStarted`` has a meaning for replay, so a
-transport may leave the others of a *past* at ``EPOCH``.
+the hub's time of recording; only the one of ``OrchestratorStarted`` has a meaning for replay, and those of
+``ExecutionStarted``, ``TimerCreated``, ``SubOrchestrationInstanceCreated`` and a ``TaskScheduled`` that has a
+trace context are where spans begin. A transport may leave the others of a *past* at ``EPOCH``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias, TypeVar, Union, cast
 
 import msgspec
 
-from .errors import SerializationError
+from .errors import InvalidRequestError, SerializationError
 from .failures import FailureDetails
 from .history import TraceContext
 
@@ -33,6 +33,7 @@ __all__ = [
     "PurgeRequest",
     "PurgeResult",
     "ReusePolicy",
+    "checked_instance_id",
     "decode_payload",
 ]
 
@@ -265,3 +266,27 @@ class PurgeResult(msgspec.Struct, frozen=True):
 
     deleted_instance_count: int
     is_complete: bool | None = None
+
+
+def checked_instance_id(instance_id: str, limit: int | None) -> str:
+    """An id for a new instance.
+
+    Args:
+        instance_id: the id.
+        limit: how many characters the hub takes at most, if it has a limit.
+
+    Raises:
+        InvalidRequestError: it is empty, is that of an entity, or is too long.
+    """
+    if not instance_id:
+        raise InvalidRequestError("An instance id must not be empty; leave it out to get a random one.")
+    if instance_id.startswith("@"):
+        raise InvalidRequestError(
+            f"The instance id {instance_id!r} begins with '@', which marks entities. Choose another id, or "
+            "use signal_entity for an entity."
+        )
+    if limit is not None and len(instance_id) > limit:
+        raise InvalidRequestError(
+            f"The instance id {instance_id[:40]!r}... has {len(instance_id)} characters; the hub takes at most {limit}."
+        )
+    return instance_id

@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING, Any
 from .history import TraceContext
 
 if TYPE_CHECKING:
+    from .entities import EntityId
     from .work_items import ActivityWorkItem
 
 __all__ = [
     "creating",
+    "current",
     "emit",
     "is_enabled",
     "label_of",
     "new_trace",
     "raising_event",
     "running_activity",
+    "running_operation",
     "with_span",
 ]
 
@@ -110,6 +113,24 @@ def running_activity(item: ActivityWorkItem) -> AbstractContextManager[TraceCont
     if item.execution_id:
         attributes["durabletask.task.execution_id"] = item.execution_id
     return _live(f"activity:{label_of(item.name, item.version)}", "SERVER", attributes, item.trace_context)
+
+
+def running_operation(entity_id: EntityId, operation: str) -> AbstractContextManager[TraceContext | None]:
+    """Span of an entity operation that runs; the request's context does not reach it, so it begins a trace."""
+    if not is_enabled():
+        return _NOTHING
+    attributes = {
+        "durabletask.type": "entity",
+        "durabletask.task.name": entity_id.name,
+        "durabletask.task.instance_id": str(entity_id),
+        "durabletask.entity.operation": operation,
+    }
+    return _live(f"entity:{entity_id.name}:{operation}", "SERVER", attributes, None)
+
+
+def current() -> TraceContext | None:
+    """The context of the span in force, to send along; ``None`` without one."""
+    return _context_of(_api.trace.get_current_span()) if is_enabled() else None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import ClassVar, cast
 
+from durabletask.core import telemetry
 from durabletask.core.entities import EntityId
 from durabletask.core.entity_context import EntityContext, TaskEntity
 from durabletask.core.errors import EntityOperationNotFoundError, SerializationError
@@ -66,7 +67,10 @@ class EntityExecutor:
         result, failure = None, None
         try:
             definition = self._registry.entity(entity_id.name)
-            with context._running(operation.operation):  # noqa: SLF001
+            with (
+                telemetry.running_operation(entity_id, operation.operation),
+                context._running(operation.operation),  # noqa: SLF001
+            ):
                 result = await self._call(definition, operation.input, context)
         except BaseException as error:  # noqa: BLE001 - the boundary to user code; `failure_of` lets some pass
             failure = self._runner.failure_of(error)
@@ -88,13 +92,13 @@ class EntityExecutor:
         try:
             value = self._converter.deserialize(payload, called.input_type)
         except SerializationError as error:
-            raise SerializationError(f"Input of {subject}: {error}") from error
+            raise SerializationError(f"Input of {subject}: {error}") from None
         is_async = inspect.iscoroutinefunction(called.function)
         result = await self._runner.call(called.invoke, is_async, receiver, value)
         try:
             return self._converter.serialize(result)
         except SerializationError as error:
-            raise SerializationError(f"Result of {subject}: {error}") from error
+            raise SerializationError(f"Result of {subject}: {error}") from None
 
     def _method(self, kind: type, name: str) -> Definition:
         """The method for an operation: the exact name, else without regard to case."""

@@ -15,6 +15,7 @@ from durabletask.core.actions import (
 )
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import (
+    EPOCH,
     ExecutionStarted,
     HistoryEvent,
     SubOrchestrationInstanceCreated,
@@ -94,7 +95,7 @@ class OrchestrationTracing:
             span_kind,
             own,
             self.span.span_id or "",
-            start=scheduled.timestamp,
+            start=scheduled.timestamp if scheduled.timestamp != EPOCH else answer.timestamp,
             end=answer.timestamp,
             attributes=attributes,
             error=failure.message if failure is not None else None,

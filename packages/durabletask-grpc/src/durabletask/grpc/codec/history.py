@@ -1,7 +1,7 @@
 """History events from the wire (protocol section 6): one function per kind, one table.
 
 ``decode_event`` is exact. ``decode_past`` serves replay: a past of thousands of events is read at every
-cold start, so it leaves the timestamps that mean nothing to replay at ``EPOCH`` (see
+cold start, so it leaves the timestamps that mean nothing to replay and tracing at ``EPOCH`` (see
 ``durabletask.core.history``) and touches each field once.
 """
 
@@ -296,8 +296,12 @@ def decode_events(events: Iterable[pb.HistoryEvent]) -> list[h.HistoryEvent]:
     return [decode_event(event) for event in events]
 
 
+_BEGINNINGS = frozenset({"executionStarted", "subOrchestrationInstanceCreated", "timerCreated"})
+_TRACE = "parentTraceContext"
+
+
 def decode_past(events: Iterable[pb.HistoryEvent]) -> list[h.HistoryEvent]:
-    """Events in order, for replay: only ``OrchestratorStarted`` keeps its timestamp."""
+    """Events in order, for replay: timestamps stay where replay, or a span that is told later, needs them."""
     decoders, which, epoch, delta = DECODERS, pb.HistoryEvent.WhichOneof, h.EPOCH, timedelta
     found: list[h.HistoryEvent] = []
     append = found.append
@@ -309,6 +313,8 @@ def decode_past(events: Iterable[pb.HistoryEvent]) -> list[h.HistoryEvent]:
                 append(h.OrchestratorStarted(event.eventId, epoch + delta(0, at.seconds, at.nanos // 1000)))
             except OverflowError:
                 raise InvalidRequestError("A history has a time outside the years 1 to 9999.") from None
+        elif kind in _BEGINNINGS or (kind == "taskScheduled" and event.taskScheduled.HasField(_TRACE)):
+            append(decoders[kind](event, decode_time(event.timestamp)))
         else:
             append(decoders[kind](event, epoch))
     return found
