@@ -134,6 +134,9 @@ class DurableTaskClient:
             _portal.leave(self)
             raise
 
+    def __repr__(self) -> str:
+        return f"sync.{self._client!r}"
+
     def _call(self, coroutine: Coroutine[object, object, _T]) -> _T:
         return _portal.call(self, coroutine)
 
@@ -480,6 +483,9 @@ class DurableTaskWorker:
         except BaseException:
             _portal.leave(self)
             raise
+
+    def __repr__(self) -> str:
+        return f"<sync {repr(self._worker).lstrip('<')}"
 
     def _call(self, coroutine: Coroutine[object, object, _T]) -> _T:
         return _portal.call(self, coroutine)

@@ -204,6 +204,10 @@ class DurableTaskWorker:
         self._last_metrics = WorkerMetrics()
         self._linted: set[str] = set()
 
+    def __repr__(self) -> str:
+        state = "running" if self.is_running else "stopped"
+        return f"<DurableTaskWorker of {self._transport.task_hub!r} at {self._transport.endpoint!r}, {state}>"
+
     # --- registration --------------------------------------------------------------------------------------
 
     @property

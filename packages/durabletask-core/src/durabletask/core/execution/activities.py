@@ -58,7 +58,7 @@ class ActivityExecutor:
             except SerializationError as error:
                 raise SerializationError(
                     f"Input of activity {item.name!r} ({definition.location}): {error}"
-                ) from error
+                ) from None  # the innermost failure is what people see first
         context = ActivityContext(
             item.name,
             item.instance_id,
@@ -76,4 +76,4 @@ class ActivityExecutor:
         except SerializationError as error:
             raise SerializationError(
                 f"Result of activity {item.name!r} ({definition.location}): {error}"
-            ) from error
+            ) from None

@@ -68,6 +68,7 @@ class WorkItemHandlers:
         try:
             result = self._run_turn(item)
             if result is not None:
+                self._tell_failure(subject, result)
                 is_taken = await self._delivery.send(
                     self._transport.complete_orchestrator,
                     result,
@@ -83,6 +84,14 @@ class WorkItemHandlers:
         self.abandoned += 1
         await give_back(lambda: self._transport.abandon_orchestrator(item), self._logger, subject)
 
+    def _tell_failure(self, subject: str, result: OrchestratorResult) -> None:
+        for action in result.actions:
+            if isinstance(action, CompleteOrchestration) and action.failure is not None:
+                failure = action.failure
+                self._logger.warning(
+                    "Orchestration %s failed: %s: %s", subject, failure.error_type, failure.message
+                )
+
     def _run_turn(self, item: OrchestratorWorkItem) -> OrchestratorResult | None:
         try:
             return self._turns.run(item)
@@ -96,6 +105,14 @@ class WorkItemHandlers:
         """Run one activity and answer it."""
         try:
             result = await self._activity_executor.execute(item)
+            if result.failure is not None:
+                self._logger.warning(
+                    "Activity %s of %s failed: %s: %s",
+                    item.name,
+                    item.instance_id,
+                    result.failure.error_type,
+                    result.failure.message,
+                )
             is_taken = await self._delivery.send(
                 self._transport.complete_activity,
                 result,
