@@ -64,6 +64,42 @@ def test_fixtures_work_with_both_plugins_and_failures_show_the_timeline(
     assert "TaskScheduled name=charge input=1" in output
 
 
+def test_a_failure_under_the_marker_tells_the_seed_and_the_faults(tmp_path: Path) -> None:
+    """Each seed is a test of its own; the output of one that fails has what is needed to run it again."""
+    (tmp_path / "test_it.py").write_text(
+        "import itertools, pytest\n"
+        "turns = itertools.count()\n"
+        "async def flawed(ctx):\n"
+        "    return await ctx.call_activity(f'step{next(turns)}')\n"
+        "@pytest.mark.chaos(seeds=2)\n"
+        "def test_flawed(durable_env):\n"
+        "    with durable_env.blocking(orchestrators=[flawed]) as env:\n"
+        "        for n in range(9): env.fake(f'step{n}')\n"
+        "        env.run(flawed)\n"
+    )
+    output = run_pytest(tmp_path)
+    assert "2 failed" in output
+    assert "test_flawed[seed0]" in output
+    assert "Chaos(seed=1), faults that happened: 1 replayed turns" in output
+    assert "Event id 1: expected (history): activity 'step" in output
+
+
+def test_the_plugin_minds_its_own_business(tmp_path: Path) -> None:
+    """Without plugins for asynchronous tests the fixtures work, without warnings, and bring no gRPC along."""
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(durable_env):\n"
+        "    async def hello(ctx): return 'hello'\n"
+        "    with durable_env.blocking(orchestrators=[hello]) as env:\n"
+        "        assert env.run(hello) == 'hello'\n"
+        "    import sys\n"
+        "    heavy = {'grpc', 'google.protobuf', 'starlette', 'uvicorn', 'azure'} & sys.modules.keys()\n"
+        "    assert not heavy, heavy\n"
+    )
+    output = run_pytest(tmp_path, "-p", "no:asyncio", "-p", "no:anyio", "-W", "error", "--strict-markers")
+    assert "1 passed" in output
+    assert "warning" not in output
+
+
 def test_nothing_heavy_is_imported_without_a_fixture(tmp_path: Path) -> None:
     """The plugin alone imports neither the hub nor the engine."""
     (tmp_path / "test_it.py").write_text(
@@ -71,28 +107,15 @@ def test_nothing_heavy_is_imported_without_a_fixture(tmp_path: Path) -> None:
         "def test_it():\n"
         "    heavy = [n for n in sys.modules if n.startswith('durabletask.') and n != 'durabletask.testing'\n"
         "             and n != 'durabletask.testing.pytest_plugin']\n"
+        "    heavy += {'msgspec', 'grpc', 'google.protobuf', 'sqlite3', 'opentelemetry'} & sys.modules.keys()\n"
         "    assert not heavy, heavy\n"
     )
-    assert "1 passed" in run_pytest(tmp_path)
-
-
-def test_a_conformance_report_is_written(tmp_path: Path) -> None:
-    """An adopter's run prints a table and writes the JSON report."""
-    (tmp_path / "test_it.py").write_text(
-        "import pytest\n"
-        "from datetime import timedelta\n"
-        "from durabletask.testing.backend import InMemoryBackend\n"
-        "from durabletask.testing.clock import VirtualClock\n"
-        "from durabletask.testing.conformance import *\n"
-        "class Hub(ConformanceHub):\n"
-        "    name = 'mine'\n"
-        "    unit = timedelta(seconds=1)\n"
-        "    def __init__(self): self.clock = VirtualClock(auto_advance=False)\n"
-        "    async def open(self): return InMemoryBackend('x', clock=self.clock)\n"
-        "    async def advance(self, by): await self.clock.advance(by)\n"
-        "@pytest.fixture\n"
-        "def conformance_hub(): return Hub()\n"
-    )
-    output = run_pytest(tmp_path, "--conformance-report=report.json", "-k", "TestTokens or TestTimers")
-    assert "mine: level NONE" in output  # most of the base was not run
-    assert '"tokens"' in (tmp_path / "report.json").read_text()
+    lean = (
+        "-p",
+        "no:asyncio",
+        "-p",
+        "no:anyio",
+        "-p",
+        "no:hypothesispytest",
+    )  # they bring modules of their own
+    assert "1 passed" in run_pytest(tmp_path, *lean)

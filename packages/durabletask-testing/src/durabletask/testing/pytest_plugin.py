@@ -13,8 +13,11 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from datetime import datetime
 
     from durabletask.core.registry import Registrations
+    from durabletask.core.serialization import DataConverter
+    from durabletask.core.versioning import VersioningOptions
 
     from .backend import InMemoryBackend
     from .clock import VirtualClock
@@ -72,8 +75,8 @@ def task_hub(virtual_clock: VirtualClock) -> InMemoryBackend:
 def durable_env(request: pytest.FixtureRequest) -> DurableEnv:
     """A maker of test environments that are shown when a test fails.
 
-    ``async with durable_env(orchestrators=[...]) as env``; in a plain test, ``with durable_env.blocking(...) as env``. When the test fails, its output shows the
-    timeline of every orchestration that ran. Under ``@pytest.mark.chaos(seeds=N)`` the environments inject
+    ``async with durable_env(orchestrators=[...]) as env``; in a plain test, ``with durable_env.blocking(...) as env``.
+    When the test fails, its output shows the timeline of every orchestration that ran. Under ``@pytest.mark.chaos(seeds=N)`` the environments inject
     faults.
     """
     env = DurableEnv(getattr(request, "param", None))
@@ -94,7 +97,10 @@ class DurableEnv:
         orchestrators: Registrations = (),
         activities: Registrations = (),
         entities: Registrations = (),
+        start_time: datetime | None = None,
         strict: bool = True,
+        data_converter: DataConverter | None = None,
+        versioning: VersioningOptions | None = None,
     ) -> OrchestrationTestEnvironment:
         """A new environment; use it with ``async with``. Arguments as for ``OrchestrationTestEnvironment``."""
         from .environment import OrchestrationTestEnvironment  # noqa: PLC0415
@@ -103,7 +109,10 @@ class DurableEnv:
             orchestrators=orchestrators,
             activities=activities,
             entities=entities,
+            start_time=start_time,
             strict=strict,
+            data_converter=data_converter,
+            versioning=versioning,
             chaos=self._chaos(),
         )
         self._made.append(env)
@@ -115,7 +124,10 @@ class DurableEnv:
         orchestrators: Registrations = (),
         activities: Registrations = (),
         entities: Registrations = (),
+        start_time: datetime | None = None,
         strict: bool = True,
+        data_converter: DataConverter | None = None,
+        versioning: VersioningOptions | None = None,
     ) -> BlockingEnvironment:
         """The same for plain tests; use it with ``with``."""
         from .sync import OrchestrationTestEnvironment  # noqa: PLC0415
@@ -124,7 +136,10 @@ class DurableEnv:
             orchestrators=orchestrators,
             activities=activities,
             entities=entities,
+            start_time=start_time,
             strict=strict,
+            data_converter=data_converter,
+            versioning=versioning,
             chaos=self._chaos(),
         )
         self._made.append(env)
@@ -138,8 +153,11 @@ class DurableEnv:
         return Chaos(seed=self.chaos_seed)
 
     def timelines(self) -> str:
-        """What every orchestration did, for people."""
-        head = "" if self.chaos_seed is None else f"chaos seed {self.chaos_seed}\n"
+        """What every orchestration did, for people; under chaos also the seed and the faults that happened."""
+        head = ""
+        if self.chaos_seed is not None:
+            faults = "; ".join(str(env.faults) for env in self._made)
+            head = f"Chaos(seed={self.chaos_seed}), faults that happened: {faults or 'none'}\n"
         return head + "\n\n".join(run.timeline() for env in self._made for run in env.runs)
 
 
