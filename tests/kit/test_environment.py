@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 
 import pytest
 from durabletask import ActivityContext, OrchestrationContext, RetryPolicy, TaskFailedError
@@ -10,6 +12,7 @@ from durabletask.core.history import TimerCreated
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.testing.environment import OrchestrationTestEnvironment
 from durabletask.testing.run import StuckOrchestrationError
+from pydantic import BaseModel
 
 
 async def greet(ctx: ActivityContext, name: str) -> str:
@@ -217,3 +220,29 @@ async def test_attempts_are_those_of_the_retry_policy() -> None:
             (7, 1),
             (8, 1),
         ]
+
+
+async def test_calls_are_compared_with_any_kind_of_input() -> None:
+    """What a fake is asked about may be a dataclass or a model, as the orchestrator may have given it."""
+
+    @dataclass
+    class Order:
+        amount: Decimal
+        at: datetime
+
+    class Line(BaseModel):
+        sku: str
+
+    order, line = Order(Decimal("1.50"), datetime(2026, 1, 1, tzinfo=timezone.utc)), Line(sku="a")
+
+    async def buys(ctx: OrchestrationContext) -> None:
+        await ctx.call_activity("reserve", line)
+        await ctx.call_activity("charge", order)
+
+    async with OrchestrationTestEnvironment(orchestrators=[buys]) as env:
+        charge, reserve = env.fake("charge"), env.fake("reserve")
+        await env.run(buys)
+        charge.assert_called_once_with(order)
+        reserve.assert_called_once_with(line)
+        with pytest.raises(AssertionError, match="should have been called once with"):
+            reserve.assert_called_once_with(Line(sku="b"))

@@ -308,7 +308,7 @@ class OrchestrationTestEnvironment:
                 one outcome per call, in which exceptions are raised.
         """
         name = name_of(activity)
-        fake = FakeActivity(name, returns=returns, side_effect=side_effect)
+        fake = FakeActivity(name, returns=returns, side_effect=side_effect, data_converter=self._converter)
         self._recorder.fakes[name] = fake
         return fake
 

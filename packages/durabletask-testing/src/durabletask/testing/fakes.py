@@ -10,6 +10,7 @@ from typing import Final, TypeAlias, Union, cast
 import msgspec
 from durabletask.core.failures import FailureDetails
 from durabletask.core.instances import decode_payload
+from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
 
 __all__ = ["ActivityCall", "FakeActivity", "SideEffect"]
 
@@ -72,9 +73,17 @@ class FakeActivity:
         calls: every call, in order, over all instances.
     """
 
-    def __init__(self, name: str, *, returns: object = None, side_effect: SideEffect = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        returns: object = None,
+        side_effect: SideEffect = None,
+        data_converter: DataConverter = DEFAULT_CONVERTER,
+    ) -> None:
         self.name: str = name
         self.calls: list[ActivityCall] = []
+        self._converter = data_converter
         self._returns = returns
         self._effect = side_effect
         self._outcomes = None if _is_single(side_effect) else list(cast("Iterable[object]", side_effect))
@@ -83,7 +92,9 @@ class FakeActivity:
     def twin(self) -> FakeActivity:
         """The same fake with its outcomes unused."""
         effect = self._effect if self._outcomes is None else self._outcomes
-        return FakeActivity(self.name, returns=self._returns, side_effect=effect)
+        return FakeActivity(
+            self.name, returns=self._returns, side_effect=effect, data_converter=self._converter
+        )
 
     async def answer(self, value: object) -> object:
         """The outcome of one call.
@@ -135,16 +146,20 @@ class FakeActivity:
 
     def assert_called_with(self, input: object = _MISSING) -> None:  # noqa: A002 - the protocol's word
         """Fail unless the last call had this input."""
-        self._check(bool(self.calls) and _same(self.calls[-1].input, input), f"last with {input!r}")
+        self._check(bool(self.calls) and self._same(self.calls[-1].input, input), f"last with {input!r}")
 
     def assert_called_once_with(self, input: object = _MISSING) -> None:  # noqa: A002
         """Fail unless it was called exactly once, with this input."""
-        is_right = len(self.calls) == 1 and _same(self.calls[0].input, input)
+        is_right = len(self.calls) == 1 and self._same(self.calls[0].input, input)
         self._check(is_right, f"once with {input!r}")
 
     def assert_any_call(self, input: object = _MISSING) -> None:  # noqa: A002
         """Fail unless one of the calls had this input."""
-        self._check(any(_same(call.input, input) for call in self.calls), f"with {input!r}")
+        self._check(any(self._same(call.input, input) for call in self.calls), f"with {input!r}")
+
+    def _same(self, seen: object, expected: object) -> bool:
+        """Inputs are seen as plain JSON values; what is expected may be anything that can be an input."""
+        return seen == (None if expected is _MISSING else decode_payload(self._converter.serialize(expected)))
 
     def _check(self, is_right: bool, expected: str) -> None:
         if not is_right:
@@ -179,8 +194,3 @@ def _takes_input(function: Callable[..., object]) -> bool:
         return bool(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # some functions of C have no signature
         return True
-
-
-def _same(seen: object, expected: object) -> bool:
-    """Inputs are seen as plain JSON values; what is expected may be anything that has such a form."""
-    return seen == (None if expected is _MISSING else msgspec.to_builtins(expected, str_keys=True))
