@@ -20,18 +20,31 @@ if TYPE_CHECKING:
     from .core.entity_context import EntityContext as EntityContext
     from .core.entity_context import TaskEntity as TaskEntity
     from .core.errors import ConfigurationError as ConfigurationError
+    from .core.errors import ConnectionStringError as ConnectionStringError
     from .core.errors import DurableTaskError as DurableTaskError
     from .core.errors import InstanceAlreadyExistsError as InstanceAlreadyExistsError
     from .core.errors import InstanceNotFoundError as InstanceNotFoundError
+    from .core.errors import InvalidOperationError as InvalidOperationError
+    from .core.errors import InvalidRequestError as InvalidRequestError
+    from .core.errors import MissingPackageError as MissingPackageError
     from .core.errors import NonDeterminismError as NonDeterminismError
     from .core.errors import NonRetryableError as NonRetryableError
+    from .core.errors import NotSupportedError as NotSupportedError
+    from .core.errors import OrchestratorMisuseError as OrchestratorMisuseError
+    from .core.errors import PermissionDeniedError as PermissionDeniedError
+    from .core.errors import RegistrationError as RegistrationError
+    from .core.errors import ResourceExhaustedError as ResourceExhaustedError
     from .core.errors import RetryAfter as RetryAfter
     from .core.errors import SerializationError as SerializationError
     from .core.errors import TaskCancelledError as TaskCancelledError
     from .core.errors import TaskError as TaskError
     from .core.errors import TaskFailedError as TaskFailedError
     from .core.errors import TaskFailedException as TaskFailedException
+    from .core.errors import TaskHubNotFoundError as TaskHubNotFoundError
     from .core.errors import TransportError as TransportError
+    from .core.errors import TransportTimeoutError as TransportTimeoutError
+    from .core.errors import TransportUnavailableError as TransportUnavailableError
+    from .core.errors import UnauthenticatedError as UnauthenticatedError
     from .core.failures import FailureDetails as FailureDetails
     from .core.hosting.limits import ConcurrencyOptions as ConcurrencyOptions
     from .core.instances import OrchestrationState as OrchestrationState
@@ -49,6 +62,7 @@ if TYPE_CHECKING:
     from .core.versioning import VersioningOptions as VersioningOptions
     from .core.versioning import VersionMatchStrategy as VersionMatchStrategy
     from .core.worker import DurableTaskWorker as DurableTaskWorker
+    from .core.worker import WorkerMetrics as WorkerMetrics
 else:
     _HOMES = {
         "authoring": ("ActivityContext", "TaskActivity", "TaskOrchestrator"),
@@ -60,18 +74,31 @@ else:
         "entity_context": ("EntityContext", "TaskEntity"),
         "errors": (
             "ConfigurationError",
+            "ConnectionStringError",
             "DurableTaskError",
             "InstanceAlreadyExistsError",
             "InstanceNotFoundError",
+            "InvalidOperationError",
+            "InvalidRequestError",
+            "MissingPackageError",
             "NonDeterminismError",
             "NonRetryableError",
+            "NotSupportedError",
+            "OrchestratorMisuseError",
+            "PermissionDeniedError",
+            "RegistrationError",
+            "ResourceExhaustedError",
             "RetryAfter",
             "SerializationError",
             "TaskCancelledError",
             "TaskError",
             "TaskFailedError",
             "TaskFailedException",
+            "TaskHubNotFoundError",
             "TransportError",
+            "TransportTimeoutError",
+            "TransportUnavailableError",
+            "UnauthenticatedError",
         ),
         "failures": ("FailureDetails",),
         "hosting.limits": ("ConcurrencyOptions",),
@@ -81,7 +108,7 @@ else:
         "tasks": ("Task", "task_all", "task_any"),
         "transport": ("Transport",),
         "versioning": ("VersionFailureStrategy", "VersionMatchStrategy", "VersioningOptions"),
-        "worker": ("DurableTaskWorker",),
+        "worker": ("DurableTaskWorker", "WorkerMetrics"),
     }
     # Who asks for these will connect: the usual transport, where it is installed, is then loaded along, so
     # that an event loop does not stand still for it at the first connection.
@@ -114,6 +141,7 @@ __all__ = [
     "ConcurrencyOptions",
     "ConfigurationError",
     "ConnectionString",
+    "ConnectionStringError",
     "DataConverter",
     "DurableTaskClient",
     "DurableTaskError",
@@ -124,13 +152,21 @@ __all__ = [
     "FailureDetails",
     "InstanceAlreadyExistsError",
     "InstanceNotFoundError",
+    "InvalidOperationError",
+    "InvalidRequestError",
     "JsonDataConverter",
+    "MissingPackageError",
     "NonDeterminismError",
     "NonRetryableError",
+    "NotSupportedError",
     "OrchestrationContext",
     "OrchestrationState",
     "OrchestrationStatus",
+    "OrchestratorMisuseError",
+    "PermissionDeniedError",
     "PurgeResult",
+    "RegistrationError",
+    "ResourceExhaustedError",
     "RetryAfter",
     "RetryPolicy",
     "ReusePolicy",
@@ -142,12 +178,17 @@ __all__ = [
     "TaskError",
     "TaskFailedError",
     "TaskFailedException",
+    "TaskHubNotFoundError",
     "TaskOrchestrator",
     "Transport",
     "TransportError",
+    "TransportTimeoutError",
+    "TransportUnavailableError",
+    "UnauthenticatedError",
     "VersionFailureStrategy",
     "VersionMatchStrategy",
     "VersioningOptions",
+    "WorkerMetrics",
     "resolve_transport",
     "task_all",
     "task_any",
