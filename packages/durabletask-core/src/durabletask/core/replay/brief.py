@@ -28,7 +28,7 @@ ENGINE_ERRORS: Final = (ReplayError, OrchestratorMisuseError, RecursionError)
 """What a handler or the user's code may raise that is not the code's own outcome."""
 
 
-def apply_history(  # noqa: PLR0912 - one loop: a call of its own costs more than most of the branches
+def apply_history(  # noqa: C901, PLR0912 - one loop: calls would cost more than the branches
     ledger: Ledger,
     past: BriefHistory,
     apply_each: Callable[[Iterable[HistoryEvent]], None],
@@ -60,13 +60,16 @@ def apply_history(  # noqa: PLR0912 - one loop: a call of its own costs more tha
         if call is not None:
             try:
                 waiter = call._waiter
-                if type(waiter) is Fiber and call._others is None:
+                if waiter is None or call._others is not None:
+                    call._settle(RAW_RESULT, result)
+                else:  # as ``_settle`` does, for one who waits
                     call._state = RAW_RESULT
                     call._value = result
                     call._waiter = None
-                    waiter.step()  # nothing else is ready between two events
-                else:
-                    call._settle(RAW_RESULT, result)
+                    if type(waiter) is Fiber:
+                        waiter.step()  # nothing else is ready between two events
+                    else:
+                        waiter.wake(call)
                 if ready or ledger.restart is not None:
                     ledger.drain()
             except ENGINE_ERRORS as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from types import CodeType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -100,12 +100,10 @@ class Call(Task[object], Waiter):
     def _read(self) -> object:
         if self._state != RAW_RESULT:
             return super()._read()
-        self._value = value = self._decode(self._value)
+        raw: Any = self._value  # text, as every answer of an activity or child has it
+        self._value = value = self._scope.converter.deserialize(raw, self._result_type)
         self._state = RESULT
         return value
-
-    def _decode(self, raw: object) -> object:
-        return self._scope.converter.deserialize(raw if isinstance(raw, str) else None, self._result_type)
 
     def _explain(self, raw: object) -> BaseException:
         return task_failure(raw, self._describe(), self._action.name, self._action.id)
