@@ -182,3 +182,35 @@ async def test_a_history_is_streamed_whole_and_by_execution(hub: InMemoryBackend
     with pytest.raises(InstanceNotFoundError, match="other"):
         _ = [chunk async for chunk in hub.stream_history("i", execution_id="other")]
     await reader.close()
+
+
+async def test_ids_and_prefixes_are_text_and_nothing_else(hub: InMemoryBackend) -> None:
+    """No character of an id means anything to a query or a page, in memory or on a file."""
+    ids = [
+        "a",
+        "A",
+        "a%",
+        "a_b",
+        "a'--",
+        "a\x00b",
+        "a\x00c",
+        "ä|2",
+        "a|1",
+        "\U0001f980",
+        '{"a": 1}',
+        "x" * 5000,
+    ]
+    await fill(hub, ids, [S.COMPLETED])
+    for prefix in [*ids, "a\x00", "b", "\udc80"]:
+        page = await hub.query_instances(InstanceQuery(instance_id_prefix=prefix))
+        found = {state.instance_id for state in page.states}
+        assert found == {one for one in ids if one.startswith(prefix)}, prefix
+    found_ids: list[str] = []
+    key = None
+    while True:
+        ids_page = await hub.list_instance_ids(InstanceIdQuery(page_size=1, last_instance_key=key))
+        found_ids += ids_page.instance_ids
+        key = ids_page.last_instance_key
+        if key is None:
+            break
+    assert sorted(found_ids) == sorted(ids)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Iterator
 from datetime import datetime
 
 from durabletask.core.work_items import WorkItemFilters, WorkItemStreamOptions
@@ -162,10 +161,6 @@ class _Queue:
             order.rotate(-1)
         return None
 
-    def items(self) -> Iterator[_Work]:
-        for lane in self.lanes.values():
-            yield from lane
-
     def clear(self) -> None:
         self.lanes.clear()
         self.order.clear()
@@ -194,10 +189,6 @@ class Dispatcher:
     def add(self, kind: Kind, work: _Work, *, first: bool = False) -> None:
         """Queue an item. ``share`` hands it on."""
         self._queues[kind].add(work, first=first)
-
-    def waiting(self, kind: Kind) -> int:
-        """How many items wait for a worker."""
-        return self._queues[kind].size
 
     def share(self) -> None:
         """Hand ready work to the streams that have room."""

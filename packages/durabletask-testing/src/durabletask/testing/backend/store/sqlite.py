@@ -389,10 +389,11 @@ def _select(
     column = "completed" if selection.by_completion else "created"
     where, values = ["hub = ?", "completed IS NOT NULL"], [hub]
     where.append(f"status IN ({', '.join(str(status.value) for status in statuses)})")
+    prefix = selection.prefix.encode("utf-8", "surrogatepass")  # as bytes: substr ends a text at a NUL
     conditions: list[tuple[bool, str, tuple[object, ...]]] = [
         (selection.since is not None, f"{column} >= ?", (selection.since,)),
         (selection.before is not None, f"{column} < ?", (selection.before,)),
-        (bool(selection.prefix), "substr(id, 1, ?) = ?", (len(selection.prefix), selection.prefix)),
+        (bool(prefix), "substr(CAST(id AS BLOB), 1, ?) = ?", (len(prefix), prefix)),
     ]
     if start is not None:
         conditions.append((True, f"({column}, id) > (?, ?)", (start.time, start.instance_id)))
