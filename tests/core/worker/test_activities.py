@@ -84,6 +84,14 @@ def exits(ctx: ActivityContext) -> None:
     raise SystemExit(3)
 
 
+def leaves(ctx: ActivityContext) -> None:
+    raise GeneratorExit
+
+
+def interrupts(ctx: ActivityContext) -> None:
+    raise KeyboardInterrupt
+
+
 def stops(ctx: ActivityContext) -> None:
     raise StopIteration
 
@@ -165,6 +173,8 @@ async def test_a_retry_delay_travels_with_the_failure() -> None:
     [
         (exits, "builtins.SystemExit"),
         (stops, "builtins.RuntimeError"),
+        (leaves, "builtins.RuntimeError"),
+        (interrupts, "builtins.RuntimeError"),
         (cancels_itself, "asyncio.exceptions.CancelledError"),
     ],
 )
@@ -306,3 +316,27 @@ async def test_an_interrupted_block_does_not_wait() -> None:
             raise KeyboardInterrupt
 
     assert transport.abandoned == [call("endless")]
+
+
+async def test_cancelling_the_end_ends_at_once() -> None:
+    """Whoever no longer wants to wait for work in progress: it is given back, and nothing is left running."""
+    started = asyncio.Event()
+
+    async def endless(ctx: ActivityContext) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    transport = FakeTransport()
+    worker = DurableTaskWorker(transport, activities=[endless], drain_timeout=3600.0)
+    await worker.start()
+    transport.put(call("endless"))
+    await started.wait()
+    stopping = asyncio.ensure_future(worker.stop())
+    await asyncio.sleep(0)
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+
+    assert transport.abandoned == [call("endless")]
+    assert not worker.is_running
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -121,16 +121,20 @@ class _Engine:
         self.sweeping.cancel()
 
     async def stop(self, timeout: float) -> None:
+        """Drain, then end what is left; whoever cancels this call does not want to wait for the first."""
+        is_done = False
         try:
             is_done = timeout > 0 and await self.loop.drain(timeout)
         finally:
             self.runner.is_stopping = True
-        if not is_done:
-            await self.loop.abort(_ABORT_SECONDS)
-        self.cancel()
-        await asyncio.wait({self.serving, self.sweeping}, timeout=_ABORT_SECONDS)
-        self.runner.close()
-        self.cache.clear()
+            try:
+                if not is_done:
+                    await self.loop.abort(_ABORT_SECONDS)
+                self.cancel()
+                await asyncio.wait({self.serving, self.sweeping}, timeout=_ABORT_SECONDS)
+            finally:
+                self.runner.close()
+                self.cache.clear()
 
 
 class DurableTaskWorker:
@@ -266,7 +270,8 @@ class DurableTaskWorker:
 
         Args:
             timeout: seconds for what is in progress to finish (``drain_timeout`` if not given); what is
-                then still running is cancelled and given back to the hub. 0 stops at once.
+                then still running is cancelled and given back to the hub. 0 stops at once, and so does
+                cancelling this call.
         """
         engine, self._engine = self._engine, None
         if engine is None:

@@ -68,8 +68,10 @@ class UserCodeRunner:
 def _call(function: Callable[[object, object], object], context: object, value: object) -> object:
     try:
         return function(context, value)
-    except StopIteration as error:  # a future cannot carry it
-        raise RuntimeError("User code raised StopIteration") from error
+    except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:
+        # A future cannot carry the first; the others mean something else where the future is awaited. Ctrl-C
+        # itself only ever reaches the main thread.
+        raise RuntimeError(f"User code raised {type(error).__name__}") from error
 
 
 def _without_own_frames(error: BaseException) -> BaseException:
