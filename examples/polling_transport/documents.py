@@ -133,7 +133,7 @@ def started_instance(
         parent=parent,
         scheduled_start=request.scheduled_start_at,
         trace_context=request.trace_context,
-        tags=dict(request.tags),
+        tags=dict(request.tags) or None,
     )
     instance = Instance(state=state, started=started)
     instance.send(started, request.scheduled_start_at or EPOCH)

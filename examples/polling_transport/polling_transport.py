@@ -317,14 +317,14 @@ class PollingTransport(Transport):
             until = documents.now + self._lock_timeout
             for instance in documents.all():
                 if instance.is_free(documents.now) and (messages := due_messages(instance, documents.now)):
-                    instance.token, instance.held_until = uuid.uuid4().hex, until
+                    instance.token, instance.held_until = _new_token(instance), until
                     instance.delivered = [message.number for message in messages]
                     clock = OrchestratorStarted(-1, documents.now)
                     instance.episode = [clock, *(message.event for message in messages)]
                     items.append(_episode(instance))
                 for activity in instance.activities:
                     if activity.is_free(documents.now):
-                        activity.token, activity.held_until = uuid.uuid4().hex, until
+                        activity.token, activity.held_until = _new_token(instance), until
                         items.append(_activity(instance, activity))
         return items
 
@@ -361,10 +361,19 @@ class PollingTransport(Transport):
             instance.send(answer, documents.now, execution_id)
 
     async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
-        self._release({item.completion_token: item.instance_id}, BACK_OFF)
+        self._release({item.completion_token: _instance_of(item.completion_token)}, BACK_OFF)
 
     async def abandon_activity(self, item: ActivityWorkItem) -> None:
-        self._release({item.completion_token: item.instance_id}, BACK_OFF)
+        self._release({item.completion_token: _instance_of(item.completion_token)}, BACK_OFF)
+
+
+def _new_token(instance: Instance) -> str:
+    """A token that leads back to its instance: who abandons an item over a wire gives nothing else."""
+    return f"{uuid.uuid4().hex}:{instance.state.instance_id}"
+
+
+def _instance_of(token: str) -> str:
+    return token.partition(":")[2]
 
 
 def _episode(instance: Instance) -> OrchestratorWorkItem:

@@ -831,6 +831,16 @@ class AbandonForgets(Mutant):
         pass
 
 
+class AbandonByInstance(Mutant):
+    """Looks for an abandoned item under its instance id instead of its token."""
+
+    caught_by = "TestRedelivery.test_the_token_alone_gives_work_back"
+
+    async def abandon_orchestrator(self, item):
+        if item.instance_id:
+            await self.inner.abandon_orchestrator(item)
+
+
 class IgnoresLimits(Mutant):
     """Hands out as much as there is."""
 

@@ -262,11 +262,14 @@ class Transport(ABC):
 
     @abstractmethod
     async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
-        """Give an episode back unchanged; the hub delivers it again after a back-off."""
+        """Give an episode back unchanged; the hub delivers it again after a back-off.
+
+        Nothing of ``item`` counts but its ``completion_token``: over the wire there is nothing else.
+        """
 
     @abstractmethod
     async def abandon_activity(self, item: ActivityWorkItem) -> None:
-        """Give an activity back; the hub delivers it again after a back-off."""
+        """Give an activity back; the hub delivers it again after a back-off. Only its token counts."""
 
     async def abandon_entity(self, item: EntityWorkItem) -> None:
         """Give an entity batch back; the hub delivers it again after a back-off."""

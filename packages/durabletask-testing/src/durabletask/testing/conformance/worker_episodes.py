@@ -463,6 +463,25 @@ class TestRedelivery:
             await worker.nothing()
         assert [event.result for event in of_type(episode.new_events, TaskCompleted)] == ["2"]
 
+    async def test_the_token_alone_gives_work_back(self, probe: Probe) -> None:
+        """Over the wire an abandoned item is nothing but its token (protocol section 3.5)."""
+        await probe.create("given-up")
+        async with probe.worker() as worker:
+            item = await worker.episode("given-up")
+            await probe.transport.abandon_orchestrator(
+                OrchestratorWorkItem(instance_id="", new_events=(), completion_token=item.completion_token)
+            )
+            await probe.retry_abandoned()
+            await worker.run("given-up", ScheduleTask(id=0, name="Charge", input="1"))
+            activity = await worker.activity()
+            await probe.transport.abandon_activity(
+                ActivityWorkItem(
+                    instance_id="", name="", task_id=0, completion_token=activity.completion_token
+                )
+            )
+            await probe.retry_abandoned()
+            assert (await worker.activity()).completion_token != activity.completion_token
+
     @requires("lock_expiry")
     async def test_an_item_that_is_held_too_long_goes_to_somebody_else(self, probe: Probe) -> None:
         """After the lock time-out the item is delivered again, and the first holder is too late."""
