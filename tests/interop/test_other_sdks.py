@@ -6,10 +6,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from other_sdks import node_modules, peer_python, run_suite
+
+Report: TypeAlias = "dict[str, dict[str, object]]"
 
 HERE = Path(__file__).parent
 PYTHON_SUITE = HERE / "python_sdk" / "suite.py"
@@ -22,12 +27,12 @@ JAVASCRIPT_SCENARIOS = re.findall(
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite"])
-def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An emulator as its own process; yields host:port."""
+@contextmanager
+def _emulator(store: Path | None) -> Iterator[str]:
+    """An emulator as its own process; host:port."""
     command = [sys.executable, "-m", "durabletask.testing.emulator", "--port", "0"]
-    if request.param == "sqlite":
-        command += ["--store", str(tmp_path_factory.mktemp("hub") / "hub.db")]
+    if store is not None:
+        command += ["--store", str(store)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         try:
@@ -37,38 +42,57 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
                     yield f"127.0.0.1:{found[1]}"
                     break
             else:
-                pytest.fail("the emulator did not say where it listens")
+                raise AssertionError("the emulator did not say where it listens")
         finally:
             process.terminate()
             process.communicate(timeout=20)
 
 
-@pytest.fixture(scope="module")
-def python_report(address: str) -> dict[str, dict[str, object]]:
-    """What the other Python SDK says of our server."""
-    return run_suite([str(peer_python()), str(PYTHON_SUITE), address])
+def _python(store: Path | None) -> Report:
+    with _emulator(store) as address:
+        return run_suite([str(peer_python()), "-E", str(PYTHON_SUITE), address])
 
 
-@pytest.fixture(scope="module")
-def javascript_report(address: str) -> dict[str, dict[str, object]]:
-    """What the JavaScript SDK says of our server."""
+def _javascript(store: Path | None) -> Report:
     modules = node_modules()
     if modules is None:
         pytest.skip("Node.js and npm are not installed")
-    return run_suite(["node", str(JAVASCRIPT_SUITE), address], {"NODE_PATH": str(modules)})
+    with _emulator(store) as address:
+        return run_suite(["node", str(JAVASCRIPT_SUITE), address], {"NODE_PATH": str(modules)})
+
+
+@pytest.fixture(scope="module", params=["memory", "sqlite"])
+def reports(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Report]]]:
+    """What both SDKs say, each of a server of its own. They mostly wait, so they run side by side."""
+    folder = tmp_path_factory.mktemp("hubs")
+    with ThreadPoolExecutor() as pool:
+        yield {
+            name: pool.submit(run, folder / f"{name}.db" if request.param == "sqlite" else None)
+            for name, run in (("python", _python), ("javascript", _javascript))
+        }
+
+
+@pytest.fixture(scope="module")
+def python_report(reports: dict[str, Future[Report]]) -> Report:
+    """What the other Python SDK says of our server."""
+    return reports["python"].result()
+
+
+@pytest.fixture(scope="module")
+def javascript_report(reports: dict[str, Future[Report]]) -> Report:
+    """What the JavaScript SDK says of our server."""
+    return reports["javascript"].result()
 
 
 @pytest.mark.parametrize("scenario", PYTHON_SCENARIOS)
-def test_the_other_python_sdk_works_against_our_server(
-    python_report: dict[str, dict[str, object]], scenario: str
-) -> None:
+def test_the_other_python_sdk_works_against_our_server(python_report: Report, scenario: str) -> None:
     """Client and worker of PyPI durabletask 1.12.0 get what they expect."""
     assert python_report[scenario]["ok"], python_report[scenario]["detail"]
 
 
 @pytest.mark.parametrize("scenario", JAVASCRIPT_SCENARIOS)
-def test_the_javascript_sdk_works_against_our_server(
-    javascript_report: dict[str, dict[str, object]], scenario: str
-) -> None:
+def test_the_javascript_sdk_works_against_our_server(javascript_report: Report, scenario: str) -> None:
     """Client and worker of npm @microsoft/durabletask-js 0.4.0 get what they expect."""
     assert javascript_report[scenario]["ok"], javascript_report[scenario]["detail"]

@@ -35,7 +35,7 @@ backend.stop()
 @pytest.fixture(scope="module")
 def connection_string() -> Iterator[str]:
     """The in-memory hub of PyPI durabletask 1.12.0, in a process of its own."""
-    command = [str(peer_python()), "-c", _SERVER]
+    command = [str(peer_python()), "-E", "-c", _SERVER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
