@@ -213,7 +213,10 @@ class Ledger(TaskScope):
         self.is_abandoned: bool = False
         self.refusals: int = 0
         self.unstoppable: list[Fiber] = []  # kept: collecting them would let them run on
-        # What messages are made of.
+        self._prepare_messages()
+
+    def _prepare_messages(self) -> None:
+        """What messages are made of."""
         self.matched: deque[Proposal] = deque(maxlen=5)
         self.surplus: Proposal | None = None
         self.history_is_rewound: bool = False
