@@ -122,6 +122,27 @@ def test_the_input_type_is_the_annotation_of_the_second_parameter(target: object
     assert Registry(activities={"a": target}).activity("a").input_type == input_type
 
 
+def test_a_type_defined_beside_its_function_is_found() -> None:
+    """Also when annotations are text and the function does not mention the type otherwise."""
+
+    @dataclass
+    class Local:
+        number: int
+
+    async def takes_one(ctx: object, input: Local) -> None: ...
+
+    class TakesMany:
+        def run(self, context: object, input: list[Local]) -> None: ...
+
+    def register() -> Registry:
+        return Registry(activities=[takes_one, TakesMany()])
+
+    registry = register()
+
+    assert registry.activity("takes_one").input_type is Local
+    assert registry.activity("TakesMany").input_type == list[Local]
+
+
 def test_an_annotation_that_cannot_be_resolved_warns_and_leaves_plain_values(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -11,6 +11,7 @@ import inspect
 import logging
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, Union
 
 from .errors import (
@@ -93,6 +94,10 @@ class Definition:
         self._takes_input, self._input_has_default, self._annotation = self._read_signature()
         self._input_type: object | None = None
         self._is_resolved = False
+        if self._annotation is not None and "<locals>" in getattr(self.function, "__qualname__", ""):
+            with suppress(*_UNRESOLVABLE):  # else it is tried again when the type is needed
+                self._input_type = self._evaluate(_names_around(self.function))
+                self._is_resolved = True
 
     @property
     def location(self) -> str:
@@ -165,6 +170,22 @@ class Definition:
         return has_varargs, False, None
 
     def _resolve_annotation(self) -> object | None:
+        try:
+            return self._evaluate({})
+        except _UNRESOLVABLE as error:
+            _logger.warning(
+                "The annotation %r of the input of %s %r at %s cannot be resolved (%s); the input will be plain "
+                "JSON values. Define the type at module level, outside 'if TYPE_CHECKING'.",
+                self._annotation,
+                self.role,
+                self.name,
+                self.location,
+                error,
+            )
+            return None
+
+    def _evaluate(self, local: Mapping[str, object]) -> object | None:
+        """The annotation as an object, or ``None`` for one that says nothing."""
         annotation = self._annotation
         if annotation is None or annotation in (Any, object):
             return None
@@ -181,21 +202,31 @@ class Definition:
         namespace = getattr(function, "__globals__", {})
         cells = getattr(function, "__closure__", None) or ()
         names = getattr(getattr(function, "__code__", None), "co_freevars", ())
-        try:
-            local = {name: cell.cell_contents for name, cell in zip(names, cells, strict=False)}
-            found = typing.get_type_hints(holder, namespace, local, include_extras=True)["input"]
-        except (NameError, AttributeError, TypeError, SyntaxError, ValueError) as error:
-            _logger.warning(
-                "The annotation %r of the input of %s %r at %s cannot be resolved (%s); the input will be plain "
-                "JSON values. Define the type at module level, outside 'if TYPE_CHECKING'.",
-                annotation,
-                self.role,
-                self.name,
-                self.location,
-                error,
-            )
-            return None
+        captured = {}
+        for name, cell in zip(names, cells, strict=False):
+            with suppress(ValueError):  # a cell that is not filled yet
+                captured[name] = cell.cell_contents
+        found = typing.get_type_hints(holder, namespace, {**local, **captured}, include_extras=True)["input"]
         return None if found in (Any, object) or isinstance(found, TypeVar) else found
+
+
+_UNRESOLVABLE = (NameError, AttributeError, TypeError, SyntaxError, ValueError)
+
+
+def _names_around(function: Callable[..., object]) -> dict[str, object]:
+    """Local names of the functions in which a function was defined, as far as they are still running.
+
+    A program (or a test) that defines types, functions and worker in one function finds its types this way.
+    """
+    around = {part.rpartition(".")[2] for part in function.__qualname__.split(".<locals>")[:-1]}
+    namespace = getattr(function, "__globals__", None)
+    names: dict[str, object] = {}
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_globals is namespace and frame.f_code.co_name in around:
+            names = {**frame.f_locals, **names}
+        frame = frame.f_back
+    return names
 
 
 class OrchestratorDefinition(Definition):
