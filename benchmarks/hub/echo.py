@@ -1,21 +1,25 @@
 """The wire's floor: a raw grpc.aio server that does nothing but pass bytes.
 
-python echo.py serve          prints its address and serves until killed
-python echo.py load ADDR N    the bare messages of N three-activity orchestrations
+python echo.py serve               prints its address and serves until killed
+python echo.py load ADDR N RATE    the bare messages of N three-activity orchestrations
 
-The load has the form of the real one, because the price of a message depends on it: grpc.aio wakes the event
-loop for what has arrived, so that calls that arrive together are much cheaper than calls that arrive one by
-one. The client of the comparison is synchronous, so this one is too: threads that each make one call at a
-time, and one thread that reads the stream. As with real work, a message on the stream is the consequence of
-a call. The server runs on plain asyncio and has the default options: the floor is what gRPC costs
-out of the box, not what it costs in the best case.
+The load has the form of the real one, because the price of a message depends on it: grpc.aio has several
+threads that wake each other for what has arrived, so that calls that arrive together are much cheaper than
+calls that arrive one by one. The client of the comparison is synchronous, so this one is too: threads that
+each make one call at a time, and one thread that reads the stream. As with real work, a message on the stream
+is the consequence of a call. RATE is how many orchestrations a second the threads aim at, with pauses between
+calls; 0 is as many as they can. A floor for a real server is one at the rate that it was measured at; the one
+without pauses is lower, because a client that does nothing else keeps the threads of gRPC awake. The server
+runs on plain asyncio and has the default options.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 
 import grpc
@@ -59,7 +63,8 @@ async def serve() -> None:
     await server.wait_for_termination()
 
 
-def load(address: str, orchestrations: int) -> None:
+def load(address: str, orchestrations: int, rate: float) -> None:
+    pause = THREADS / CALLS / rate if rate else 0.0  # between the calls of one thread, on average
     shares = [len(range(first, orchestrations, THREADS)) for first in range(THREADS)]
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary("/Echo/Unary")
@@ -68,11 +73,14 @@ def load(address: str, orchestrations: int) -> None:
         reader = threading.Thread(target=lambda: received.extend(messages))
         reader.start()
 
-        def some(share: int) -> None:
-            for number in range(share * CALLS):
-                call(ANSWER_AND_SEND if number % CALLS < STREAM_MESSAGES else ANSWER)
+        def some(number: int, share: int) -> None:
+            pauses, due = random.Random(number), time.monotonic()
+            for turn in range(share * CALLS):
+                call(ANSWER_AND_SEND if turn % CALLS < STREAM_MESSAGES else ANSWER)
+                due += pauses.uniform(0, 2 * pause)
+                time.sleep(max(due - time.monotonic(), 0))
 
-        threads = [threading.Thread(target=some, args=(share,)) for share in shares]
+        threads = [threading.Thread(target=some, args=pair) for pair in enumerate(shares)]
         for thread in threads:
             thread.start()
         for thread in [*threads, reader]:
@@ -84,4 +92,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         asyncio.run(serve())
     else:
-        load(sys.argv[2], int(sys.argv[3]))
+        load(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))

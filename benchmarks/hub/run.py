@@ -156,10 +156,18 @@ def wire(rounds: int) -> None:
             return result, cpu() - before
 
     theirs: list[object] = [peer, HERE / "peer_server.py", port]
+    rates: list[float] = []
+
+    def our_cost() -> float:
+        result, used = load([*emulator], "fan", CONCURRENT)
+        rates.append(size_per_second(result, CONCURRENT))
+        return used / CONCURRENT * 1000
+
     sides = {
-        "our server": lambda: load([*emulator], "fan", CONCURRENT)[1] / CONCURRENT * 1000,
+        "our server": our_cost,
         "peer's server": lambda: load(theirs, "fan", CONCURRENT)[1] / CONCURRENT * 1000,
-        "floor (raw echo)": lambda: floor() * 1000,
+        "floor, raw echo at our rate": lambda: floor(rates[-1]) * 1000,
+        "floor, raw echo without pauses": lambda: floor(0) * 1000,
     }
     compare("gRPC, peer's worker: server CPU per orchestration", sides, rounds, "<= 0.75, floor <= 1.3", "ms")
     chains = {
@@ -182,13 +190,15 @@ def wire(rounds: int) -> None:
         compare("gRPC, our worker: orchestrations per second", sides, rounds, ">= 0.8", "/s")
 
 
-def floor() -> float:
-    """Server CPU of the bare messages of one orchestration, in seconds."""
+def floor(rate: float) -> float:
+    """Server CPU of the bare messages of one orchestration, in seconds, at a rate; see ``echo.py``."""
     with server(sys.executable, HERE / "echo.py", "serve") as (address, cpu):
 
         def load(count: int) -> float:
             before = cpu()
-            subprocess.run([sys.executable, HERE / "echo.py", "load", address, str(count)], check=True)
+            subprocess.run(
+                [sys.executable, HERE / "echo.py", "load", address, str(count), str(rate)], check=True
+            )
             return (cpu() - before) / count
 
         load(50)  # warm up
