@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Final, overload
 
 from durabletask.core.errors import OrchestrationStateError
@@ -60,7 +61,12 @@ class LazyPast(BriefHistory):
 
     def __iter__(self) -> Iterator[HistoryEvent]:
         if self._events is None:
-            self._events = self._read(self._encoded)
+            records = self.in_brief()
+            self._events = (
+                self._read(self._encoded)
+                if records is None
+                else list(chain.from_iterable(map(expand, records)))
+            )
         return iter(self._events)
 
     def __repr__(self) -> str:

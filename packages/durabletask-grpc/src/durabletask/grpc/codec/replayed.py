@@ -191,11 +191,11 @@ def _read_rest(data: bytes) -> list[HistoryEvent]:
 
 def read_moment(moment: str) -> datetime:
     """The time at which an episode began, from the bytes in a record."""
-    seconds = nanos = 0
-    for shift, char in enumerate(moment[2:7]):
-        seconds |= (ord(char) & 0x7F) << 7 * shift
-    for shift, char in enumerate(moment[8:]):
-        nanos |= (ord(char) & 0x7F) << 7 * shift
+    at = moment.encode("latin-1")  # length | 08 seconds, in five bytes | 10 nanoseconds, in four or five
+    seconds = at[2] & 0x7F | (at[3] & 0x7F) << 7 | (at[4] & 0x7F) << 14 | (at[5] & 0x7F) << 21 | at[6] << 28
+    nanos = at[8] & 0x7F | (at[9] & 0x7F) << 7 | (at[10] & 0x7F) << 14 | (at[11] & 0x7F) << 21
+    if len(at) == 13:
+        nanos |= at[12] << 28
     return EPOCH + timedelta(0, seconds, nanos // 1000)
 
 
