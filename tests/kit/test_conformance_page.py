@@ -16,6 +16,7 @@ from conformance_hubs import LocalCapabilities, SqliteCapabilities, WireCapabili
 from durabletask.testing.conformance import BASE_CAPABILITIES, optional_capabilities  # noqa: E402
 from polling_hubs import PollingCapabilities  # noqa: E402
 
+_COMMAND = "pytest tests/kit/test_conformance.py tests/kit/test_polling_transport.py --conformance-report=report.json"
 COLUMNS = {
     "memory": LocalCapabilities(),
     "SQLite": SqliteCapabilities(),
@@ -44,8 +45,7 @@ def render() -> str:
             "|---|---|" + "---|" * len(COLUMNS),
             *rows,
             "",
-            "To see the counts: `pytest tests/kit/test_conformance.py tests/kit/test_polling_transport.py "
-            "--conformance-report=report.json`.",
+            f"To see the counts: `{_COMMAND}`.",
             "",
         ]
     )
