@@ -246,3 +246,18 @@ async def test_a_worker_that_is_lost_later_does_not_delay_its_items(
         assert clock.now() == before
         await clock.advance(timedelta(seconds=10))
         await reader.close()
+
+
+async def test_a_worker_that_is_busy_holds_nothing_back_from_the_others(hub: InMemoryBackend) -> None:
+    """A worker that takes one item at a time keeps only that one; who is idle gets the rest."""
+    busy, idle = Reader(hub), Reader(hub)
+    assert await busy.idle()
+    assert await idle.idle()
+    await create(hub, *(f"i{number}" for number in range(20)))
+    kept = await busy.episode()
+    found = [(await idle.episode()).instance_id for _ in range(19)]
+    assert sorted([kept.instance_id, *found]) == sorted(f"i{number}" for number in range(20))
+    await create(hub, *(f"j{number}" for number in range(20)))
+    assert {(await idle.episode()).instance_id for _ in range(20)} == {f"j{number}" for number in range(20)}
+    await busy.close()
+    await idle.close()

@@ -42,9 +42,9 @@ class Delivery:
 
 
 class Stream:
-    """The hub's end of one worker's stream."""
+    """The hub's end of one worker's stream. ``is_away``: its reader has an item and has not come back."""
 
-    __slots__ = ("_names", "_waiter", "buffer", "failure", "limits", "outstanding", "tokens")
+    __slots__ = ("_names", "_waiter", "buffer", "failure", "is_away", "limits", "outstanding", "tokens")
 
     def __init__(self, options: WorkItemStreamOptions) -> None:
         self.limits: tuple[int, int] = (max(options.max_orchestrations, 0), max(options.max_activities, 0))
@@ -52,6 +52,7 @@ class Stream:
         self.buffer: deque[tuple[Kind, _Work]] = deque()
         self.tokens: dict[str, Delivery] = {}
         self.failure: Exception | None = None
+        self.is_away: bool = False
         self._names = _accepted(options.filters)
         self._waiter: asyncio.Future[None] | None = None
 
@@ -195,6 +196,11 @@ class Dispatcher:
         streams = self.streams
         if not streams:
             return
+        if len(streams) > 1:  # first to those that are waiting for it
+            self._share([stream for stream in streams if not stream.is_away])
+        self._share(streams)
+
+    def _share(self, streams: list[Stream]) -> None:
         for queue in self._queues:
             kind, refused = queue.kind, 0
             while queue.size and refused < len(streams):
@@ -206,6 +212,18 @@ class Dispatcher:
                 else:
                     refused = 0
                     stream.push(kind, work)
+
+    def relieve(self, idle: Stream) -> None:
+        """Give an idle stream something that another has in hand while its reader is busy with an item."""
+        for stream in self.streams:
+            if not stream.is_away or stream is idle:
+                continue
+            for place, (kind, work) in enumerate(stream.buffer):
+                if idle.has_room(kind) and idle.accepts(kind, (work.name, work.version or "")):
+                    del stream.buffer[place]
+                    stream.outstanding[kind] -= 1
+                    idle.push(kind, work)
+                    return
 
     def open(self, stream: Stream) -> None:
         """A worker has come."""

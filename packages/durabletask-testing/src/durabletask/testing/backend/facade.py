@@ -357,13 +357,17 @@ class InMemoryBackend(Transport):
                     item = engine.next_item(stream)
                     if item is not None:
                         taken += 1
+                        stream.is_away = True
                         yield item
+                        stream.is_away = False
                 if stream.failure is not None:
                     raise stream.failure
                 if taken >= _FAIR_TURN:
                     await asyncio.sleep(0)
                 taken = 0
                 engine.work.share()
+                if not stream.buffer:
+                    engine.work.relieve(stream)
                 if not stream.buffer:
                     engine.notify_clock()
                     await stream.wait()
