@@ -247,10 +247,11 @@ def _advice_for_pending(state: OrchestrationState, registry: Registry | None, no
             f"It starts at {state.scheduled_start_at.isoformat()}, in {_span(state.scheduled_start_at - now)}."
         ]
     version = f"version {state.version!r}" if state.version else "orchestrations without a version"
-    advice = [
+    unseen = (
         f"No worker has taken it yet: check that one is connected to this task hub, has orchestrator {state.name!r} "
         f"and accepts {version}."
-    ]
+    )
+    advice = [unseen]
     if registry is not None and registry.orchestrator_names and state.name not in registry.orchestrator_names:
         advice.insert(0, _unknown("orchestrator", state.name, registry.orchestrator_names))
     return advice
@@ -275,15 +276,17 @@ def _advice_for(
     if task.kind == "sub-orchestration" and task.due is None:
         return [f"Explain its child: client.explain({task.target!r})."]
     if task.kind == "entity":
-        return [
+        entity = (
             f"Entity {task.target!r} has not answered: client.get_entity({task.target!r}) tells who has it locked and "
             "how much waits for it; check that a worker has this entity."
-        ]
+        )
+        return [entity]
     if task.kind == "lock":
-        return [
+        lock = (
             f"Another orchestration may hold one of {task.name}: client.get_entity(id) tells which; "
             "client.clean_entity_storage() takes locks from orchestrations that are gone."
-        ]
+        )
+        return [lock]
     return []
 
 
