@@ -220,8 +220,8 @@ class Ledger(TaskScope):
         self.matched: deque[Proposal] = deque(maxlen=5)
         self.surplus: Proposal | None = None
         self.history_is_rewound: bool = False
-        self.most_groups = 64
-        self.most_unseen = 256
+        self.most_groups: int = 64
+        self.most_unseen: int = 256
         self.unseen: list[Task[object]] = []
         self.unawaited_groups: dict[Task[object], None] = {}
         self.scheduled_events: dict[int, HistoryEvent] = {}
