@@ -650,7 +650,8 @@ def purge_a_tree(c):
 def custom_status_over_generations(c):
     instance_id = c.schedule_new_orchestration(status_over_generations, input=0)
     until(
-        lambda: c.get_orchestration_state(instance_id).get_custom_status() == "generation 3", "last generation"
+        lambda: c.get_orchestration_state(instance_id).get_custom_status() == "generation 3",
+        "last generation",
     )
     c.raise_orchestration_event(instance_id, "end")
     state = finish(c, instance_id)
