@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,11 @@ def conformance_hub(request: pytest.FixtureRequest, tmp_path: Path) -> Conforman
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the hub on real time, which takes half a minute, unless ``-m`` names its marker."""
-    if "extended" in config.option.markexpr:
+    """Leave out long runs, unless ``-m`` or the profile of the laws names them."""
+    profile = config.getoption("--hypothesis-profile", default=None) or os.environ.get("DURABLETASK_LAWS")
+    if "extended" in config.option.markexpr or profile == "extended":
         return
-    slow = [item for item in items if item.nodeid.endswith("[real-time]")]
+    slow = [item for item in items if item.get_closest_marker("extended")]
     if slow:
         config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if not item.nodeid.endswith("[real-time]")]
+        items[:] = [item for item in items if not item.get_closest_marker("extended")]

@@ -61,7 +61,7 @@ def _javascript(store: Path | None) -> Report:
         return run_suite(["node", str(JAVASCRIPT_SUITE), address], {"NODE_PATH": str(modules)})
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite"])
+@pytest.fixture(scope="module", params=["memory", pytest.param("sqlite", marks=pytest.mark.extended)])
 def reports(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Report]]]:

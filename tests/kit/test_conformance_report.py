@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from durabletask.testing.conformance.capabilities import BASE_CAPABILITIES
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.extended]
 
 ADOPTION = """
 from datetime import timedelta

@@ -34,6 +34,7 @@ def test_the_tests_of_the_testing_page_pass(request: pytest.FixtureRequest) -> N
 
 
 @pytest.mark.process
+@pytest.mark.extended
 def test_the_adoption_of_the_kit_works_as_written(tmp_path: Path) -> None:
     """The block of the transport page is a whole test module; its base passes."""
     (tmp_path / "test_mine.py").write_text(code_of("writing-a-transport.md"))

@@ -72,7 +72,7 @@ TIMED = {OrchestratorStarted, ExecutionStarted, SubOrchestrationInstanceCreated,
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_events_survive(kind: type[HistoryEventBase], data: st.DataObject) -> None:
     """Every kind of event comes back equal, and for replay equal but for the time of recording."""
@@ -89,7 +89,7 @@ def test_events_survive(kind: type[HistoryEventBase], data: st.DataObject) -> No
 
 
 @pytest.mark.parametrize("kind", ACTIONS, ids=lambda kind: kind.__name__)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_actions_survive(kind: type[OrchestratorActionBase], data: st.DataObject) -> None:
     """Every kind of action comes back equal."""
@@ -111,7 +111,7 @@ def test_tables_are_complete() -> None:
     assert set(ACTION_DECODERS) == action_members
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.data())
 def test_work_items_survive(data: st.DataObject) -> None:
     """A worker reads what a server wrote, the past included."""
@@ -132,7 +132,7 @@ def test_work_items_survive(data: st.DataObject) -> None:
         assert found == item
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.data())
 def test_results_survive(data: st.DataObject) -> None:
     """A server reads what a worker answered."""
@@ -155,14 +155,14 @@ def test_results_survive(data: st.DataObject) -> None:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(of_model(EntityBatchResult, instance_id=st.just(""), results=st.just([]), operations=st.just([])))
 def test_entity_results_survive(result: EntityBatchResult) -> None:
     """The answer to an entity batch comes back equal, but for the entity, which the token names."""
     assert entities.decode_entity_result(over_the_wire(entities.encode_entity_result(result))) == result
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(of_model(EntityOperationResult))
 def test_entity_outcomes_survive(outcome: EntityOperationResult) -> None:
     """A failure decides; a success keeps unset and empty results apart."""
@@ -295,7 +295,7 @@ PAIRS: list[tuple[type[Any], dict[str, st.SearchStrategy[Any]], Any, Any]] = [
 @pytest.mark.parametrize(
     ("model", "fixed", "encode", "decode"), PAIRS, ids=lambda each: getattr(each, "__name__", "")
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_requests_and_pages_survive(
     model: type[Any], fixed: dict[str, st.SearchStrategy[Any]], encode: Any, decode: Any, data: st.DataObject
@@ -305,7 +305,7 @@ def test_requests_and_pages_survive(
     assert decode(over_the_wire(encode(value))) == value
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(of_model(OrchestrationState), of_model(EntityMetadata))
 def test_snapshots_survive(state: OrchestrationState, entity: EntityMetadata) -> None:
     """States of instances and entities come back equal."""
