@@ -36,7 +36,8 @@ def conformance_hub(request: pytest.FixtureRequest, tmp_path: Path) -> Conforman
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out long runs, unless ``-m`` or the profile of the laws names them."""
+    """Begin with what waits for processes; leave out long runs, unless ``-m`` or the profile of the laws names them."""
+    items.sort(key=lambda item: item.get_closest_marker("process") is None)
     profile = config.getoption("--hypothesis-profile", default=None) or os.environ.get("DURABLETASK_LAWS")
     if "extended" in config.option.markexpr or profile == "extended":
         return

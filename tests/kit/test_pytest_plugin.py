@@ -64,6 +64,7 @@ def test_fixtures_work_with_both_plugins_and_failures_show_the_timeline(
     assert "TaskScheduled name=charge input=1" in output
 
 
+@pytest.mark.extended
 def test_a_failure_under_the_marker_tells_the_seed_and_the_faults(tmp_path: Path) -> None:
     """Each seed is a test of its own; the output of one that fails has what is needed to run it again."""
     (tmp_path / "test_it.py").write_text(
@@ -84,6 +85,7 @@ def test_a_failure_under_the_marker_tells_the_seed_and_the_faults(tmp_path: Path
     assert "Event id 1: expected (history): activity 'step" in output
 
 
+@pytest.mark.extended
 def test_the_plugin_minds_its_own_business(tmp_path: Path) -> None:
     """Without plugins for asynchronous tests the fixtures work, without warnings, and bring no gRPC along."""
     (tmp_path / "test_it.py").write_text(
