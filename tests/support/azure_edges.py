@@ -48,6 +48,21 @@ class Certificate:
     key: Path
 
 
+def _key_usage(*, is_authority: bool) -> x509.KeyUsage:
+    """What a strict verifier (Python 3.13 is one by default) wants to see in a certificate."""
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=not is_authority,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
 def make_certificate(folder: Path) -> Certificate:
     """A new authority, and a certificate for localhost and the sign-in host."""
     now = dt.datetime.now(dt.timezone.utc)
@@ -65,6 +80,7 @@ def make_certificate(folder: Path) -> Certificate:
             .not_valid_after(now + dt.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(_key_usage(is_authority=authority is None), critical=True)
         )
         if authority is not None:
             issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority)
