@@ -15,7 +15,7 @@ _HUBS = {
     "memory": [],
     "sqlite": [],
     "grpc-memory": [pytest.mark.process],
-    "grpc-sqlite": [pytest.mark.process],
+    "grpc-sqlite": [pytest.mark.process, pytest.mark.extended],
     "real-time": [pytest.mark.extended],
 }
 
