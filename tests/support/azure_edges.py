@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from durabletask.core.errors import TaskHubNotFoundError
+from durabletask.grpc.incoming_call import Context, Handler
 from durabletask.grpc.server import TaskHubServer
 from durabletask.testing.backend import InMemoryBackend
 
@@ -316,32 +317,26 @@ class GuardedServer(TaskHubServer):
             raise TaskHubNotFoundError(f"There is no task hub {name!r}.")
         return self.backends[name]
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Check the headers of a call before its handler is found."""
-        headers = {str(key): str(value) for key, value in handler_call_details.invocation_metadata or ()}
-        rpc = str(handler_call_details.method).rsplit("/", 1)[-1]
-        self.seen.append({"rpc": rpc, **headers})
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        objection = self.mint.objection(token, TENANT) if scheme == "Bearer" else "there is no bearer token"
-        handler = super().service(handler_call_details)
-        if objection is not None:
-            self.refused.append(objection)
-            return self._refusing(handler, objection)
-        if rpc == "GetWorkItems" and handler is not None:
-            return grpc.unary_stream_rpc_method_handler(self._until_cut(handler.unary_stream))
-        return handler
+    def wrap_handler(self, rpc: str, handler: Handler) -> Handler:
+        """Check the headers of a call before its handler runs."""
+        admitted = self._until_cut(handler) if rpc == "GetWorkItems" else handler
 
-    @staticmethod
-    def _refusing(handler: Any, objection: str) -> Any:
-        async def refuse(data: bytes, context: Any) -> None:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, objection)
+        async def guarded(data: bytes, context: Context) -> bytes | None:
+            headers = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
+            self.seen.append({"rpc": rpc, **headers})
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            objection = (
+                self.mint.objection(token, TENANT) if scheme == "Bearer" else "there is no bearer token"
+            )
+            if objection is not None:
+                self.refused.append(objection)
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, objection)
+            return await admitted(data, context)
 
-        if handler is not None and handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(refuse)
-        return grpc.unary_unary_rpc_method_handler(refuse)
+        return guarded
 
-    def _until_cut(self, stream: Any) -> Any:
-        async def serve(data: bytes, context: Any) -> None:
+    def _until_cut(self, stream: Handler) -> Handler:
+        async def serve(data: bytes, context: Context) -> None:
             work, cut = asyncio.ensure_future(stream(data, context)), asyncio.ensure_future(self._cut.wait())
             try:
                 await asyncio.wait({work, cut}, return_when=asyncio.FIRST_COMPLETED)

@@ -12,6 +12,9 @@ from durabletask.core.transport import Transport
 from durabletask.grpc.server import TaskHubServer
 from google.protobuf.message import Message
 
+DIRECT: bool | None = None
+"""How servers take calls, where a test does not say it; see ``TaskHubServer``."""
+
 
 class RawClient:
     """Calls with bytes or messages, and the status of what went wrong."""
@@ -49,7 +52,7 @@ class RawClient:
 @asynccontextmanager
 async def serving(hub: Transport | Any, **options: Any) -> AsyncIterator[tuple[TaskHubServer, RawClient]]:
     """A running server and a client of it."""
-    server = TaskHubServer(hub, **options)
+    server = TaskHubServer(hub, **{"direct": DIRECT, **options})
     port = await server.start()
     channel = grpc.aio.insecure_channel(
         f"127.0.0.1:{port}",

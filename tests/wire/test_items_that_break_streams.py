@@ -12,7 +12,7 @@ from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from durabletask.testing.backend import InMemoryBackend
 from wire_server import RawClient, serving
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("both_servers")]
 
 
 async def _break_streams(client: RawClient, channel: grpc.aio.Channel, seconds: float) -> int:

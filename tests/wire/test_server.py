@@ -22,7 +22,7 @@ from durabletask.testing.backend import InMemoryBackend
 from google.protobuf.empty_pb2 import Empty
 from wire_server import RawClient, serving
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("both_servers")]
 
 Code = grpc.StatusCode
 GARBAGE = b"\xff\xff\xff\xff garbage \x00"

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from durabletask.core.errors import TransportError
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 
-from .server_hub import Context, ServedHub
+from .incoming_call import Context
+from .server_hub import ServedHub
 
 __all__ = ["DeadlineWatch"]
 

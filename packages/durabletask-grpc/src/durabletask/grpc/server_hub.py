@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, Union
+from typing import Final, NoReturn, TypeAlias, Union
 
 from durabletask.core.actions import CompleteOrchestration
 from durabletask.core.errors import InvalidRequestError, TransportError
@@ -14,18 +14,13 @@ from durabletask.core.work_items import OrchestratorResult
 from google.protobuf.message import DecodeError
 
 import grpc
-import grpc.aio
 
 from .codec.completions import PartialResults
 from .codec.past import EncodedPasts
+from .incoming_call import Context
 from .status import status_of
 
-if TYPE_CHECKING:
-    Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
-else:
-    Context = Any
-
-__all__ = ["Context", "HubSource", "Hubs", "ServedHub", "check_text", "refuse"]
+__all__ = ["HubSource", "Hubs", "ServedHub", "check_text", "refuse"]
 
 _LOGGER: Final = logging.getLogger("durabletask.grpc.server")
 

@@ -15,14 +15,15 @@ import grpc.aio
 
 from .codec.past import encode_history_chunks
 from .codec.work_items import HEALTH_PING, decode_stream_options, encode_work_item
-from .server_hub import Context, ServedHub, check_text
+from .incoming_call import CallerLostError, Context
+from .server_hub import ServedHub, check_text
 
 __all__ = ["LOST_CALLER", "send_history", "send_work_items"]
 
 _LOGGER: Final = logging.getLogger("durabletask.grpc.server")
 
-LOST_CALLER: Final = (grpc.aio.InternalError, grpc.aio.UsageError)
-"""What gRPC raises when something is written to a caller that has gone."""
+LOST_CALLER: Final = (CallerLostError, grpc.aio.InternalError, grpc.aio.UsageError)
+"""What is raised when something is written to a caller that has gone."""
 
 _CHUNK_SIZE: Final = 256 * 1024
 _USUAL_LIMIT: Final = 4 * 1024 * 1024  # bytes of a message that clients take unless they were told otherwise

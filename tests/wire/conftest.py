@@ -1,0 +1,14 @@
+"""What tests of the wire share."""
+
+from __future__ import annotations
+
+import pytest
+import wire_server
+
+
+@pytest.fixture(
+    params=[pytest.param(True, id="direct"), pytest.param(False, id="aio", marks=pytest.mark.extended)]
+)
+def both_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers of the test take calls from gRPC's queue; in the long runs also through ``grpc.aio``."""
+    monkeypatch.setattr(wire_server, "DIRECT", request.param)

@@ -1,0 +1,210 @@
+"""The two ways in which a server takes calls, where they could differ from each other or from what gRPC promises."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import types
+from collections.abc import Iterator
+
+import grpc
+import grpc.aio
+import pytest
+from durabletask.core.errors import ConfigurationError
+from durabletask.grpc import grpc_core
+from durabletask.grpc.aio_server import AioServer
+from durabletask.grpc.direct_server import _MOST_EVENTS
+from durabletask.grpc.incoming_call import Context, Handler
+from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
+from durabletask.grpc.server import TaskHubServer
+from durabletask.testing.backend import InMemoryBackend
+from google.protobuf.empty_pb2 import Empty
+from wire_server import serving
+
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("both_servers")]
+
+
+async def test_a_method_that_does_not_exist_is_unimplemented() -> None:
+    """A call of an unknown method ends at once, and others go on."""
+    async with serving(InMemoryBackend()) as (_, client):
+        error = await client.refusal("Nonsense", b"")
+        assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+        await client.call("Hello", Empty())
+
+
+async def test_more_calls_at_once_than_one_round_takes_are_all_answered() -> None:
+    """Bursts are worked off in several rounds of the loop."""
+    async with serving(InMemoryBackend()) as (_, client):
+        requests = [
+            pb.CreateInstanceRequest(name="n", instanceId=f"i{number}") for number in range(3 * _MOST_EVENTS)
+        ]
+        answers = await asyncio.gather(
+            *(client.call("StartInstance", request, pb.CreateInstanceResponse) for request in requests)
+        )
+        assert [answer.instanceId for answer in answers] == [request.instanceId for request in requests]
+
+
+async def test_a_call_without_a_request_is_refused() -> None:
+    """A client that closes its side before it has sent anything gets a status (``grpc.aio`` lets it wait)."""
+    async with serving(InMemoryBackend(), direct=True) as (_, client):
+        call = client.channel.stream_unary("/TaskHubSidecarService/Hello")()
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        await client.call("Hello", Empty())
+
+
+async def test_a_caller_that_goes_away_ends_its_wait_at_the_hub() -> None:
+    """A wait that is cancelled by the client leaves nothing behind in the hub."""
+    hub = InMemoryBackend()
+    async with serving(hub) as (_, client):
+        waits = [
+            asyncio.ensure_future(
+                client.call("WaitForInstanceCompletion", pb.GetInstanceRequest(instanceId="missing"))
+            )
+            for _ in range(5)
+        ]
+        while sum(map(len, hub._engine._waiters.values())) < len(waits):
+            await client.call("Hello", Empty())
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+        while any(hub._engine._waiters.values()):
+            await client.call("Hello", Empty())
+
+
+class _Wrapping(TaskHubServer):
+    """Counts calls, refuses one RPC, and breaks another."""
+
+    def __init__(self, direct: bool | None) -> None:
+        super().__init__(InMemoryBackend(), direct=direct)
+        self.seen: list[str] = []
+
+    def wrap_handler(self, rpc: str, handler: Handler) -> Handler:
+        async def wrapped(data: bytes, context: Context) -> bytes | None:
+            self.seen.append(rpc)
+            if rpc == "GetInstance":
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not for you: ü")
+            if rpc == "RaiseEvent":
+                raise LookupError("broken")
+            return await handler(data, context)
+
+        return wrapped
+
+
+async def test_a_subclass_can_wrap_what_serves_a_call(
+    both_servers: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrapper sees every call, may refuse it, and may fail without harm to others."""
+    import wire_server
+
+    server = _Wrapping(wire_server.DIRECT)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            client = wire_server.RawClient(channel)
+            await client.call("Hello", Empty())
+            refusal = await client.refusal("GetInstance", b"")
+            with caplog.at_level(logging.CRITICAL, logger="grpc"):
+                broken = await client.refusal("RaiseEvent", b"")
+            await client.call("Hello", Empty())
+    finally:
+        await server.stop(0)
+
+    assert server.seen == ["Hello", "GetInstance", "RaiseEvent", "Hello"]
+    assert (refusal.code(), refusal.details()) == (grpc.StatusCode.PERMISSION_DENIED, "not for you: ü")
+    assert broken.code() in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+
+
+async def test_calls_under_way_have_the_grace() -> None:
+    """A server that stops lets short calls end, refuses new connections, and ends what lasts longer."""
+    entered, goes_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(TaskHubServer):
+        def wrap_handler(self, rpc: str, handler: Handler) -> Handler:
+            async def slow(data: bytes, context: Context) -> bytes | None:
+                entered.set()
+                await goes_on.wait()
+                return await handler(data, context)
+
+            return slow if rpc == "GetInstance" else handler
+
+    import wire_server
+
+    server = Slow(InMemoryBackend(), direct=wire_server.DIRECT)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        client = wire_server.RawClient(channel)
+        call = asyncio.ensure_future(client.call("GetInstance", pb.GetInstanceRequest(instanceId="i")))
+        await entered.wait()
+        stopping = asyncio.ensure_future(server.stop(30))
+        goes_on.set()
+        assert await call == b""
+        await stopping
+        await server.wait_stopped()
+        error = await client.refusal("Hello", Empty())
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_stopping_twice_and_stopping_what_never_ran_is_harmless() -> None:
+    """``stop`` may be called at any time."""
+    server = TaskHubServer(InMemoryBackend())
+    await server.stop()
+    await server.wait_stopped()
+    await server.start()
+    await asyncio.gather(server.stop(0), server.stop(0))
+    await server.stop(0)
+
+
+@pytest.fixture
+def quiet_end() -> Iterator[None]:
+    """No thread of a server outlives the test."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "durabletask-grpc-server":
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_a_loop_that_ends_without_stopping_the_server_ends_its_thread(quiet_end: None) -> None:
+    """The thread that waits for gRPC notices that its loop is closed."""
+    server = TaskHubServer(InMemoryBackend(), direct=True)
+
+    async def only_start() -> None:
+        await server.start()
+
+    asyncio.run(only_start())
+    with (
+        socket.create_connection((server.host, server.port), timeout=5),
+        grpc.insecure_channel(f"{server.host}:{server.port}") as channel,
+        pytest.raises(grpc.RpcError),
+    ):
+        channel.unary_unary("/TaskHubSidecarService/Hello")(b"", timeout=0.2)
+
+
+async def test_a_grpc_without_the_inner_parts_is_served_through_its_public_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the installed gRPC lacks is noticed before anything is used; asked for by name, it is an error."""
+    grpc_core.load.cache_clear()
+    monkeypatch.setattr(grpc_core, "_MODULE", "types")
+    try:
+        assert grpc_core.load() is None
+        async with serving(InMemoryBackend(), direct=None) as (server, client):
+            assert isinstance(server._server, AioServer)
+            await client.call("Hello", Empty())
+        with pytest.raises(ConfigurationError, match="direct=True"):
+            await TaskHubServer(InMemoryBackend(), direct=True).start()
+    finally:
+        monkeypatch.undo()
+        grpc_core.load.cache_clear()
+    assert grpc_core.load() is not None
+
+
+def test_an_inner_module_that_lacks_one_method_is_not_used() -> None:
+    """Every name that is needed is looked for."""
+    module = types.ModuleType("inner")
+    module.Server = type("Server", (), {"request_call": None})  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError):
+        grpc_core._parts(module)
