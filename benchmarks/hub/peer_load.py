@@ -1,7 +1,7 @@
-"""The same loads by the other SDK's client and worker: `python peer_load.py HOST:PORT fan N | chain N`.
+"""The same loads by the other SDK's client and worker: `python peer_load.py HOST:PORT fan N | chain N [SERVER]`.
 
 With `memory` instead of an address its own in-memory backend runs in the same process. Prints one JSON
-object: seconds of wall clock, seconds of CPU.
+object: seconds of wall clock, seconds of CPU, and of CPU of the process SERVER, after a warm-up.
 """
 
 import json
@@ -12,8 +12,10 @@ import time
 
 from durabletask import client as dtc
 from durabletask.worker import ConcurrencyOptions, TaskHubGrpcWorker
+from processes import cpu_of
 
 address, shape, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+server = int(sys.argv[4]) if len(sys.argv) > 4 else os.getpid()
 quiet = logging.getLogger("quiet")
 quiet.setLevel(logging.CRITICAL)
 if address == "memory":
@@ -55,11 +57,16 @@ def run(count, length):
         assert state.get_output() == length, state
 
 
-run(1, 3)  # warm up
-begun, cpu = time.perf_counter(), time.process_time()
+run(20, 3)  # warm up
+begun, cpu, server_cpu = time.perf_counter(), time.process_time(), cpu_of(server)
 if shape == "fan":
     run(size, 3)
 else:
     run(1, size)
-print(json.dumps({"wall": time.perf_counter() - begun, "cpu": time.process_time() - cpu}), flush=True)
+result = {
+    "wall": time.perf_counter() - begun,
+    "cpu": time.process_time() - cpu,
+    "server_cpu": cpu_of(server) - server_cpu,
+}
+print(json.dumps(result), flush=True)
 os._exit(0)

@@ -1,8 +1,8 @@
 """Our hub against others, everything in one run: `python benchmarks/hub/run.py [--rounds 5] [PART...]`.
 
 Parts: embedded, durable, wire, scale. Every figure is the median of the rounds, the sides alternate
-within a round, and what counts are the ratios. The other products live in environments of their own,
-made on first use in the user's cache folder.
+within a round, and what counts are the ratios. The other products live in environments of their own; see
+``tools/other_products.py``.
 """
 
 from __future__ import annotations
@@ -10,32 +10,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from processes import cpu_of
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+from other_products import DBOS, PEER, python_of
 
 HERE = Path(__file__).parent
 CONCURRENT = 500
 Result = dict[str, float]
-
-
-def environment(name: str, requirement: str, variable: str) -> str:
-    """The interpreter of an environment that has one other product."""
-    if os.environ.get(variable):
-        return os.environ[variable]
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "durabletask-bench" / name
-    python = home / "bin" / "python"
-    if not (home / "complete").exists():
-        venv.create(home, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
-        (home / "complete").touch()
-    return str(python)
 
 
 def measure(*command: object) -> Result:
@@ -49,15 +39,9 @@ def measure(*command: object) -> Result:
     return json.loads(lines[-1])
 
 
-def cpu_of(pid: int) -> float:
-    """Seconds of CPU of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 @contextlib.contextmanager
-def server(*command: object) -> Iterator[tuple[str, Callable[[], float]]]:
-    """A server process: its address, and what CPU it has used."""
+def server(*command: object) -> Iterator[tuple[str, int]]:
+    """A server process: its address and its process id."""
     with subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -66,7 +50,7 @@ def server(*command: object) -> Iterator[tuple[str, Callable[[], float]]]:
             for line in process.stdout:
                 found = re.search(r"127\.0\.0\.1:(\d+)", line)
                 if found:
-                    yield f"127.0.0.1:{found[1]}", lambda: cpu_of(process.pid)
+                    yield f"127.0.0.1:{found[1]}", process.pid
                     return
             sys.exit(f"{command} did not start")
         finally:
@@ -100,7 +84,7 @@ def size_per_second(result: Result, size: int) -> float:
 
 def embedded(rounds: int) -> None:
     """In memory, one process each: hub, worker and client together."""
-    peer = environment("peer", "durabletask==1.12.0", "DURABLETASK_PEER_PYTHON")
+    peer = python_of(PEER)
 
     def theirs(shape: str, size: int) -> Callable[[], float]:
         return lambda: size_per_second(measure(peer, HERE / "peer_load.py", "memory", shape, size), size)
@@ -113,7 +97,7 @@ def embedded(rounds: int) -> None:
 
 def durable(rounds: int) -> None:
     """On one SQLite file: ours with synchronous=FULL, DBOS with its defaults."""
-    dbos = environment("dbos", "dbos>=3.4,<3.5", "DURABLETASK_DBOS_PYTHON")
+    dbos = python_of(DBOS)
     with tempfile.TemporaryDirectory() as folder:
         counter = iter(range(10_000))
 
@@ -144,35 +128,33 @@ def durable(rounds: int) -> None:
 
 def wire(rounds: int) -> None:
     """The peer's client and worker against our server and against its own; the raw floor beside them."""
-    peer = environment("peer", "durabletask==1.12.0", "DURABLETASK_PEER_PYTHON")
+    peer = python_of(PEER)
     emulator = [sys.executable, "-m", "durabletask.testing.emulator", "--port", "0", "--log-level", "error"]
     port = 50_982
 
-    def load(command: list[object], shape: str, size: int) -> tuple[Result, float]:
-        with server(*command) as (address, cpu):
-            measure(peer, HERE / "peer_load.py", address, "fan", 20)
-            before = cpu()
-            result = measure(peer, HERE / "peer_load.py", address, shape, size)
-            return result, cpu() - before
+    def load(command: list[object], shape: str, size: int) -> Result:
+        # One process warms up and measures: the peer's server loses what it sends to a worker that is gone.
+        with server(*command) as (address, process):
+            return measure(peer, HERE / "peer_load.py", address, shape, size, process)
 
     theirs: list[object] = [peer, HERE / "peer_server.py", port]
     rates: list[float] = []
 
     def our_cost() -> float:
-        result, used = load([*emulator], "fan", CONCURRENT)
+        result = load([*emulator], "fan", CONCURRENT)
         rates.append(size_per_second(result, CONCURRENT))
-        return used / CONCURRENT * 1000
+        return result["server_cpu"] / CONCURRENT * 1000
 
     sides = {
         "our server": our_cost,
-        "peer's server": lambda: load(theirs, "fan", CONCURRENT)[1] / CONCURRENT * 1000,
+        "peer's server": lambda: load(theirs, "fan", CONCURRENT)["server_cpu"] / CONCURRENT * 1000,
         "floor, raw echo at our rate": lambda: floor(rates[-1]) * 1000,
         "floor, raw echo without pauses": lambda: floor(0) * 1000,
     }
     compare("gRPC, peer's worker: server CPU per orchestration", sides, rounds, "<= 0.75, floor <= 1.3", "ms")
     chains = {
-        "our server": lambda: 1000 / load([*emulator], "chain", 1000)[0]["wall"],
-        "peer's server": lambda: 1000 / load(theirs, "chain", 1000)[0]["wall"],
+        "our server": lambda: 1000 / load([*emulator], "chain", 1000)["wall"],
+        "peer's server": lambda: 1000 / load(theirs, "chain", 1000)["wall"],
     }
     compare("gRPC, peer's worker, chain 1000: steps per second", chains, rounds, ">= 1", "/s")
     with tempfile.TemporaryDirectory() as folder:
@@ -192,14 +174,16 @@ def wire(rounds: int) -> None:
 
 def floor(rate: float) -> float:
     """Server CPU of the bare messages of one orchestration, in seconds, at a rate; see ``echo.py``."""
-    with server(sys.executable, HERE / "echo.py", "serve") as (address, cpu):
+    with server(sys.executable, HERE / "echo.py", "serve") as (address, process):
 
         def load(count: int) -> float:
-            before = cpu()
+            before = cpu_of(process)
             subprocess.run(
-                [sys.executable, HERE / "echo.py", "load", address, str(count), str(rate)], check=True
+                [sys.executable, HERE / "echo.py", "load", address, str(count), str(rate)],
+                check=True,
+                timeout=300,
             )
-            return (cpu() - before) / count
+            return (cpu_of(process) - before) / count
 
         load(50)  # warm up
         return load(CONCURRENT)

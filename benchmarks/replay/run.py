@@ -15,15 +15,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 from types import TracebackType
 
 from histories import SHAPES, chain_turns
 from typing_extensions import Self
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+from other_products import PEER, python_of
+
 _HERE = Path(__file__).resolve().parent
-_PEER = "durabletask==1.12.0"
 _COUNTS = (1_000, 5_000, 10_000)
 _TARGET_RATIO = 5.0
 _TARGET_GROWTH = 2.0
@@ -66,19 +67,6 @@ class Side:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(timeout=30)
-
-
-def peer_python(given: str | None) -> str:
-    """The interpreter of an environment that has the peer; made once and kept in the user's cache."""
-    if given is not None:
-        return given
-    folder = Path.home() / ".cache" / "durabletask-benchmarks" / _PEER.replace("==", "-")
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if not python.exists():
-        print(f"Installing {_PEER} into {folder} ...")
-        venv.create(folder, with_pip=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", _PEER], check=True)
-    return str(python)
 
 
 def _median_of(side: Side, path: Path, runs: int, other: Side | None) -> tuple[float, float | None]:
@@ -158,7 +146,7 @@ def main() -> int:
             if options.no_peer:
                 compare(ours, None, options.runs, folder)
             else:
-                with Side(peer_python(options.peer_python), "serve_peer.py") as theirs:
+                with Side(options.peer_python or str(python_of(PEER)), "serve_peer.py") as theirs:
                     lowest = compare(ours, theirs, options.runs, folder)
                 print(f"lowest ratio {lowest:.2f} (wanted: at least {_TARGET_RATIO:.0f})")
                 failed = lowest < _TARGET_RATIO

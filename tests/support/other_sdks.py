@@ -1,57 +1,24 @@
-"""Other SDKs of the protocol, as published, in environments of their own.
+"""Other SDKs of the protocol, as published, in environments of their own; see ``tools/other_products.py``.
 
-They are installed once into the user's cache folder and reused; the environment variables
 ``DURABLETASK_PEER_PYTHON`` and ``DURABLETASK_PEER_NODE_MODULES`` name ready ones instead.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import subprocess
-import sys
-import venv
-from collections.abc import Iterator
 from pathlib import Path
 
-PYTHON_REQUIREMENT = "durabletask==1.12.0"
+from other_products import PEER, alone, python_of
+
 JAVASCRIPT_REQUIREMENT = "@microsoft/durabletask-js@0.4.0"
-
-
-def _cache(name: str) -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "durabletask-interop" / name
-
-
-@contextlib.contextmanager
-def _alone(name: str) -> Iterator[Path]:
-    """The cache folder, while no other process of the suite installs into it."""
-    import fcntl
-
-    base = _cache(name)
-    base.parent.mkdir(parents=True, exist_ok=True)
-    with base.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield base
 
 
 def peer_python() -> Path:
     """The interpreter of an environment that has the other Python SDK and nothing of ours."""
-    ready = os.environ.get("DURABLETASK_PEER_PYTHON")
-    if ready:
-        return Path(ready)
-    with _alone(f"python-1.12.0-py{sys.version_info[0]}{sys.version_info[1]}") as home:
-        python = home / "bin" / "python"
-        marker = home / "complete"
-        if not marker.exists():
-            venv.create(home, with_pip=True, clear=True)
-            subprocess.run(
-                [python, "-m", "pip", "install", "--quiet", PYTHON_REQUIREMENT], check=True, timeout=300
-            )
-            marker.touch()
-        return python
+    return python_of(PEER)
 
 
 def node_modules() -> Path | None:
@@ -61,7 +28,7 @@ def node_modules() -> Path | None:
         return Path(ready)
     if shutil.which("node") is None or shutil.which("npm") is None:
         return None
-    with _alone("javascript-0.4.0") as home:
+    with alone("javascript-0.4.0") as home:
         marker = home / "complete"
         if not marker.exists():
             home.mkdir(parents=True, exist_ok=True)
