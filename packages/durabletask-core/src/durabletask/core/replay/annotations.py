@@ -15,8 +15,9 @@ _YIELDING = (collections.abc.Generator,)
 
 
 @functools.lru_cache(maxsize=4096)
-def _declared(function: Any) -> object:
-    function = inspect.unwrap(function)
+def _declared(function: object) -> object:
+    if callable(function):
+        function = inspect.unwrap(function)
     annotation = getattr(function, "__annotations__", {}).get("return")
     if annotation is None:
         return None

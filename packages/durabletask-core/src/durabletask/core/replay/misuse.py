@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from durabletask.core.errors import (
     ForeignAwaitableError,
@@ -164,7 +164,7 @@ def unserializable(
     return SerializationError(f"{what} cannot be serialized. {error}")
 
 
-def forgotten_await(error: BaseException, tasks: Sequence[Task[Any]]) -> UnawaitedTaskError | None:
+def forgotten_await(error: BaseException, tasks: Sequence[Task[object]]) -> UnawaitedTaskError | None:
     """The error for code that used a task as if it were its result, or ``None`` if that cannot be the reason."""
     if not tasks or not isinstance(error, (TypeError, AttributeError)):
         return None
@@ -178,7 +178,7 @@ def forgotten_await(error: BaseException, tasks: Sequence[Task[Any]]) -> Unawait
     return made
 
 
-def never_awaited(tasks: Iterable[Task[Any]]) -> str:
+def never_awaited(tasks: Iterable[Task[object]]) -> str:
     """One line per task that nobody awaited."""
     return "\n".join(f"  {task} made at {locate(task._code, task._lasti)}" for task in tasks)
 

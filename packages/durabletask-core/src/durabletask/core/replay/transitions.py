@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timezone
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -61,8 +61,15 @@ from .start import start_orchestrator
 
 __all__ = ["CONTINUING", "ENDED", "INERT", "RUNNING", "SUSPENDED", "Handler", "Table", "unsupported"]
 
-Handler: TypeAlias = Callable[[Ledger, Any], None]
-"""Applies one event of the kind it is listed under; hence ``Any``."""
+E = TypeVar("E", bound=HistoryEvent)
+
+Handler: TypeAlias = Callable[[Ledger, HistoryEvent], None]
+"""Applies one event, of the kind it is listed under."""
+
+
+def _on(kind: type[E], handle: Callable[[Ledger, E], None]) -> dict[type, Handler]:
+    """The entry of a handler that takes one kind only: listed under that kind and no other."""
+    return {kind: cast("Handler", handle)}
 
 
 class Table:
@@ -281,30 +288,33 @@ INERT: Final = (OrchestratorCompleted, ExecutionCompleted, GenericEvent)
 """Events that mean nothing for replay."""
 
 _INBOUND: Final[dict[type, Handler]] = {
-    OrchestratorStarted: _orchestrator_started,
-    ExecutionStarted: _execution_started,
-    TaskCompleted: _task_completed,
-    TaskFailed: _task_failed,
-    SubOrchestrationInstanceCompleted: _child_completed,
-    SubOrchestrationInstanceFailed: _child_failed,
-    TimerFired: _timer_fired,
-    EventRaised: _event_raised,
-    EntityOperationCompleted: _operation_completed,
-    EntityOperationFailed: _operation_failed,
-    EntityLockGranted: _lock_granted,
+    **_on(OrchestratorStarted, _orchestrator_started),
+    **_on(ExecutionStarted, _execution_started),
+    **_on(TaskCompleted, _task_completed),
+    **_on(TaskFailed, _task_failed),
+    **_on(SubOrchestrationInstanceCompleted, _child_completed),
+    **_on(SubOrchestrationInstanceFailed, _child_failed),
+    **_on(TimerFired, _timer_fired),
+    **_on(EventRaised, _event_raised),
+    **_on(EntityOperationCompleted, _operation_completed),
+    **_on(EntityOperationFailed, _operation_failed),
+    **_on(EntityLockGranted, _lock_granted),
 }
-_EVERYWHERE: Final[dict[type, Handler]] = {**dict.fromkeys(INERT, _ignore), ExecutionRewound: _rewound}
+_EVERYWHERE: Final[dict[type, Handler]] = {
+    **dict.fromkeys(INERT, _ignore),
+    **_on(ExecutionRewound, _rewound),
+}
 _UNSUPPORTED: Final = (HistoryState, ContinueAsNew, UnknownEvent)
 
 RUNNING: Final = Table(
     {
         **_EVERYWHERE,
         **dict.fromkeys(_CONFIRMATIONS, confirm),
-        TaskScheduled: confirm_activity,
+        **_on(TaskScheduled, confirm_activity),
         **_INBOUND,
-        ExecutionSuspended: _suspended,
+        **_on(ExecutionSuspended, _suspended),
         ExecutionResumed: _ignore,
-        ExecutionTerminated: _terminated,
+        **_on(ExecutionTerminated, _terminated),
         **dict.fromkeys(_UNSUPPORTED, unsupported),
     }
 )
@@ -314,8 +324,8 @@ SUSPENDED: Final = Table(
         **dict.fromkeys(_CONFIRMATIONS, confirm),
         **dict.fromkeys(_INBOUND, _hold),
         ExecutionSuspended: _ignore,
-        ExecutionResumed: _resumed,
-        ExecutionTerminated: _terminated,
+        **_on(ExecutionResumed, _resumed),
+        **_on(ExecutionTerminated, _terminated),
         **dict.fromkeys(_UNSUPPORTED, unsupported),
     }
 )
@@ -324,10 +334,10 @@ CONTINUING: Final = Table(
         **_EVERYWHERE,
         **dict.fromkeys(_CONFIRMATIONS, _confirm_if_known),
         **dict.fromkeys(_INBOUND, _ignore),
-        EventRaised: _keep_event,
+        **_on(EventRaised, _keep_event),
         ExecutionSuspended: _ignore,
         ExecutionResumed: _ignore,
-        ExecutionTerminated: _terminated,
+        **_on(ExecutionTerminated, _terminated),
         **dict.fromkeys(_UNSUPPORTED, _ignore),
     }
 )
