@@ -625,7 +625,12 @@ def terminate_a_tree(c):
     root = f"t-{uuid.uuid4().hex}"
     c.schedule_new_orchestration(tree, input=3, instance_id=root)
     everything = dtc.OrchestrationQuery(instance_id_prefix=root)
-    until(lambda: len(c.get_all_orchestration_states(everything)) == 15, "15 instances")
+
+    def under_way():
+        states = c.get_all_orchestration_states(everything)
+        return [state.runtime_status for state in states].count(Status.RUNNING) == 15
+
+    until(under_way, "15 instances under way")
     c.terminate_orchestration(f"{root}.0", recursive=False)
     finish(c, f"{root}.0", Status.TERMINATED)
     check(c.get_orchestration_state(f"{root}.0.0").runtime_status == Status.RUNNING, "left alone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -122,17 +123,19 @@ class ScriptedWorker:
                     continue
                 del self._waiting[index]
                 return item
-            self._arrived.clear()
             remaining = deadline - loop.time()
-            assert self.error is None, f"The work item stream failed: {self.error!r}."
             assert remaining > 0, (
                 f"No {kind.__name__} for {instance_id or name or 'anybody'} was delivered within "
                 f"{self._hub.patience} s; waiting instead: {self._waiting!r}."
             )
-            try:
-                await asyncio.wait_for(self._arrived.wait(), remaining)
-            except asyncio.TimeoutError:
-                continue
+            await self._arrival(remaining)
+
+    async def _arrival(self, timeout: float) -> None:
+        """Wait until something else has been delivered, or for so many seconds."""
+        self._arrived.clear()
+        assert self.error is None, f"The work item stream failed: {self.error!r}."
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._arrived.wait(), timeout)
 
     async def episode(self, instance_id: str | None = None) -> OrchestratorWorkItem:
         """The next episode (of an instance)."""
@@ -151,8 +154,16 @@ class ScriptedWorker:
         await self._hub.settle()
         assert not self._waiting, f"Nothing should be delivered now, but this was: {self._waiting!r}"
 
-    async def items(self) -> list[WorkItem]:
-        """Everything that was delivered and not taken yet, once no more comes."""
+    async def items(self, at_least: int = 0) -> list[WorkItem]:
+        """Everything that was delivered and not taken yet, once no more comes.
+
+        Args:
+            at_least: how many have to come; fewer are waited for, and returned only when patience ends.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._hub.patience
+        while len(self._waiting) < at_least and loop.time() < deadline:
+            await self._arrival(deadline - loop.time())
         await self._hub.settle()
         waiting, self._waiting = self._waiting, []
         return waiting

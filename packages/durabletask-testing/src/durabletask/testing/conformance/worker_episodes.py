@@ -507,7 +507,7 @@ class TestLimits:
         for number in range(4):
             await probe.create(f"i{number}")
         async with probe.worker(max_orchestrations=2) as worker:
-            items = await worker.items()
+            items = await worker.items(2)
             assert len(items) == 2
             done = {items[0].instance_id}
             await worker.commit(_episode(items[0]), complete())
@@ -525,19 +525,19 @@ class TestLimits:
         await probe.create("fan")
         async with probe.worker(max_activities=3) as worker:
             await worker.run("fan", *(ScheduleTask(id=n, name="T") for n in range(5)))
-            items = await worker.items()
+            items = await worker.items(3)
             assert len(items) == 3
             for item in items:
                 assert isinstance(item, ActivityWorkItem)
                 await worker.answer(item)
-            assert len([i for i in await worker.items() if isinstance(i, ActivityWorkItem)]) == 2
+            assert len([i for i in await worker.items(2) if isinstance(i, ActivityWorkItem)]) == 2
 
     async def test_zero_means_no_limit(self, probe: Probe) -> None:
         """A worker that names no limit gets everything."""
         for number in range(20):
             await probe.create(f"i{number}")
         async with probe.worker() as worker:
-            assert len(await worker.items()) == 20
+            assert len(await worker.items(20)) == 20
 
 
 def _episode(item: object) -> OrchestratorWorkItem:
@@ -571,7 +571,7 @@ class TestFilters:
             await worker.nothing()
         everything = WorkItemFilters(orchestrations=(OrchestrationFilter("Order"),))
         async with probe.worker(filters=everything) as worker:
-            assert sorted(item.instance_id for item in await worker.items()) == ["none", "one"]
+            assert sorted(item.instance_id for item in await worker.items(2)) == ["none", "one"]
 
     async def test_an_empty_category_means_nothing_of_it(self, probe: Probe) -> None:
         """Filters without orchestrations get no episode, only the listed activities."""
