@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -111,6 +112,63 @@ plain_json = st.recursive(
 def test_plain_json_values_need_no_annotation(value: object) -> None:
     """Without a target, plain values come back equal."""
     assert DEFAULT_CONVERTER.deserialize(DEFAULT_CONVERTER.serialize(value)) == value
+
+
+def _two_orders() -> tuple[set[int], set[int]]:
+    """Equal sets that give their members in different orders: 0 and 8 want the same place."""
+    one, other = {0, 8}, {8, 0}
+    assert list(one) != list(other)
+    return one, other
+
+
+@dataclass(frozen=True)
+class Frozen:
+    numbers: frozenset[int]
+    note: str = "n"
+
+
+class Tagged(msgspec.Struct, frozen=True, tag=True):
+    numbers: set[int]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda numbers: numbers,
+        lambda numbers: {"z": [numbers], "a": None},
+        lambda numbers: [Frozen(frozenset(numbers))],
+        lambda numbers: {"k": Tagged(numbers)},
+        lambda numbers: (numbers, {(n, str(n)) for n in numbers}),
+    ],
+    ids=["set", "containers", "dataclass", "struct", "tuples"],
+)
+def test_sets_are_written_in_an_order_of_their_own(wrap: Callable[[set[int]], object]) -> None:
+    """Equal values give the same text, in whatever order a process holds the members of a set."""
+    one, other = (wrap(numbers) for numbers in _two_orders())
+    text = DEFAULT_CONVERTER.serialize(one)
+    assert text == DEFAULT_CONVERTER.serialize(other)
+    assert "0,8" in str(text) or '[0,"0"]' in str(text)
+
+
+def test_members_of_a_set_need_not_compare() -> None:
+    """The order is that of the texts; other containers keep theirs, and the value itself is left as it is."""
+    value = {"z": {Color.RED, "a", 1, None}, "a": {"d": 1, "c": 2}}
+    assert DEFAULT_CONVERTER.serialize(value) == '{"z":["a","red",1,null],"a":{"d":1,"c":2}}'
+    assert value == {"z": {Color.RED, "a", 1, None}, "a": {"d": 1, "c": 2}}
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        (math.nan, "the value: nan"),
+        ({"a": [1.5, None, -math.inf]}, r"a\[2\]: -inf"),
+        ([Frozen(frozenset(), note=math.inf)], r"\[0\].note: inf"),  # type: ignore[arg-type]
+    ],
+)
+def test_numbers_that_json_cannot_express_are_refused(value: object, where: str) -> None:
+    """NaN and infinities are named with their path, instead of becoming null without a word."""
+    with pytest.raises(SerializationError, match=where):
+        DEFAULT_CONVERTER.serialize(value)
 
 
 @pytest.mark.parametrize("payload", [None, ""])

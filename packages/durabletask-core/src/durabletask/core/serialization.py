@@ -7,11 +7,14 @@ program instantiates.
 ``DataConverter`` is the seam: a client or worker takes any. ``JsonDataConverter`` is the default, built
 on msgspec: dataclasses, enums, datetime, date, time, timedelta, UUID, Decimal, TypedDict, NamedTuple,
 sets, tuples, bytes (as base64), attrs classes, msgspec structs, and pydantic models when pydantic is
-installed.
+installed. Sets are written in the order of their members' texts, because their own order differs from process
+to process. Numbers that JSON cannot express (NaN and the infinities) are errors.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 import sys
 import types
 from abc import ABC, abstractmethod
@@ -173,6 +176,76 @@ def _parts(value: object) -> Iterable[tuple[str, object]]:
     return [(f".{name}", getattr(value, name, None)) for name in fields]
 
 
+_ATOMS: Final = frozenset({str, int, bool, type(None), bytes})
+
+
+def _members(value: object) -> Iterable[object]:
+    """The members of a container or structured object."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return ()
+    if kind is dict:
+        return cast("dict[object, object]", value).values()
+    if kind is list or kind is tuple:
+        return cast("Iterable[object]", value)
+    return [part for _, part in _parts(value)]
+
+
+def _contains(value: object, is_it: Callable[[object], bool]) -> bool:
+    """Whether a value, or something inside it, is what is looked for. The value does not contain itself."""
+    rest = [value]
+    while rest:
+        part = rest.pop()
+        if is_it(part):
+            return True
+        rest.extend(_members(part))
+    return False
+
+
+def _is_set(value: object) -> bool:
+    return isinstance(value, (set, frozenset))
+
+
+def _is_not_finite(value: object) -> bool:
+    """Whether it is a number without a JSON form; msgspec writes these as ``null``."""
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+class _NotFiniteError(ValueError):
+    """There is a number without a JSON form."""
+
+
+def _not_finite(value: object, path: str = "") -> _NotFiniteError:
+    if isinstance(value, float):
+        return _NotFiniteError(
+            f"{path or 'the value'}: {value!r} has no JSON form. Use None, or a text such as {str(value)!r}"
+        )
+    step, part = next((step, part) for step, part in _parts(value) if _contains(part, _is_not_finite))
+    return _not_finite(part, f"{path}{step}" if path else step.lstrip("."))
+
+
+def _with_lists_for_sets(value: object, encode: Callable[[object], bytes]) -> object:
+    """The same value with every set as a list, in the order of the members' texts."""
+    if not _contains(value, _is_set):
+        return value
+    if isinstance(value, (set, frozenset)):
+        return sorted((_with_lists_for_sets(member, encode) for member in value), key=encode)
+    if isinstance(value, dict):
+        return {key: _with_lists_for_sets(member, encode) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_lists_for_sets(member, encode) for member in value]
+    clone = copy.copy(value)
+    for step, part in _parts(value):
+        name, changed = step.lstrip("."), _with_lists_for_sets(part, encode)
+        if changed is part:
+            continue
+        if isinstance(clone, msgspec.Struct):
+            msgspec.structs.force_setattr(clone, name, changed)
+        else:
+            object.__setattr__(clone, name, changed)  # also of frozen classes: the clone is ours
+    return clone
+
+
 _PLAIN: Final = (None, object, Any)
 
 
@@ -190,9 +263,15 @@ class JsonDataConverter(DataConverter):
         if value is None:
             return None
         try:
-            return self._encode(value).decode()
+            data = self._encode(value)
+            if b"[" in data and _contains(value, _is_set):
+                data = self._encode(_with_lists_for_sets(value, self._encode))
+            if b"null" in data and _contains(value, _is_not_finite):
+                raise _not_finite(value)
+            return data.decode()
         except (TypeError, ValueError, NotImplementedError, OverflowError, RecursionError) as error:
-            where = _Blame(self._encoder).find(value)
+            is_known = isinstance(error, _NotFiniteError)
+            where = str(error) if is_known else _Blame(self._encoder).find(value)
             raise SerializationError(
                 f"A value of type {_type_name(type(value))} cannot be serialized: {where}"
             ) from error
