@@ -120,6 +120,7 @@ def test_rules_of_a_critical_section() -> None:
     ]
     for text, word in zip(story.output, words, strict=True):
         assert word in text
+        assert "test_entities_and_context.py:" in text
 
 
 def test_locks_of_nothing_are_refused() -> None:
@@ -306,6 +307,32 @@ def test_logger_is_silent_during_replay(caplog: pytest.LogCaptureFixture) -> Non
     fresh.replay(story.past)
     assert [r.getMessage() for r in caplog.records] == ["started, replaying: False", "resumed", "default"]
     assert caplog.records[0].funcName == "main"
+
+
+def test_children_of_a_replay_safe_logger_are_as_safe(caplog: pytest.LogCaptureFixture) -> None:
+    """They log under their own name, once; a logger that is disabled stays silent."""
+    own = logging.getLogger("shop.children")
+    silenced = logging.getLogger("shop.silenced")
+
+    async def main(ctx, _):
+        child = ctx.create_replay_safe_logger(own).getChild("till")
+        child.warning("opened")
+        ctx.create_replay_safe_logger(silenced).warning("never")
+        await ctx.call_activity("A")
+        child.getChild("drawer").warning("closed")
+
+    silenced.disabled = True
+    try:
+        story = Story(main, twice=False)
+        story.start()
+        story.complete(1)
+        story.session().replay(story.past)
+    finally:
+        silenced.disabled = False
+    assert [(r.name, r.getMessage()) for r in caplog.records] == [
+        ("shop.children.till", "opened"),
+        ("shop.children.till.drawer", "closed"),
+    ]
 
 
 def test_custom_status_can_be_cleared() -> None:

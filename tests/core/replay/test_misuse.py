@@ -126,6 +126,7 @@ def test_task_of_another_orchestration_is_refused() -> None:
         story.start()
         assert story.error_name == ForeignTaskError.__name__
         assert "another orchestration" in story.error.message
+        assert HERE in story.error.message
 
 
 async def test_task_awaited_outside_its_orchestrator_is_refused() -> None:
@@ -137,7 +138,7 @@ async def test_task_awaited_outside_its_orchestrator_is_refused() -> None:
         await leaked[0]
 
     Story(main, twice=False).start()
-    with pytest.raises(SchedulingError, match="outside its orchestrator"):
+    with pytest.raises(SchedulingError, match=f"{HERE}.*outside its orchestrator"):
         await leaked[0]
     assert leaked[0].cancel() is False
     with pytest.raises(SchedulingError, match="outside a running orchestrator"):
@@ -192,7 +193,7 @@ def test_unserializable_values_name_the_call_and_the_path() -> None:
 
     async def main(ctx, kind):
         if kind == "input":
-            with pytest.raises(SerializationError, match=r"input of activity 'A'.*\bx\b"):
+            with pytest.raises(SerializationError, match=rf"input of activity 'A'.*{HERE}.*\bx\b"):
                 ctx.call_activity("A", {"x": object()})
         return {"y": [object()]} if kind == "result" else 1
 
@@ -203,9 +204,10 @@ def test_unserializable_values_name_the_call_and_the_path() -> None:
     story.start()
     assert story.error_name == "SerializationError"
     assert "y" in story.error.message
+    assert HERE in story.error.message
 
 
-@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: [t], lambda t: {"k": t}])
+@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: [t], lambda t: {"k": t}, lambda t: {"k": [1, (t,)]}])
 def test_forgotten_await_in_an_input_is_named(wrap) -> None:
     """A task as input: the message says which one and to await it."""
 
@@ -218,6 +220,43 @@ def test_forgotten_await_in_an_input_is_named(wrap) -> None:
     assert story.error_name == UnawaitedTaskError.__name__
     assert "input of activity 'B'" in story.error.message
     assert HERE in story.error.message
+
+
+def test_asyncio_primitives_without_a_running_loop_get_the_same_error() -> None:
+    """Queues and events complain in words of their own, about a loop that is None."""
+
+    async def main(ctx, _):
+        await asyncio.Queue().get()
+
+    story = Story(main)
+    story.start()
+    assert story.error_name == "ForeignAwaitableError"
+    assert HERE in story.error.message
+    assert "wait_for_external_event" in story.error.message
+
+
+@pytest.mark.parametrize(
+    ("misuse", "words"),
+    [
+        (lambda ctx: ctx.send_event("", "x"), "instance id.*not be empty"),
+        (lambda ctx: ctx.send_event("i", ""), "name of an event.*not be empty"),
+        (lambda ctx: ctx.send_event("@counter@1", "x"), "signal_entity"),
+        (lambda ctx: ctx.call_entity("@counter@1", ""), "operation.*not be empty"),
+        (lambda ctx: ctx.signal_entity("@counter@1", ""), "operation.*not be empty"),
+        (lambda ctx: ctx.call_sub_orchestrator("S", instance_id=""), "instance id.*not be empty"),
+    ],
+)
+def test_names_and_ids_that_cannot_be_meant_are_refused(misuse, words: str) -> None:
+    """Empty names, and events for entities, are errors at the call; nothing was scheduled."""
+
+    async def main(ctx, _):
+        with pytest.raises(ValueError, match=words):
+            misuse(ctx)
+        return "fine"
+
+    story = Story(main)
+    (done,) = story.start()
+    assert (done.id, story.output) == (1, "fine")
 
 
 async def _returns_task(ctx, _):

@@ -9,9 +9,20 @@ import pytest
 from durabletask.core.actions import CreateTimer, ScheduleTask
 from durabletask.core.errors import SerializationError, TaskFailedError
 from durabletask.core.failures import RETRY_AFTER_PROPERTY
-from durabletask.core.history import ExecutionResumed, ExecutionSuspended, ExecutionTerminated, TimerFired
+from durabletask.core.history import (
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    OrchestratorStarted,
+    TaskFailed,
+    TimerFired,
+)
 from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.registry import Registry
+from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.retry import RetryPolicy
+from durabletask.core.serialization import JsonDataConverter
 from durabletask.core.versioning import VersioningOptions
 from replay_story import T0, Story, failure
 
@@ -78,6 +89,39 @@ def test_retry_after_and_final_failures_are_honoured() -> None:
     story.fire(2)
     story.fail(3, is_non_retriable=True)
     assert story.error_name == "TaskFailedError"
+
+
+@pytest.mark.parametrize("seconds", [1e12, 1e300])
+def test_delay_beyond_all_dates_means_no_further_attempt(seconds: float) -> None:
+    """The task fails with its own failure; the orchestration can handle it."""
+
+    async def main(ctx, _):
+        await ctx.call_activity("A", retry_policy=POLICY)
+
+    story = Story(main)
+    story.start()
+    story.advance(type(story.failed(1))(-1, T0, 1, failure(properties={RETRY_AFTER_PROPERTY: seconds})))
+    assert story.error_name == "TaskFailedError"
+    assert "boom" in story.error.message
+
+
+def test_answer_before_its_confirmation_leaves_no_second_action_with_that_id() -> None:
+    """A malformed history may tell of a failure first: then the attempt is not asked for again."""
+
+    async def main(ctx, _):
+        await ctx.call_activity("A", retry_policy=POLICY)
+
+    registry = Registry(orchestrators={"main": main})
+    session = OrchestrationSession("i", registry=registry, converter=JsonDataConverter())
+    session.replay([OrchestratorStarted(-1, T0), ExecutionStarted(-1, T0, "main", "i")])
+    actions = session.advance(
+        [
+            OrchestratorStarted(-1, T0),
+            TaskFailed(-1, T0, 1, failure()),
+            TimerFired(-1, T0, T0 + timedelta(hours=1), 2),
+        ]
+    ).actions
+    assert [(action.id, type(action)) for action in actions] == [(2, CreateTimer), (3, ScheduleTask)]
 
 
 def test_predicate_that_raises_fails_the_task() -> None:
@@ -301,6 +345,20 @@ def test_continue_as_new_stands_whatever_follows(end: str, caplog: pytest.LogCap
     assert story.completion.status is OrchestrationStatus.CONTINUED_AS_NEW
     assert story.completion.carryover_events == ()
     assert ("lost" in caplog.text) == (end == "raise")
+
+
+def test_the_first_continue_as_new_stands(caplog: pytest.LogCaptureFixture) -> None:
+    """A second one changes nothing, and is told once with its place (protocol section 8.5)."""
+
+    async def main(ctx, _):
+        ctx.continue_as_new(1)
+        ctx.continue_as_new(2, new_version="2", save_events=False)
+
+    story = Story(main, twice=False)
+    story.start(story.event("x"))
+    assert (story.completion.result, story.completion.new_version) == ("1", None)
+    assert len(story.completion.carryover_events) == 1
+    assert "test_retries_timers_events.py:" in caplog.text
 
 
 def test_termination_wins_over_continue_as_new_in_one_batch() -> None:

@@ -537,6 +537,8 @@ class OrchestrationContext(ABC):
     ) -> None:
         """Start over with a new input and an empty history, once the orchestrator waits or ends.
 
+        The first call of a generation stands; a later one changes nothing.
+
         Args:
             new_input: input of the next generation.
             save_events: hand events that nobody has read over to the next generation.

@@ -61,23 +61,26 @@ class RetryPolicy:
             return longest
         return min(delay, longest)
 
-    def next_delay(
+    def next_attempt(
         self, failure: FailureDetails, *, attempts: int, started_at: datetime, now: datetime
-    ) -> timedelta | None:
-        """How long to wait before the next attempt, or ``None`` if there is none.
+    ) -> datetime | None:
+        """The time of the next attempt, or ``None`` if there is none.
 
-        ``attempts`` counts the failed attempts so far; both times are on the orchestration clock.
+        ``attempts`` counts the failed attempts so far; all times are on the orchestration clock.
         """
         if attempts >= self.max_number_of_attempts or not self._is_retryable(failure):
             return None
         asked = failure.properties.get(RETRY_AFTER_PROPERTY) if failure.properties else None
-        if isinstance(asked, (int, float)) and asked >= 0:
-            delay = timedelta(seconds=asked)
-        else:
-            delay = self.delay_after(attempts)
-        if self.retry_timeout is not None and now + delay > started_at + self.retry_timeout:
+        try:
+            if isinstance(asked, (int, float)) and asked >= 0:
+                due = now + timedelta(seconds=asked)
+            else:
+                due = now + self.delay_after(attempts)
+        except OverflowError:  # later than any date
             return None
-        return delay
+        if self.retry_timeout is not None and due - started_at > self.retry_timeout:
+            return None
+        return due
 
     def _is_retryable(self, failure: FailureDetails) -> bool:
         if failure.is_non_retriable or any(failure.matches(error) for error in self.non_retryable):

@@ -90,6 +90,10 @@ class TaskScope(ABC):
         """See ``task_any``."""
 
     @abstractmethod
+    def place(self) -> str:
+        """``file:line`` of the user code that runs."""
+
+    @abstractmethod
     def gives_in(self) -> bool:
         """Whether abandoned code that swallows every refusal may go on to its next wait, where it can be stopped."""
 
@@ -309,15 +313,16 @@ class Task(Generic[T_co]):
             return True
         return self._others is not None and any(other.is_waiting for other in self._others)
 
-    def _foreign(self) -> SchedulingError | ForeignTaskError:
+    def _foreign(self, where: str | None = None) -> SchedulingError | ForeignTaskError:
         running = running_scopes.get(get_ident())
+        where = where or self._scope.place()
         if running is not None and running is not self._scope:
             return ForeignTaskError(
-                f"{self} belongs to another orchestration instance. Await only tasks made by the context of this "
+                f"{self}, awaited at {where}, belongs to another orchestration instance. Await only tasks made by the context of this "
                 "orchestrator; keep no tasks in globals or objects that instances share."
             )
         return SchedulingError(
-            f"{self} was awaited outside its orchestrator (in asyncio code, another thread, or after completion). "
+            f"{self} was awaited at {where}, outside its orchestrator (in asyncio code, another thread, or after completion). "
             "Durable tasks can only be awaited in the code of the orchestrator that made them."
         )
 

@@ -70,15 +70,15 @@ class Call(Task[object], Waiter):
             retries.attempts += 1
             ledger = self._scope
             try:
-                delay = retries.policy.next_delay(
+                due = retries.policy.next_attempt(
                     failure, attempts=retries.attempts, started_at=retries.started_at, now=ledger.clock
                 )
-                if delay is not None:
-                    retries.timer = Timer(ledger, ledger.clock + delay, self._code, self._lasti)
-                    retries.timer._subscribe(self)
-                    return
-            except Exception as error:  # noqa: BLE001 - the predicate is user code; a time can overflow
+            except Exception as error:  # noqa: BLE001 - the predicate is user code
                 self._settle(FAILURE, error)
+                return
+            if due is not None:
+                retries.timer = Timer(ledger, due, self._code, self._lasti)
+                retries.timer._subscribe(self)
                 return
         self._settle(RAW_FAILURE, failure)
 
@@ -87,6 +87,9 @@ class Call(Task[object], Waiter):
         if self._retries is not None:
             self._retries.timer = None
         ledger = self._scope
+        ledger.pending.pop(
+            self._action.id, None
+        )  # a history may tell of a failure before it confirms the attempt
         self._action = msgspec.structs.replace(self._action, id=ledger.next_id(), trace_context=None)
         ledger.pending[self._action.id] = self._open[self._action.id] = self
 

@@ -12,6 +12,8 @@ from sys import _getframe
 from types import CodeType, MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from typing_extensions import Self
+
 from durabletask.core.actions import (
     CallEntity,
     CreateSubOrchestration,
@@ -29,6 +31,7 @@ from .annotations import declared_result
 from .calls import ActivityCall, ChildCall
 from .events import EventWait
 from .ledger import Ledger, Restart
+from .locations import here
 from .locks import CriticalSection, EntityCall, LockRequest
 from .timers import Timer
 
@@ -37,14 +40,15 @@ if TYPE_CHECKING:
 
     from durabletask.core.retry import RetryPolicy
 
-__all__ = ["ReplayContext", "ReplayFilter"]
+__all__ = ["ReplayContext", "ReplayFilter", "ReplaySafeLogger"]
 
 T = TypeVar("T")
+_logger = logging.getLogger("durabletask.orchestration")
 _NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class ReplayFilter(logging.Filter):
-    """Lets records pass only while an orchestration is not replaying."""
+    """Lets records pass only while an orchestration is not replaying, and as the logger behind would."""
 
     def __init__(self, ledger: Ledger, target: logging.Logger) -> None:
         super().__init__()
@@ -53,7 +57,24 @@ class ReplayFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Also asks the filters of the logger that the record is passed on to."""
-        return not self._ledger.is_replaying and bool(self._target.filter(record))
+        if self._ledger.is_replaying or self._target.disabled:
+            return False
+        return bool(self._target.filter(record))
+
+
+class ReplaySafeLogger(logging.Logger):
+    """Hands on what is logged while an orchestration is not replaying; its children do the same."""
+
+    def __init__(self, ledger: Ledger, target: logging.Logger) -> None:
+        super().__init__(target.name)
+        self.parent = target
+        self.addFilter(ReplayFilter(ledger, target))
+        self._ledger = ledger
+
+    def getChild(self, suffix: str) -> Self:  # noqa: N802 - the name that logging gave it
+        """A logger below, as safe as this one."""
+        assert self.parent is not None  # noqa: S101 - for the type checker
+        return type(self)(self._ledger, self.parent.getChild(suffix))
 
 
 class ReplayContext(OrchestrationContext):
@@ -120,10 +141,7 @@ class ReplayContext(OrchestrationContext):
         return self._logger
 
     def create_replay_safe_logger(self, logger: logging.Logger) -> logging.Logger:
-        safe = logging.Logger(logger.name)  # noqa: LOG001 - a private child: its filter must not reach others
-        safe.parent = logger
-        safe.addFilter(ReplayFilter(self._ledger, logger))
-        return safe
+        return ReplaySafeLogger(self._ledger, logger)
 
     # --- calls -------------------------------------------------------------------------------------------
 
@@ -153,7 +171,9 @@ class ReplayContext(OrchestrationContext):
         try:
             payload = None if input is None else ledger.converter.serialize(input)
         except SerializationError as error:
-            raise misuse.unserializable(input, f"The input of activity {activity!r}", error) from error
+            raise misuse.unserializable(
+                input, f"The input of activity {activity!r}, called at {here()},", error
+            ) from error
         return ActivityCall(
             ledger,
             activity,
@@ -212,7 +232,7 @@ class ReplayContext(OrchestrationContext):
     ) -> Task[object]:
         ledger = self._ledger
         ledger.check_open("wait_for_external_event")
-        misuse.check_text(name, "The name of an event")
+        misuse.check_text(name, "The name of an event", may_be_empty=True)
         wait = EventWait(ledger, name, data_type, *_place())
         if not ledger.mailbox.enter(wait) and timeout is not None:
             wait.limit_to(self._moment(timeout))
@@ -222,6 +242,10 @@ class ReplayContext(OrchestrationContext):
         ledger = self._ledger
         ledger.check_open("send_event")
         misuse.check_text(instance_id, "The instance id to which an event is sent")
+        if instance_id.startswith("@"):
+            raise ValueError(
+                f"{instance_id!r} is the id of an entity, and entities take no events: use signal_entity."
+            )
         misuse.check_text(name, "The name of an event")
         payload = ledger.encode(data, f"The data of event {name!r}")
         action = SendEvent(id=ledger.next_id(), instance_id=instance_id, name=name, data=payload)
@@ -301,8 +325,8 @@ class ReplayContext(OrchestrationContext):
         action_id = ledger.next_id()
         if ledger.section is not None:
             raise EntityLockError(
-                "lock_entities was called inside a critical section. Lock all entities at once, or leave the first "
-                "section before entering the second."
+                f"lock_entities was called at {here()} inside a critical section. Lock all entities at once, or leave "
+                "the first section before entering the second."
             )
         section_id = ledger.new_uuid()
         action = RequestEntityLock(
@@ -329,7 +353,14 @@ class ReplayContext(OrchestrationContext):
         ledger.check_open("continue_as_new")
         misuse.check_options("continue_as_new", new_version)
         payload = ledger.encode(new_input, "The new input of continue_as_new")
-        ledger.restart = Restart(payload, save_events, new_version)
+        if ledger.restart is None:
+            ledger.restart = Restart(payload, save_events, new_version)
+        elif not ledger.is_replaying:
+            _logger.warning(
+                "Instance %r: continue_as_new was called again at %s; the first call stands.",
+                ledger.instance_id,
+                here(),
+            )
 
     # --- groups ------------------------------------------------------------------------------------------
 

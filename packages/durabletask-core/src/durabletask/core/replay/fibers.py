@@ -106,7 +106,7 @@ class Fiber(Task[object], Waiter):
             if not isinstance(yielded, Task):
                 yielded = self._adopt(yielded)
             elif yielded._scope is not scope:
-                self._fail_for(yielded._foreign())
+                self._fail_for(yielded._foreign(misuse.place_of(self._body)))
             if yielded._state == PENDING:
                 yielded._subscribe(self)
                 self._awaiting = yielded

@@ -37,7 +37,7 @@ from .calls import Call
 from .events import Mailbox
 from .fibers import Body, Fiber, is_body
 from .groups import AllOf, AnyOf
-from .locations import calling_frame, frame_location
+from .locations import here
 from .locks import CriticalSection, EntityCall, LockRequest
 from .timers import Timer
 
@@ -252,7 +252,7 @@ class Ledger(TaskScope):
         """Refuse to schedule from another thread, between turns, and after completion."""
         if self.thread == get_ident() or self.gives_in():
             return
-        where = frame_location(calling_frame())
+        where = here()
         if self.status is not None:
             reason = (
                 "after the orchestration had completed. Nothing that follows a completion can have an effect"
@@ -265,6 +265,10 @@ class Ledger(TaskScope):
                 "orchestrations"
             )
         raise SchedulingError(f"{what} was used at {where} {reason}.")
+
+    def place(self) -> str:
+        """``file:line`` of the user code that runs."""
+        return here()
 
     def gives_in(self) -> bool:
         """After the end: whether abandoned code has swallowed so many refusals that only a wait can stop it.
@@ -296,12 +300,18 @@ class Ledger(TaskScope):
 
     # --- payloads ----------------------------------------------------------------------------------------
 
-    def encode(self, value: object, what: str) -> str | None:
-        """Serialize a value at once, so that later changes to it have no effect."""
+    def encode(self, value: object, what: str, where: str | None = None) -> str | None:
+        """Serialize a value at once, so that later changes to it have no effect.
+
+        Args:
+            value: what to serialize.
+            what: its role, for messages.
+            where: ``file:line`` of the code that gave it; by default the code that runs.
+        """
         try:
             return self.converter.serialize(value)
         except SerializationError as error:
-            raise misuse.unserializable(value, what, error) from error
+            raise misuse.unserializable(value, f"{what}, given at {where or here()},", error) from error
 
     def decode(self, raw: object, target: object) -> object:
         """Deserialize a payload that the history recorded."""
@@ -321,12 +331,13 @@ class Ledger(TaskScope):
         if isinstance(member, Task):
             if member._scope is not self:
                 raise ForeignTaskError(
-                    f"{member} belongs to another orchestration instance: a group can only hold tasks of its own."
+                    f"The group at {here()} contains {member}, which belongs to another orchestration instance: a group "
+                    "can only hold tasks of its own."
                 )
             return member
         if is_body(member):
             return self.spawn(member)
-        raise misuse.foreign_member(member, frame_location(calling_frame()))
+        raise misuse.foreign_member(member, here())
 
     def make_all(
         self, members: Awaitables[object], *, return_exceptions: bool, fail_fast: bool, limit: int | None
@@ -440,7 +451,7 @@ class Ledger(TaskScope):
                 if is_body(result):
                     result.close()  # it is told now: no second warning when it is collected
                 raise invalid
-            text = self.encode(result, f"The result of the orchestrator at {location}")
+            text = self.encode(result, "The result of the orchestrator", location)
             self._report_unawaited()
         except Exception as error:  # noqa: BLE001 - a converter may raise anything
             self.fail(error)

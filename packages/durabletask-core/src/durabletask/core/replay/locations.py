@@ -6,7 +6,7 @@ import sys
 import sysconfig
 from types import CodeType, FrameType, TracebackType
 
-__all__ = ["calling_frame", "frame_location", "innermost_user_frame", "locate", "traceback_location"]
+__all__ = ["calling_frame", "frame_location", "here", "innermost_user_frame", "locate", "traceback_location"]
 
 _OWN_PACKAGE = "durabletask.core."
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
@@ -36,6 +36,11 @@ def calling_frame() -> FrameType:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OWN_PACKAGE):
         frame = frame.f_back
     return frame
+
+
+def here() -> str:
+    """``file:line`` of the user code that runs: of the call that led into core."""
+    return frame_location(calling_frame())
 
 
 def _is_users(code: CodeType) -> bool:

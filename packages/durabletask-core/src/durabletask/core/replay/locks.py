@@ -12,6 +12,7 @@ from durabletask.core.errors import EntityLockError
 from durabletask.core.tasks import RESULT, Task
 
 from .calls import task_failure
+from .locations import here
 
 if TYPE_CHECKING:
     from .ledger import Ledger
@@ -99,25 +100,26 @@ class CriticalSection(EntityLock):
         """Refuse a call that the rules of the section forbid."""
         if not self._is_granted:
             raise EntityLockError(
-                f"Entity {target!r} was called before its lock was granted: await 'ctx.lock_entities(...)' first."
+                f"Entity {target!r} was called at {here()} before its lock was granted: await 'ctx.lock_entities(...)' "
+                "first."
             )
         if target not in self._targets:
             raise EntityLockError(
-                f"Entity {target!r} was called inside a critical section that does not lock it. Lock it as well, or "
-                "call it before or after the section."
+                f"Entity {target!r} was called at {here()} inside a critical section that does not lock it. Lock it as "
+                "well, or call it before or after the section."
             )
         if target in self._busy:
             raise EntityLockError(
-                f"Entity {target!r} was called while an earlier call of it is in flight in the same critical section. "
-                "Await the first call before making the second."
+                f"Entity {target!r} was called at {here()} while an earlier call of it is in flight in the same critical "
+                "section. Await the first call before making the second."
             )
 
     def check_signal(self, target: str) -> None:
         """Refuse a signal to a locked entity."""
         if target in self._targets:
             raise EntityLockError(
-                f"Entity {target!r} was signalled inside a critical section that locks it. Call it instead, or signal "
-                "it after the section."
+                f"Entity {target!r} was signalled at {here()} inside a critical section that locks it. Call it instead, "
+                "or signal it after the section."
             )
 
     def call_started(self, target: str, call: EntityCall) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from durabletask.core.errors import (
     ForeignAwaitableError,
@@ -31,6 +31,7 @@ __all__ = [
     "invalid_result",
     "missing_event_loop",
     "never_awaited",
+    "place_of",
     "unserializable",
 ]
 
@@ -72,14 +73,17 @@ def callee_name(target: object, method: str) -> str:
     )
 
 
-def check_text(value: object, what: str) -> None:
-    """Refuse a name or id that is no text.
+def check_text(value: object, what: str, *, may_be_empty: bool = False) -> None:
+    """Refuse a name or id that is no text, or empty.
 
     Raises:
-        TypeError: it is none.
+        TypeError: it is no text.
+        ValueError: it is empty.
     """
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {_name_type(value)}.")
+    if not value and not may_be_empty:
+        raise ValueError(f"{what} must not be empty.")
 
 
 def check_options(
@@ -91,7 +95,7 @@ def check_options(
         TypeError: one is of a wrong type.
     """
     if version is not None:
-        check_text(version, f"The version given to {method}")
+        check_text(version, f"The version given to {method}", may_be_empty=True)
     if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
         raise TypeError(
             f"The retry_policy of {method} must be a RetryPolicy, not {_name_type(retry_policy)}."
@@ -104,13 +108,18 @@ def check_options(
             raise TypeError(f"The tags of {method} must map str to str; they are {tags!r}.")
 
 
+def place_of(body: object) -> str:
+    """``file:line`` where a suspended coroutine or generator waits."""
+    _, frames = _await_chain(body)
+    return frame_location(innermost_user_frame(frames))
+
+
 def foreign_awaitable(body: object, yielded: object) -> ForeignAwaitableError:
     """The error for awaiting or yielding something that is not a durable task."""
-    names, frames = _await_chain(body)
+    names, _ = _await_chain(body)
     what, replacement = _what_was_awaited(names, yielded)
     return ForeignAwaitableError(
-        f"The orchestrator awaited {what} at {frame_location(innermost_user_frame(frames))}. An orchestrator can "
-        f"only await durable tasks, because it is replayed from its history. Use instead: {replacement}."
+        f"The orchestrator awaited {what} at {place_of(body)}. An orchestrator can only await durable tasks, because it is replayed from its history. Use instead: {replacement}."
     )
 
 
@@ -122,9 +131,17 @@ def foreign_member(value: object, where: str) -> ForeignAwaitableError:
     )
 
 
+_NO_LOOP: Final = {
+    RuntimeError: "no running event loop",
+    AttributeError: "'NoneType' object has no attribute 'create_",
+}
+"""How asyncio complains, and how its locks and queues do, which ask a loop that is ``None``."""
+
+
 def missing_event_loop(error: BaseException) -> ForeignAwaitableError | None:
     """The error behind asyncio's complaint that no event loop runs, if ``error`` is that."""
-    if type(error) is not RuntimeError or "no running event loop" not in str(error):
+    complaint = _NO_LOOP.get(type(error))
+    if complaint is None or complaint not in str(error):
         return None
     name, trace = "", error.__traceback__
     while trace is not None:
@@ -154,11 +171,7 @@ def unserializable(
     value: object, what: str, error: SerializationError
 ) -> SerializationError | UnawaitedTaskError:
     """Say what could not be serialized, and whether a forgotten ``await`` is the reason."""
-    found = _unawaited(value)
-    if found is None and isinstance(value, (list, tuple, set)):
-        found = next((text for text in map(_unawaited, value) if text), None)
-    elif found is None and isinstance(value, dict):
-        found = next((text for text in map(_unawaited, value.values()) if text), None)
+    found = _unawaited_within(value)
     if found is not None:
         return UnawaitedTaskError(f"{what} contains {found}. Await it first and pass on its result.")
     return SerializationError(f"{what} cannot be serialized. {error}")
@@ -181,6 +194,21 @@ def forgotten_await(error: BaseException, tasks: Sequence[Task[object]]) -> Unaw
 def never_awaited(tasks: Iterable[Task[object]]) -> str:
     """One line per task that nobody awaited."""
     return "\n".join(f"  {task} made at {locate(task._code, task._lasti)}" for task in tasks)
+
+
+def _unawaited_within(value: object) -> str | None:
+    """What was never awaited in a value that cannot be serialized: the value, or something in its containers."""
+    seen: set[int] = set()
+    rest = [value]
+    while rest:
+        part = rest.pop()
+        found = _unawaited(part)
+        if found is not None:
+            return found
+        if id(part) not in seen and isinstance(part, (list, tuple, set, dict)):
+            seen.add(id(part))
+            rest.extend(part.values() if isinstance(part, dict) else part)
+    return None
 
 
 def _unawaited(value: object) -> str | None:

@@ -41,6 +41,9 @@ class Timer(Task[None]):
             return
         is_part = self._action.fire_at < self._fire_at
         if fire_at < self._fire_at and (is_part or self._fire_at - fire_at > _ROUNDING):
+            self._scope.pending.pop(
+                self._action.id, None
+            )  # unless the history confirmed it, as it should have
             self._create(fire_at)
         else:
             self._settle(RESULT, None)
