@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from unittest.mock import patch
 
 import pytest
 from durabletask.core.context import OrchestrationContext
+from durabletask.core.errors import TaskFailedError
 from durabletask.core.history import (
     EPOCH,
+    Answers,
+    EventRaised,
+    ExecutionResumed,
     ExecutionStarted,
     ExecutionSuspended,
     HistoryEvent,
     OrchestratorCompleted,
     OrchestratorStarted,
+    Schedulings,
     TaskCompleted,
+    TaskFailed,
     TaskScheduled,
+    Turns,
+    expand,
 )
 from durabletask.core.registry import Registry
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
 from durabletask.core.work_items import OrchestratorResult
+from durabletask.grpc.codec import replayed
 from durabletask.grpc.codec.history import decode_past
 from durabletask.grpc.codec.past import LazyPast, encode_history_chunks, encode_one
-from durabletask.grpc.codec.replayed import expand, read_brief
+from durabletask.grpc.codec.replayed import read_brief, read_moment
 from durabletask.grpc.proto._generated import lean_pb2 as lean
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from hypothesis import given, settings
@@ -58,14 +68,70 @@ def _by_protobuf(events: list[HistoryEvent]) -> list[HistoryEvent]:
     return decode_past([pb.HistoryEvent.FromString(encode_one(event)) for event in events])
 
 
+def _in_brief(data: bytes, total: int) -> list[HistoryEvent] | None:
+    """The events of a past as its brief form tells them, if there is one."""
+    stretches = read_brief(data, total, with_inputs=True)
+    if stretches is None:
+        return None
+    return [event for stretch in stretches for event in expand(stretch, read_moment)]
+
+
 @settings(derandomize=True, database=None, deadline=None, max_examples=400)
 @given(st.lists(_EVENTS, max_size=10))
 def test_the_records_of_a_past_say_what_its_events_say(events: list[HistoryEvent]) -> None:
     """Whatever the texts, lengths, times and neighbours, records that are given expand to the same events."""
-    records = read_brief(_bytes_of(events), len(events))
+    assert _in_brief(_bytes_of(events), len(events)) in (None, _by_protobuf(events))
 
-    if records is not None:
-        assert [event for record in records for event in expand(record)] == _by_protobuf(events)
+
+_SIZES = st.sampled_from([1, 2, 118, 119, 120, 121, 122, 123, 124, 125, 126]) | st.integers(1, 126)
+_RUNS: st.SearchStrategy[list[HistoryEvent]] = st.one_of(
+    st.lists(_EVENTS, min_size=1, max_size=3),
+    st.builds(
+        lambda first, sizes: [TaskCompleted(-1, _NOON, first + i, "x" * n) for i, n in enumerate(sizes)],
+        st.sampled_from([1, 125, 16_380]),
+        st.lists(_SIZES, min_size=1, max_size=8),
+    ),
+    st.builds(
+        lambda first, sizes, name: [
+            TaskScheduled(first + i, _NOON, name, None, "x" * n) for i, n in enumerate(sizes)
+        ],
+        st.sampled_from([1, 125, 16_380]),
+        st.lists(_SIZES, min_size=1, max_size=8),
+        _NAMES,
+    ),
+)
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+@settings(derandomize=True, database=None, deadline=None, max_examples=300)
+@given(runs=st.lists(_RUNS, max_size=6))
+def test_runs_and_turns_say_the_same(is_wide: bool, runs: list[list[HistoryEvent]]) -> None:
+    """In whichever way a past is cut, and whatever its runs are made of, it gives the events of protobuf."""
+    events = [event for run in runs for event in run]
+
+    with patch.object(replayed, "_is_wide", return_value=is_wide):
+        found = _in_brief(_bytes_of(events), len(events))
+
+    assert found in (None, _by_protobuf(events))
+
+
+def test_a_fan_out_is_a_few_runs_without_objects() -> None:
+    """Of a usual fan-out nothing is left to protobuf but the ends of the history."""
+    numbers = range(1, 301)
+    events: list[HistoryEvent] = [
+        OrchestratorStarted(-1, _NOON),
+        *(TaskScheduled(number, _NOON, "work", None, str(number)) for number in numbers),
+        OrchestratorCompleted(-1, _NOON),
+        OrchestratorStarted(-1, _NOON),
+        *(TaskCompleted(-1, _NOON, number, str(number)) for number in numbers),
+        OrchestratorCompleted(-1, _NOON),
+    ]
+
+    stretches = read_brief(_bytes_of(events), len(events)) or []
+
+    assert [type(stretch) for stretch in stretches] == [Turns, Schedulings, Turns, Answers, Turns]
+    assert list(stretches[1].names if isinstance(stretches[1], Schedulings) else ()) == ["work"] * 300
+    assert _in_brief(_bytes_of(events), len(events)) == _by_protobuf(events)
 
 
 @pytest.mark.parametrize("text", ["1", '"é"', "x" * 125, "x" * 126, None])
@@ -75,10 +141,7 @@ def test_a_usual_past_is_read_in_brief(number: int, name: str, text: str | None)
     """The layouts that hubs send are never left to protobuf as a whole."""
     events = _turn(number, name, text) * 2
 
-    records = read_brief(_bytes_of(events), len(events))
-
-    assert records is not None
-    assert [event for record in records for event in expand(record)] == _by_protobuf(events)
+    assert _in_brief(_bytes_of(events), len(events)) == _by_protobuf(events)
 
 
 def _turn(number: int, name: str, text: str | None) -> list[HistoryEvent]:
@@ -94,8 +157,10 @@ def test_a_turn_is_one_record_without_objects() -> None:
     """Of a usual turn nothing is left to protobuf: that is what makes a cold start fast."""
     events = [event for number in range(1, 50) for event in _turn(number, "work", "1")]
 
-    records = list(read_brief(_bytes_of(events), len(events)) or ())
+    (turns,) = read_brief(_bytes_of(events), len(events)) or ()
 
+    assert isinstance(turns, Turns)
+    records = list(turns.records)
     assert len(records) == 51  # the first activity, the turns, and nothing behind the last
     assert all(before is None for before, *_ in records)
 
@@ -106,10 +171,9 @@ def test_an_event_that_is_longer_than_its_match_is_left_to_protobuf() -> None:
     unknown = b"\x1a\x04\x08\x01\x7a\x00"
     data = lean.HistoryChunk(events=[known, known + unknown]).SerializeToString()
 
-    records = read_brief(data, 2)
-
-    assert records is None or [e for r in records for e in expand(r)] == decode_past(
-        [pb.HistoryEvent.FromString(each) for each in (known, known + unknown)]
+    assert _in_brief(data, 2) in (
+        None,
+        decode_past([pb.HistoryEvent.FromString(each) for each in (known, known + unknown)]),
     )
 
 
@@ -121,9 +185,28 @@ async def _chain(ctx: OrchestrationContext, count: int) -> list[object]:
     return seen
 
 
+async def _rounds(ctx: OrchestrationContext, count: int) -> list[object]:
+    """Groups of several sorts, and calls that are awaited out of order."""
+    seen: list[object] = []
+    for number in range(count):
+        calls = [ctx.call_activity("work", n) for n in range(8)]
+        first = await ctx.task_any(calls[:2])
+        seen.append(calls.index(first))
+        seen.append(await calls[5])
+        everything = ctx.task_all(calls[1:] if number else calls, return_exceptions=number > 1)
+        try:
+            seen.append([str(each) for each in await everything])
+        except TaskFailedError as error:
+            seen.append(str(error))
+        seen.append([call.is_complete for call in calls])
+    return seen
+
+
 def _replay(past: list[HistoryEvent], *, is_brief: bool) -> OrchestratorResult:
     session = OrchestrationSession(
-        "i", registry=Registry(orchestrators={"chain": _chain}), converter=JsonDataConverter()
+        "i",
+        registry=Registry(orchestrators={"chain": _chain, "rounds": _rounds}),
+        converter=JsonDataConverter(),
     )
     encoded = [encode_one(event) for event in past]
     session.replay(LazyPast(encoded, whole=(lambda: _bytes_of(past)) if is_brief else None))
@@ -167,3 +250,40 @@ def test_the_clock_of_a_past_in_brief_is_that_of_its_episodes() -> None:
     assert [f"{_NOON + timedelta(seconds=n):%H:%M:%S.%f}" in str(completion) for n in range(1, 6)] == [
         True
     ] * 5
+
+
+@st.composite
+def _past_of_rounds(draw: st.DrawFn) -> list[HistoryEvent]:
+    """Rounds of eight activities, answered in any order and any number of episodes, perhaps disturbed."""
+    past: list[HistoryEvent] = [
+        OrchestratorStarted(-1, _NOON),
+        ExecutionStarted(-1, EPOCH, "rounds", "i", input="3"),
+    ]
+    for first in (1, 9, 17)[: draw(st.integers(1, 3))]:
+        ids = range(first, first + 8)
+        past += [TaskScheduled(number, _NOON, "work", None, str(number - first)) for number in ids]
+        for number in draw(st.permutations(ids)):
+            if draw(st.integers(0, 5)) == 0:
+                past += [OrchestratorCompleted(-1, _NOON), OrchestratorStarted(-1, _NOON)]
+            past.append(TaskCompleted(-1, _NOON, number, str(number)))
+    disturbances: st.SearchStrategy[HistoryEvent] = st.one_of(
+        st.builds(TaskCompleted, st.just(-1), st.just(_NOON), st.integers(1, 25), st.just("0")),
+        st.builds(TaskFailed, st.just(-1), st.just(_NOON), st.integers(1, 25)),
+        st.builds(TaskScheduled, st.integers(1, 25), st.just(_NOON), st.sampled_from(["work", "other"])),
+        st.sampled_from([ExecutionSuspended(-1, _NOON), ExecutionResumed(-1, _NOON)]),
+        st.just(EventRaised(-1, _NOON, "e", "1")),
+    )
+    for extra in draw(st.lists(disturbances, max_size=2)):
+        past.insert(draw(st.integers(2, len(past))), extra)
+    return past[: draw(st.integers(3, len(past)))]
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+@settings(derandomize=True, database=None, deadline=None, max_examples=300)
+@given(past=_past_of_rounds())
+def test_runs_replay_as_their_events(is_wide: bool, past: list[HistoryEvent]) -> None:
+    """Whatever the order of answers and the groups that wait for them, the actions are the same."""
+    with patch.object(replayed, "_is_wide", return_value=is_wide):
+        brief = _replay(past, is_brief=True)
+
+    assert brief == _replay(past, is_brief=False)

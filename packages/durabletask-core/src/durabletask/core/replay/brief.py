@@ -1,8 +1,8 @@
 """Replay of a past that comes in brief: the most frequent events without an object for each.
 
 What happens here for a confirmed or answered activity is what ``transitions`` says for ``TaskScheduled`` and
-``TaskCompleted`` while an orchestration is RUNNING, spelled out in one loop. As soon as anything else is the case,
-the events of a record are made after all and take the usual way.
+``TaskCompleted`` while an orchestration is RUNNING, spelled out in loops. As soon as anything else is the case, the
+events are made after all and take the usual way.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from durabletask.core.errors import OrchestratorMisuseError, ReplayError
+from durabletask.core.history import Answers, Schedulings, Turns, expand
 from durabletask.core.tasks import RAW_RESULT
 
 from .calls import ActivityCall
 from .fibers import Fiber
+from .groups import AllOf
 from .transitions import RUNNING
 
 if TYPE_CHECKING:
-    from durabletask.core.history import BriefHistory, HistoryEvent
+    from durabletask.core.history import BriefHistory, HistoryEvent, Stretch
 
+    from .calls import Call
     from .ledger import Ledger
 
 __all__ = ["ENGINE_ERRORS", "apply_history"]
@@ -28,7 +31,7 @@ ENGINE_ERRORS: Final = (ReplayError, OrchestratorMisuseError, RecursionError)
 """What a handler or the user's code may raise that is not the code's own outcome."""
 
 
-def apply_history(  # noqa: C901, PLR0912 - one loop: calls would cost more than the branches
+def apply_history(
     ledger: Ledger,
     past: BriefHistory,
     apply_each: Callable[[Iterable[HistoryEvent]], None],
@@ -42,42 +45,112 @@ def apply_history(  # noqa: C901, PLR0912 - one loop: calls would cost more than
         apply_each: applies events in the usual way.
         fail: ends the orchestration with an error of the engine's.
     """
-    records = past.in_brief()
-    if records is None:
+    stretches = past.in_brief()
+    if stretches is None:
         apply_each(past)
         return
     ledger.read_moment = past.read_moment
-    activities, matched, ready = ledger.activities, ledger.matched, ledger.ready
-    for before, ended, moment, done, result, scheduled, name, given in records:
+
+    def apply_events(stretch: Stretch) -> None:
+        apply_each(expand(stretch, past.read_moment))
+
+    for stretch in stretches:
+        if isinstance(stretch, Turns):
+            _apply_turns(ledger, stretch, apply_each, apply_events, fail)
+        elif ledger.table is not RUNNING:
+            apply_events(stretch)
+        elif isinstance(stretch, Answers):
+            _apply_answers(ledger, stretch, apply_events, fail)
+        else:
+            _apply_schedulings(ledger, stretch, apply_events)
+
+
+def _apply_turns(
+    ledger: Ledger,
+    turns: Turns,
+    apply_each: Callable[[Iterable[HistoryEvent]], None],
+    apply_events: Callable[[Stretch], None],
+    fail: Callable[[Exception], None],
+) -> None:
+    activities, matched = ledger.activities, ledger.matched
+    for before, moment, done, result, scheduled, name, given in turns.records:
         if before is not None:
             apply_each(before)
         if ledger.table is not RUNNING:
-            apply_each(past.expand((None, ended, moment, done, result, scheduled, name, given)))
+            apply_events(Turns([(None, moment, done, result, scheduled, name, given)]))
             continue
         if moment is not None:
             ledger.moment = moment
         call = None if done is None else activities.pop(done, None)
         if call is not None:
             try:
-                waiter = call._waiter
-                if waiter is None or call._others is not None:
-                    call._settle(RAW_RESULT, result)
-                else:  # as ``_settle`` does, for one who waits
-                    call._state = RAW_RESULT
-                    call._value = result
-                    call._waiter = None
-                    if type(waiter) is Fiber:
-                        waiter.step()  # nothing else is ready between two events
-                    else:
-                        waiter.wake(call)
-                if ready or ledger.restart is not None:
-                    ledger.drain()
+                _answer(ledger, call, result)
             except ENGINE_ERRORS as error:
                 fail(error)
         if scheduled is not None:
             proposal = ledger.pending.get(scheduled)
-            if isinstance(proposal, ActivityCall) and proposal._name == name:
+            if type(proposal) is ActivityCall and proposal._name == name:
                 del ledger.pending[scheduled]
                 matched.append(proposal)
             else:
-                apply_each(past.expand((None, None, None, None, None, scheduled, name, given)))
+                apply_events(Turns([(None, None, None, None, scheduled, name, given)]))
+
+
+def _answer(ledger: Ledger, call: Call, result: str | None) -> None:
+    """What ``_settle`` does, and the run of the user's code that follows."""
+    waiter = call._waiter
+    if waiter is None or call._others is not None:
+        call._settle(RAW_RESULT, result)
+    else:
+        call._state = RAW_RESULT
+        call._value = result
+        call._waiter = None
+        if type(waiter) is Fiber:
+            waiter.step()  # nothing else is ready between two events
+        else:
+            waiter.wake(call)
+    if ledger.ready or ledger.restart is not None:
+        ledger.drain()
+
+
+def _apply_answers(
+    ledger: Ledger,
+    answers: Answers,
+    apply_events: Callable[[Stretch], None],
+    fail: Callable[[Exception], None],
+) -> None:
+    pop = ledger.activities.pop
+    ids, results = answers.ids, answers.results
+    for index, number in enumerate(ids):
+        call = pop(number, None)
+        if call is None:
+            continue
+        waiter = call._waiter
+        if type(waiter) is AllOf and waiter._open > 1 and waiter._source is None and call._others is None:
+            # One of many: nobody else is told, and no code of the user's runs.
+            call._state = RAW_RESULT
+            call._value = results[index]
+            call._waiter = None
+            waiter._open -= 1
+            continue
+        try:
+            _answer(ledger, call, results[index])
+        except ENGINE_ERRORS as error:
+            fail(error)
+        if ledger.table is not RUNNING:
+            apply_events(Answers(ids[index + 1 :], results[index + 1 :]))
+            return
+
+
+def _apply_schedulings(
+    ledger: Ledger, schedulings: Schedulings, apply_events: Callable[[Stretch], None]
+) -> None:
+    pending, matched = ledger.pending, ledger.matched
+    ids, names = schedulings.ids, schedulings.names
+    for index, number in enumerate(ids):
+        proposal = pending.get(number)
+        if type(proposal) is not ActivityCall or proposal._name != names[index]:
+            apply_events(Schedulings(ids[index:], names[index:], schedulings.inputs[index:]))
+            return
+        del pending[number]
+        matched.append(proposal)

@@ -11,17 +11,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import chain
 from typing import Final, overload
 
 from durabletask.core.errors import OrchestrationStateError
-from durabletask.core.history import BriefHistory, BriefRecord, HistoryEvent
+from durabletask.core.history import BriefHistory, HistoryEvent, Stretch
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from google.protobuf.message import DecodeError
 
 from .history import decode_events
 from .history_encoding import encode_event
-from .replayed import decode_replayed, expand, read_brief, read_moment
+from .replayed import decode_replayed, read_brief, read_moment
 
 __all__ = ["EncodedPasts", "LazyPast", "encode_history_chunks", "encode_length", "encode_one"]
 
@@ -61,18 +60,13 @@ class LazyPast(BriefHistory):
 
     def __iter__(self) -> Iterator[HistoryEvent]:
         if self._events is None:
-            records = self.in_brief()
-            self._events = (
-                self._read(self._encoded)
-                if records is None
-                else list(chain.from_iterable(map(expand, records)))
-            )
+            self._events = self._read(self._encoded, None if self._whole is None else self._whole())
         return iter(self._events)
 
     def __repr__(self) -> str:
         return f"LazyPast({len(self)} events)"
 
-    def in_brief(self) -> Iterable[BriefRecord] | None:
+    def in_brief(self) -> Iterable[Stretch] | None:
         """See ``BriefHistory``."""
         return None if self._whole is None else read_brief(self._whole(), len(self._encoded))
 
@@ -80,13 +74,9 @@ class LazyPast(BriefHistory):
         """See ``BriefHistory``."""
         return read_moment(moment)
 
-    def expand(self, record: BriefRecord) -> Sequence[HistoryEvent]:
-        """See ``BriefHistory``."""
-        return expand(record)
-
-    def _read(self, encoded: Sequence[bytes]) -> list[HistoryEvent]:
+    def _read(self, encoded: Sequence[bytes], data: bytes | None = None) -> list[HistoryEvent]:
         try:
-            return self._decode(encoded)
+            return self._decode(encoded) if data is None else decode_replayed(encoded, data)
         except DecodeError as error:
             raise OrchestrationStateError(
                 f"The history that the hub sent cannot be parsed: {error}"

@@ -2,10 +2,10 @@
 
 A cold start reads thousands of events of four kinds: an episode begins, an activity is scheduled, it
 answers, the episode ends. Making a message and an event of each costs more than all the rest of replay. So
-one regular expression finds these four, in the one layout in which serializers write them: fields in the
-order of their numbers, ids of at most two bytes, texts whose length fits in one. Whatever looks different in
-any way, and every other kind, is left between two matches and goes through protobuf and ``decode_past``;
-the two ways give equal events.
+regular expressions find these four, in the one layout in which serializers write them: fields in the order
+of their numbers, ids of at most two bytes, texts whose length fits in one. Whatever looks different in any
+way, and every other kind, is left between two matches and goes through protobuf and ``decode_past``; the two
+ways give equal events.
 
     1a length ( 08 id | 12 length timestamp | tag length body )     a HistoryEvent in its request
     0a length ( ... )                                               the same in a HistoryChunk
@@ -13,81 +13,119 @@ the two ways give equal events.
 Why a match is an event: it begins where the one before it ended, and every length inside it is checked. Its
 own length is not; if that reached farther than the match, the rest would count as one more event, or could
 not be read at all. So the events that were found are counted, and the count must be that of protobuf.
+
+There are two ways to cut. A history with a few events for each episode is cut into turns: a match is the end
+of an episode, the start of the next, an answer and a scheduling. In a history with many events for each
+episode (a fan-out) such a match would hold a single event most of the time, so it is cut into runs: of
+answers first, then, between them, of schedulings; what is left is cut into turns.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from functools import lru_cache
-from itertools import chain
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import cached_property, lru_cache
+from itertools import compress, count, repeat
+from typing import Final, cast
 
 from durabletask.core.history import (
-    EPOCH,
-    BriefRecord,
+    Answers,
     HistoryEvent,
-    OrchestratorCompleted,
-    OrchestratorStarted,
-    TaskCompleted,
-    TaskScheduled,
+    Schedulings,
+    Stretch,
+    Turns,
+    expand,
 )
 from durabletask.grpc.proto._generated import lean_pb2 as lean
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from .history import decode_past
+from .values import decode_time
 
-__all__ = ["decode_replayed", "expand", "read_brief", "read_moment"]
+__all__ = ["decode_replayed", "read_brief", "read_moment"]
 
-_FIELDS: Final = 8  # of a record: the bytes before the match, and its groups
-_BEFORE, _ENDED, _MOMENT, _DONE, _RESULT, _SCHEDULED, _NAME, _INPUT = range(_FIELDS)
+_TAGS: Final = ("\n", "\x1a")
+_TEXTS: Final = range(1, 0x7E)  # lengths of texts that fit in one byte, as do those of their wrappers
+
+
+def _byte(number: int) -> str:
+    return re.escape(chr(number))
 
 
 def _sized(sizes: Iterable[int], head: str = "{0}") -> str:
     """Alternatives: a length, and as many bytes. In ``head``, {0} is the length and {1} that of a wrapper."""
-    return "|".join(
-        head.format(re.escape(chr(size)), re.escape(chr(size + 2))) + rf"[\s\S]{{{size}}}" for size in sizes
-    )
+    return "|".join(head.format(_byte(size), _byte(size + 2)) + f".{{{size}}}" for size in sizes)
 
 
-def _done_lengths() -> str:
-    """Alternatives: the length of a ``TaskCompleted``, if what follows it (id, wrapped result) is as long."""
-    short, long = r"[\x00-\x7f]", r"[\x80-\xff][\x00-\x7f]"
-    found = [rf"\x02\x08(?={short}(?!\x12))", rf"\x03\x08(?={long}(?!\x12))"]
-    for size in range(7, 0x80):
-        one, two = re.escape(chr(size - 4)), re.escape(chr(size - 5))
-        found.append(rf"{re.escape(chr(size))}\x08(?={short}\x12{one}|{long}\x12{two})")
+def _results() -> str:
+    """Alternatives: a wrapped text as the result in a ``TaskCompleted`` whose own length is right.
+
+    Before it are that length, 08, and an id of one or two bytes, and 12.
+    """
+    found = []
+    for size in _TEXTS:
+        text = rf"{_byte(size + 2)}\n{_byte(size)}"
+        whole = [
+            rf"(?<={_byte(length)}\x08{number}\x12{text})"
+            for length, number in ((size + 7, r".."), (size + 6, r"."))
+            if length < 0x80
+        ]
+        if whole:
+            found.append(rf"{text}(?:{'|'.join(whole)}).{{{size}}}")
     return "|".join(found)
 
 
-@lru_cache(maxsize=1)
-def _pattern() -> re.Pattern[str]:
-    """In this order, each optional: an episode ends; one begins; an activity answers; one is scheduled.
+class _Layouts:
+    """The patterns for the events of a request or of a chunk, which differ in the ``tag`` of each event.
 
     Bytes are read as Latin-1, one character for each, because slices of text are what the engine needs.
-    ``(?:...|)`` is ``(?:...)?`` without the cost of a repetition.
+    ``(?:...|)`` is ``(?:...)?`` without the cost of a repetition. The groups of ``turns`` are those of a
+    ``BriefRecord``; ``answers`` and ``schedulings`` have those that concern them.
     """
-    head = r"[\n\x1a][\s\S]\x01?"
-    number = r"([\x80-\xff]?[\x00-\x7f])"
-    time = f"(?:{_sized((12, 11, 10, 6))})"
-    no_id = r"\x08" + r"\xff" * 9 + r"\x01\x12"
-    # 08 seconds, in five bytes (the years 1978 to 3058) | 10 nanoseconds, in four or five
-    seconds = r"\x08[\x80-\xff]{4}[\x00-\x7f]\x10"
-    moment = rf"(\x0c{seconds}[\x80-\xff]{{4}}[\x01-\x03]|\x0b{seconds}[\x80-\xff]{{3}}[\x00-\x7f])"
-    texts = range(1, 0x7E)
-    wrapped = f"({_sized(texts, '{1}' + chr(92) + 'n{0}')})"
-    empty = r"[\n\x1a][\x15\x19-\x1b]"  # the length of an event whose body is empty: 15 and its timestamp's
-    ended = rf"{empty}{no_id}{time}\x7a\x00"
-    started = rf"{empty}{no_id}{moment}\x72\x00"
-    done = rf"{head}{no_id}{time}\x3a(?:{_done_lengths()}){number}(?:\x12{wrapped}|)"
-    # Length, name, and the length of the wrapped input together tell whether that length is right: see _Names.
-    name = rf"([\x00-\x7f]\n(?:{_sized(texts)})(?:\x1a[\x03-\x7f](?=\n)|))"
-    given = _sized(texts, r"{0}(?<={1}\n{0})")
-    scheduled = rf"{head}\x08{number}\x12{time}\x32{name}(?:(?<=\x1a[\x03-\x7f])\n({given})|)"
-    any_of_them = "(?(1)|(?(2)|(?(3)|(?(5)|(?!)))))"
-    return re.compile(rf"(?:{ended}()|)(?:{started}|)(?:{done}|)(?:{scheduled}|){any_of_them}(?=[\n\x1a]|\Z)")
+
+    def __init__(self, tag: str, *, with_inputs: bool) -> None:
+        tag = re.escape(tag)
+        head = rf"{tag}.(?:\x01|)"
+        number = r"([\x80-\xff]?[\x00-\x7f])"
+        time = f"(?:{_sized((12, 11, 10, 6))})"
+        no_id = r"\x08" + r"\xff" * 9 + r"\x01\x12"
+        # 08 seconds, in five bytes (the years 1978 to 3058) | 10 nanoseconds, if they are not 0
+        seconds = r"\x08....[\x00-\x7f]"
+        moment = rf"(\x0c{seconds}\x10.....|\x0b{seconds}\x10....|\x0a{seconds}\x10...|\x06{seconds})"
+        empty = rf"{tag}[\x15\x19-\x1b]"  # the length of an event whose body is empty: 15 and its timestamp's
+        turn = rf"{empty}{no_id}{time}\x7a\x00{empty}{no_id}{moment}\x72\x00"
+        none = r"(?<=\x3a\x02\x08.)|(?<=\x3a\x03\x08..)"
+        done = rf"{head}{no_id}{time}\x3a.\x08{number}(?:\x12({_results()})|{none})"
+        # Length, name, and the length of the wrapped input together tell whether that length is right: see _Names.
+        name = rf"([\x00-\x7f]\n(?:{_sized(_TEXTS)})(?:\x1a[\x03-\x7f](?=\n)|))"
+        given = ("(" if with_inputs else "(?:") + _sized(_TEXTS, r"{0}(?<=\x1a{1}\n{0})") + ")"
+        scheduled = rf"{head}\x08{number}\x12{time}\x32{name}(?:\n{given}|)"
+        self._turn, self._done, self._scheduled = turn, done, scheduled
+        self._end = f"(?![^{tag}])"  # another event follows, or nothing
+
+    @cached_property
+    def turns(self) -> re.Pattern[str]:
+        """A turn; at least one of its parts."""
+        parts = "".join(f"(?:{part}|)" for part in (self._turn, self._done, self._scheduled))
+        return re.compile(rf"{parts}(?(1)|(?(2)|(?(4)|(?!)))){self._end}", re.DOTALL)
+
+    @cached_property
+    def answers(self) -> re.Pattern[str]:
+        """An answer."""
+        return re.compile(self._done + self._end, re.DOTALL)
+
+    @cached_property
+    def schedulings(self) -> re.Pattern[str]:
+        """A scheduling."""
+        return re.compile(self._scheduled + self._end, re.DOTALL)
+
+
+@lru_cache(maxsize=4)
+def _layouts(tag: str, *, with_inputs: bool) -> _Layouts:
+    return _Layouts(tag, with_inputs=with_inputs)
 
 
 class _Ids(dict[str | None, int | None]):
@@ -123,50 +161,125 @@ _IDS: Final = _Ids({None: None})
 _NAMES: Final = _Names({None: None})
 
 
-def read_brief(data: bytes, count: int) -> Iterable[BriefRecord] | None:
-    """The past in brief, from a request or chunk that holds ``count`` events and nothing else.
+class _Cut:
+    """The stretches that were cut, and how many events they are."""
 
-    Returns:
-        The records, or ``None`` if only protobuf can tell what the bytes mean.
+    def __init__(self, layouts: _Layouts) -> None:
+        self._layouts = layouts
+        self.stretches: list[Stretch] = []
+        self.count = 0
 
-    Raises:
-        InvalidRequestError: a value cannot be read.
-    """
-    parts: list[str | None] = list(_pattern().split(data.decode("latin-1")))
-    parts += (None,) * (_FIELDS - 1)  # behind the last match, bytes only
-    fields = [parts[index::_FIELDS] for index in range(_FIELDS)]
-    found = 4 * len(fields[0]) - sum(
-        fields[index].count(None) for index in (_ENDED, _MOMENT, _DONE, _SCHEDULED)
-    )
-    before: list[Sequence[HistoryEvent] | None] = [None] * len(fields[0])
-    try:
-        for index, rest in enumerate(fields[_BEFORE]):
-            if rest:
-                events = before[index] = _read_rest(rest.encode("latin-1"))
-                found += len(events)
-        if found != count:
-            return None
-        ids, names = _IDS.__getitem__, _NAMES.__getitem__
-        return zip(
+    def by_runs(self, text: str) -> None:
+        """Cut what holds many events for each episode."""
+        layouts = self._layouts
+        for between, (numbers, results) in _runs(layouts.answers, text):
+            for rest, (ids, names, *inputs) in _runs(layouts.schedulings, between):
+                if rest:
+                    self.by_turns(rest)
+                if ids:
+                    self.stretches.append(
+                        Schedulings(
+                            cast("list[int]", [*map(_IDS.__getitem__, ids)]),
+                            cast("list[str]", [*map(_NAMES.__getitem__, names)]),
+                            _texts(inputs[0], 1) if inputs else _nothing(ids),
+                        )
+                    )
+                    self.count += len(ids)
+            if numbers:
+                answered = cast("list[int]", [*map(_IDS.__getitem__, numbers)])
+                self.stretches.append(Answers(answered, _texts(results, 3)))
+                self.count += len(numbers)
+
+    def by_turns(self, text: str) -> None:
+        """Cut what holds a few events for each episode."""
+        rests, moments, done, results, scheduled, names, *inputs = _columns(self._layouts.turns, text)
+        before: list[Sequence[HistoryEvent] | None] = [None] * len(rests)
+        for index in compress(count(), rests):
+            events = before[index] = _read_rest((rests[index] or "").encode("latin-1"))
+            self.count += len(events)
+        self.count += sum(_number_of(column) for column in (moments, moments, done, scheduled))
+        records = zip(
             before,
-            fields[_ENDED],
-            fields[_MOMENT],
-            list(map(ids, fields[_DONE])),
-            _texts(fields[_RESULT], 3),  # wrapped: length, 0a, length
-            list(map(ids, fields[_SCHEDULED])),
-            list(map(names, fields[_NAME])),
-            _texts(fields[_INPUT], 0),  # with its length: only ``expand`` looks at it
+            moments,
+            [*map(_IDS.__getitem__, done)],
+            _texts(results, 3),  # wrapped: length, 0a, length
+            [*map(_IDS.__getitem__, scheduled)],
+            [*map(_NAMES.__getitem__, names)],
+            _texts(inputs[0], 1) if inputs else _nothing(names),
             strict=True,
         )
-    except (_UnlikeError, UnicodeDecodeError, DecodeError):
-        return None
+        self.stretches.append(Turns(records))
+
+
+def _columns(pattern: re.Pattern[str], text: str) -> list[list[str | None]]:
+    """What is before each match and behind the last, and then the groups of the matches; one ``None`` more."""
+    parts: list[str | None] = pattern.split(text)
+    parts += repeat(None, pattern.groups)
+    return [parts[index :: pattern.groups + 1] for index in range(pattern.groups + 1)]
+
+
+def _runs(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, list[list[str | None]]]]:
+    """Runs of matches: what is before each run, and its groups. The last may have no matches."""
+    rests, *columns = _columns(pattern, text)
+    starts = [*compress(count(), rests)]
+    if not starts or starts[0] != 0:
+        starts.insert(0, 0)
+    for start, end in zip(starts, [*starts[1:], len(rests) - 1], strict=True):
+        yield rests[start] or "", [column[start:end] for column in columns]
 
 
 def _texts(column: list[str | None], prefix: int) -> list[str | None]:
     """The texts of a column without the lengths before them."""
     if not "".join(filter(None, column)).isascii():  # rarely, and quickly seen
-        column = [text and text[:prefix] + text[prefix:].encode("latin-1").decode() for text in column]
-    return [text and text[prefix:] for text in column] if prefix else column
+        return [text and text[prefix:].encode("latin-1").decode() for text in column]
+    return [text and text[prefix:] for text in column]
+
+
+def _number_of(column: list[str | None]) -> int:
+    """How many matches have something in a column; ``list.count`` would compare texts."""
+    return len([*filter(None, column)])
+
+
+def _nothing(column: list[str | None]) -> list[str | None]:
+    return [None] * len(column)
+
+
+_WIDE: Final = 100  # events for each episode, about, from which on runs are quicker than turns
+_SAMPLES: Final = 16
+_SAMPLE: Final = 1024  # bytes
+
+
+def _is_wide(text: str, tag: str, total: int) -> bool:
+    """Whether a past has many events for each episode, as far as samples tell; both ways read any past."""
+    if total < 4 * _WIDE:
+        return False
+    starts = range(0, len(text), max(_SAMPLE, len(text) // _SAMPLES))
+    ends = sum(text.count(f"\x7a\x00{tag}", start, start + _SAMPLE) for start in starts)
+    return ends * _WIDE * len(text) < total * min(len(text), len(starts) * _SAMPLE)
+
+
+def read_brief(data: bytes, total: int, *, with_inputs: bool = False) -> list[Stretch] | None:
+    """The past in brief, from a request or chunk that holds ``total`` events and nothing else.
+
+    Returns:
+        The stretches, or ``None`` if only protobuf can tell what the bytes mean.
+
+    Raises:
+        InvalidRequestError: a value cannot be read.
+    """
+    text = data.decode("latin-1")
+    tag = text[:1]
+    if tag not in _TAGS:
+        return None
+    cut = _Cut(_layouts(tag, with_inputs=with_inputs))
+    try:
+        if _is_wide(text, tag, total):
+            cut.by_runs(text)
+        else:
+            cut.by_turns(text)
+    except (_UnlikeError, UnicodeDecodeError, DecodeError):
+        return None
+    return cut.stretches if cut.count == total else None
 
 
 def _read_rest(data: bytes) -> list[HistoryEvent]:
@@ -174,7 +287,7 @@ def _read_rest(data: bytes) -> list[HistoryEvent]:
     found: list[pb.HistoryEvent] = []
     position, end = 0, len(data)
     while position < end:
-        if data[position] not in b"\n\x1a":
+        if chr(data[position]) not in _TAGS:
             raise _UnlikeError(data)
         size = shift = 0
         more = True
@@ -190,13 +303,12 @@ def _read_rest(data: bytes) -> list[HistoryEvent]:
 
 
 def read_moment(moment: str) -> datetime:
-    """The time at which an episode began, from the bytes in a record."""
-    at = moment.encode("latin-1")  # length | 08 seconds, in five bytes | 10 nanoseconds, in four or five
-    seconds = at[2] & 0x7F | (at[3] & 0x7F) << 7 | (at[4] & 0x7F) << 14 | (at[5] & 0x7F) << 21 | at[6] << 28
-    nanos = at[8] & 0x7F | (at[9] & 0x7F) << 7 | (at[10] & 0x7F) << 14 | (at[11] & 0x7F) << 21
-    if len(at) == 13:
-        nanos |= at[12] << 28
-    return EPOCH + timedelta(0, seconds, nanos // 1000)
+    """The time at which an episode began, from a record: the bytes of a length and a message.
+
+    Raises:
+        google.protobuf.message.DecodeError: the bytes are no message.
+    """
+    return decode_time(Timestamp.FromString(moment[1:].encode("latin-1")))
 
 
 def decode_replayed(encoded: Sequence[bytes], data: bytes | None = None) -> list[HistoryEvent]:
@@ -211,29 +323,11 @@ def decode_replayed(encoded: Sequence[bytes], data: bytes | None = None) -> list
         InvalidRequestError: a value cannot be read.
     """
     if len(encoded) > 2:
-        records = read_brief(_in_chunk(encoded) if data is None else data, len(encoded))
-        if records is not None:
-            return list(chain.from_iterable(map(expand, records)))
+        stretches = read_brief(_in_chunk(encoded) if data is None else data, len(encoded), with_inputs=True)
+        if stretches is not None:
+            return [event for stretch in stretches for event in expand(stretch, read_moment)]
     return decode_past([pb.HistoryEvent.FromString(event) for event in encoded])
 
 
 def _in_chunk(encoded: Iterable[bytes]) -> bytes:
     return lean.HistoryChunk(events=encoded).SerializeToString()
-
-
-_COMPLETED: Final = OrchestratorCompleted(-1, EPOCH)  # without its time they are all the same
-
-
-def expand(record: BriefRecord) -> list[HistoryEvent]:
-    """The events of a record."""
-    before, ended, moment, done, result, scheduled, name, given = record
-    found: list[HistoryEvent] = [] if before is None else [*before]
-    if ended is not None:
-        found.append(_COMPLETED)
-    if moment is not None:
-        found.append(OrchestratorStarted(-1, read_moment(moment)))
-    if done is not None:
-        found.append(TaskCompleted(-1, EPOCH, done, result))
-    if scheduled is not None and name is not None:
-        found.append(TaskScheduled(scheduled, EPOCH, name, None, given and given[1:]))
-    return found
