@@ -252,6 +252,23 @@ def test_wait_that_lost_is_passed_over_and_comes_back_when_awaited() -> None:
     assert story.output == ["one", "two", "three"]
 
 
+def test_wait_that_lost_comes_back_when_a_group_awaits_it() -> None:
+    """A group asks for the event again, as ``await`` does."""
+
+    async def main(ctx, _):
+        lost = ctx.wait_for_external_event("x")
+        await ctx.task_any([lost, ctx.create_timer(1)])
+        first = await ctx.wait_for_external_event("x")
+        return [first, *await ctx.task_all([lost])]
+
+    story = Story(main)
+    story.start()
+    story.fire(1)
+    story.send("x", "one")
+    story.send("x", "two")
+    assert story.output == ["one", "two"]
+
+
 def test_wait_that_is_only_looked_at_is_served() -> None:
     """Polling is_complete is a way of waiting, too."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from durabletask.core.errors import SchedulingError, TaskFailedError
 from durabletask.core.failures import FailureDetails
-from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, WAITED_FOR, Task, Waiter
+from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, Task, Waiter
 
 from .fibers import Fiber
 from .locations import calling_frame
@@ -125,11 +125,7 @@ class AllOf(_Group):
     def _await(self, member: Task[object]) -> None:
         if isinstance(member, Fiber):
             member.start()
-        if member._waiter is None and member._others is None:  # as ``_subscribe`` does, without the call
-            member._waiter = self
-            member._observed = WAITED_FOR
-            self._open += 1
-        elif not member._has_waiter(self):
+        if not member._has_waiter(self):
             member._subscribe(self)
             self._open += 1
 
