@@ -22,7 +22,6 @@ from .transitions import RUNNING
 if TYPE_CHECKING:
     from durabletask.core.history import BriefHistory, HistoryEvent, Stretch
 
-    from .calls import Call
     from .ledger import Ledger
 
 __all__ = ["ENGINE_ERRORS", "apply_history"]
@@ -72,7 +71,7 @@ def _apply_turns(
     apply_events: Callable[[Stretch], None],
     fail: Callable[[Exception], None],
 ) -> None:
-    activities, matched = ledger.activities, ledger.matched
+    activities, matched, ready = ledger.activities, ledger.matched, ledger.ready
     for before, moment, done, result, scheduled, name, given in turns.records:
         if before is not None:
             apply_each(before)
@@ -84,7 +83,16 @@ def _apply_turns(
         call = None if done is None else activities.pop(done, None)
         if call is not None:
             try:
-                _answer(ledger, call, result)
+                waiter = call._waiter
+                if type(waiter) is Fiber and call._others is None:  # as ``_settle`` does, for one who waits
+                    call._state = RAW_RESULT
+                    call._value = result
+                    call._waiter = None
+                    waiter.step()  # nothing else is ready between two events
+                else:
+                    call._settle(RAW_RESULT, result)
+                if ready or ledger.restart is not None:
+                    ledger.drain()
             except ENGINE_ERRORS as error:
                 fail(error)
         if scheduled is not None:
@@ -94,23 +102,6 @@ def _apply_turns(
                 matched.append(proposal)
             else:
                 apply_events(Turns([(None, None, None, None, scheduled, name, given)]))
-
-
-def _answer(ledger: Ledger, call: Call, result: str | None) -> None:
-    """What ``_settle`` does, and the run of the user's code that follows."""
-    waiter = call._waiter
-    if waiter is None or call._others is not None:
-        call._settle(RAW_RESULT, result)
-    else:
-        call._state = RAW_RESULT
-        call._value = result
-        call._waiter = None
-        if type(waiter) is Fiber:
-            waiter.step()  # nothing else is ready between two events
-        else:
-            waiter.wake(call)
-    if ledger.ready or ledger.restart is not None:
-        ledger.drain()
 
 
 def _apply_answers(
@@ -134,7 +125,8 @@ def _apply_answers(
             waiter._open -= 1
             continue
         try:
-            _answer(ledger, call, results[index])
+            call._settle(RAW_RESULT, results[index])
+            ledger.drain()
         except ENGINE_ERRORS as error:
             fail(error)
         if ledger.table is not RUNNING:

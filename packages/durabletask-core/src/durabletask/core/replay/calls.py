@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _thread import get_ident
+from collections.abc import Generator
 from datetime import datetime
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,17 @@ import msgspec
 from durabletask.core.actions import CreateSubOrchestration, ScheduleTask
 from durabletask.core.errors import TaskFailedError
 from durabletask.core.failures import FailureDetails
-from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, UNSEEN, Task, Waiter
+from durabletask.core.tasks import (
+    FAILURE,
+    PENDING,
+    RAW_FAILURE,
+    RAW_RESULT,
+    RESULT,
+    UNSEEN,
+    WAITED_FOR,
+    Task,
+    Waiter,
+)
 
 from .timers import Timer
 
@@ -148,6 +160,21 @@ class ActivityCall(Call):
         self._tags = tags
         ledger.last_id = self._id = number = ledger.last_id + 1
         ledger.pending[number] = activities[number] = self
+
+    def __await__(self) -> Generator[Task[Any], Any, object]:
+        # As in ``Task.__await__`` and ``_read``, spelled out: no call but that of the converter.
+        scope = self._scope
+        if scope.thread != get_ident() and not scope.gives_in():
+            raise self._foreign()
+        if self._state == PENDING:
+            yield self
+        self._observed = WAITED_FOR
+        if self._state != RAW_RESULT:
+            return self._read()
+        raw: Any = self._value
+        self._value = value = scope.converter.deserialize(raw, self._result_type)
+        self._state = RESULT
+        return value
 
     def _make(self) -> ScheduleTask:
         self._made = made = ScheduleTask(self._id, self._name, self._version, self._input, self._tags)

@@ -22,6 +22,7 @@ from durabletask.core.errors import (
 from durabletask.core.tasks import FAILURE, PENDING, RESULT, WAITED_FOR, Task, Waiter
 
 from . import misuse
+from .calls import ActivityCall
 
 if TYPE_CHECKING:
     from .ledger import Ledger
@@ -103,16 +104,24 @@ class Fiber(Task[object], Waiter):
             finally:
                 self.is_running = False
             value = error = None
-            if not isinstance(yielded, Task):
-                yielded = self._adopt(yielded)
-            elif yielded._scope is not scope:
-                self._fail_for(yielded._foreign(misuse.place_of(self._body)))
-            if yielded._state == PENDING:
-                yielded._subscribe(self)
+            if (  # the usual one: as below, without the calls
+                type(yielded) is ActivityCall
+                and yielded._scope is scope
+                and yielded._state == PENDING
+                and yielded._waiter is None
+                and yielded._others is None
+            ):
+                yielded._waiter = self
+                yielded._observed = WAITED_FOR
                 self._awaiting = yielded
                 return
+            task = self._accept(yielded)
+            if task._state == PENDING:
+                task._subscribe(self)
+                self._awaiting = task
+                return
             if self._is_generator:
-                value, error = _outcome(yielded)
+                value, error = _outcome(task)
 
     def cancel(self) -> bool:
         """Raise ``TaskCancelledError`` inside the fiber where it waits; a fiber not yet started never runs."""
@@ -158,8 +167,10 @@ class Fiber(Task[object], Waiter):
             )
         self._settle(state, value)
 
-    def _adopt(self, yielded: object) -> Task[object]:
-        """A generator may yield a coroutine or generator: it runs as a fiber. All else is misuse."""
+    def _accept(self, yielded: object) -> Task[object]:
+        """A task of this orchestration. A generator may yield a coroutine or generator: it runs as a fiber."""
+        if isinstance(yielded, Task):
+            return yielded if yielded._scope is self._scope else self._fail_for(yielded._foreign(misuse.place_of(self._body)))
         if self._is_generator and is_body(yielded):
             fiber = self._scope.spawn(yielded)
             fiber.start()

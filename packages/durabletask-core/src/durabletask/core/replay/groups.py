@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durabletask.core.errors import SchedulingError, TaskFailedError
 from durabletask.core.failures import FailureDetails
-from durabletask.core.tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, Task, Waiter
+from durabletask.core.tasks import (
+    FAILURE,
+    LOOKED_AT,
+    PENDING,
+    RAW_FAILURE,
+    RAW_RESULT,
+    RESULT,
+    WAITED_FOR,
+    Task,
+    Waiter,
+)
 
+from .calls import ActivityCall
 from .fibers import Fiber
 from .locations import calling_frame
 
@@ -73,10 +84,16 @@ class AllOf(_Group):
         self._fail_fast = fail_fast and not return_exceptions
         self._limit = limit
         self._open = 0
+        self._source: Iterator[object] | None = None
         # A sequence is adopted at once, so that no coroutine of it is lost; any other iterable is pulled.
         if limit is None or isinstance(members, (list, tuple)):
-            members = [m if isinstance(m, Task) and m._scope is ledger else ledger.adopt(m) for m in members]
-        self._source: Iterator[object] | None = iter(members)
+            adopt = ledger.adopt
+            tasks = [m if type(m) is ActivityCall and m._scope is ledger else adopt(m) for m in members]
+            if limit is None:
+                self._take_all(tasks)
+                return
+            members = tasks
+        self._source = iter(members)
         self._pull()
 
     def wake(self, task: Task[object]) -> None:
@@ -88,6 +105,24 @@ class AllOf(_Group):
             self._end(RAW_FAILURE, task)
         elif self._open == 0 or self._source is not None:
             self._pull()
+
+    def _take_all(self, members: list[Task[object]]) -> None:
+        """Take all members at once; end when all of them have ended."""
+        self._members = members
+        failed: Task[object] | None = None
+        for member in members:
+            if (  # the usual one: as ``_await`` does, without the calls
+                type(member) is ActivityCall
+                and member._state == PENDING
+                and member._waiter is None
+                and member._others is None
+            ):
+                member._waiter = self
+                member._observed = WAITED_FOR
+                self._open += 1
+            else:
+                failed = self._take(member, failed)
+        self._end_if_over(failed)
 
     def _pull(self) -> None:
         """Take members from the source as far as the limit allows; end when nothing is left."""
@@ -106,16 +141,20 @@ class AllOf(_Group):
                 self._end(FAILURE, error)
                 return
             self._members.append(member)
-            if member._state == PENDING:
-                self._await(member)
-                continue
-            member._observed = member._observed or 1
-            if (
-                self._fail_fast
-                and member._state >= RAW_FAILURE
-                and (failed is None or member._order < failed._order)
-            ):
-                failed = member
+            failed = self._take(member, failed)
+        self._end_if_over(failed)
+
+    def _take(self, member: Task[object], failed: Task[object] | None) -> Task[object] | None:
+        """Await a member, if it is open; the one of the members up to it that ends the group by its failure."""
+        if member._state == PENDING:
+            self._await(member)
+            return failed
+        member._observed = member._observed or LOOKED_AT
+        if not self._fail_fast or member._state < RAW_FAILURE:
+            return failed
+        return member if failed is None or member._order < failed._order else failed
+
+    def _end_if_over(self, failed: Task[object] | None) -> None:
         if failed is not None:
             self._end(RAW_FAILURE, failed)
         elif self._open == 0 and self._source is None:
@@ -136,7 +175,18 @@ class AllOf(_Group):
 
     def _decode(self, raw: object) -> object:
         del raw
-        return [m._failure() if m._state >= RAW_FAILURE else m._read() for m in self._members]
+        deserialize = self._scope.converter.deserialize
+        results: list[object] = []
+        for member in self._members:
+            state = member._state
+            if state == RAW_RESULT and type(member) is ActivityCall:  # as its ``_read`` does
+                payload: Any = member._value
+                member._value = value = deserialize(payload, member._result_type)
+                member._state = RESULT
+                results.append(value)
+            else:
+                results.append(member._failure() if state >= RAW_FAILURE else member._read())
+        return results
 
     def _explain(self, raw: object) -> BaseException:
         if isinstance(raw, Task):
