@@ -28,17 +28,25 @@ from durabletask.core.history import (
 from durabletask.core.registry import Registry
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
-from durabletask.core.work_items import OrchestratorResult
+from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult, OrchestratorWorkItem
 from durabletask.grpc.codec import replayed
 from durabletask.grpc.codec.history import decode_past
-from durabletask.grpc.codec.past import LazyPast, encode_history_chunks, encode_one
-from durabletask.grpc.codec.replayed import read_brief, read_moment
+from durabletask.grpc.codec.past import (
+    EncodedPasts,
+    LazyPast,
+    encode_history_chunks,
+    encode_length,
+    encode_one,
+)
+from durabletask.grpc.codec.replayed import find_past, read_brief, read_moment
+from durabletask.grpc.codec.work_items import decode_work_item, encode_work_item
 from durabletask.grpc.proto._generated import lean_pb2 as lean
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 _NOON = datetime(2026, 3, 14, 12, 0, 0, 123_456, tzinfo=timezone.utc)
+_NOON_EVENT = OrchestratorStarted(-1, _NOON)
 _TEXTS = st.one_of(
     st.none(),
     st.integers(0, 10**40).map(str),
@@ -175,6 +183,65 @@ def test_an_event_that_is_longer_than_its_match_is_left_to_protobuf() -> None:
         None,
         decode_past([pb.HistoryEvent.FromString(each) for each in (known, known + unknown)]),
     )
+
+
+def test_a_past_is_found_among_other_fields_of_a_request() -> None:
+    """Whatever comes before and after it, as protobuf writes it and as our server does."""
+    past, new = _turn(1, "work", "1"), _turn(2, "work", "2")
+    item = OrchestratorWorkItem(
+        instance_id="instance " * 30,
+        execution_id="execution",
+        past_events=past,
+        new_events=new,
+        trace_context=OrchestrationTraceContext("0123456789abcdef", EPOCH),
+        completion_token="token",
+    )
+    ours = encode_work_item(item, EncodedPasts())
+    message = pb.WorkItem.FromString(ours)
+    message.orchestratorRequest.requiresHistoryStreaming = True
+
+    for data in (ours, message.SerializeToString()):
+        found, _ = decode_work_item(data)
+        assert isinstance(found, OrchestratorWorkItem)
+        assert isinstance(found.past_events, LazyPast)
+        assert found.past_events.in_brief() is not None
+        assert list(found.past_events) == _by_protobuf(past)
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+@settings(derandomize=True, database=None, deadline=None, max_examples=200)
+@given(fields=st.lists(st.tuples(st.sampled_from([3, 3, 3, 4]), _EVENTS), max_size=8))
+def test_new_events_in_the_middle_of_a_past_are_not_of_it(
+    is_wide: bool, fields: list[tuple[int, HistoryEvent]]
+) -> None:
+    """No order of the fields makes a past event of a new one, or loses one."""
+    request = b"".join(
+        bytes([number << 3 | 2]) + encode_length(len(event)) + event
+        for number, event in ((number, encode_one(event)) for number, event in fields)
+    )
+    data = find_past(b"\n" + encode_length(len(request)) + request)
+    past = [event for number, event in fields if number == 3]
+
+    with patch.object(replayed, "_is_wide", return_value=is_wide):
+        found = _in_brief(data or b"", len(past))
+
+    assert found in (None, _by_protobuf(past))
+
+
+def test_bytes_in_another_order_are_left_to_protobuf() -> None:
+    """A request behind another field of its work item is read event by event; damaged bytes are no past."""
+    past = _turn(1, "work", "1")
+    whole = encode_work_item(
+        OrchestratorWorkItem(instance_id="i", new_events=[_NOON_EVENT], past_events=past), EncodedPasts()
+    )
+    token = pb.WorkItem(completionToken="t").SerializeToString()
+
+    found, _ = decode_work_item(token + whole)
+
+    assert isinstance(found, OrchestratorWorkItem)
+    assert list(found.past_events) == _by_protobuf(past)
+    assert find_past(b"") is None
+    assert find_past(b"\n\xff") is None
 
 
 async def _chain(ctx: OrchestrationContext, count: int) -> list[object]:

@@ -31,13 +31,17 @@ class LazyPast(BriefHistory):
     Args:
         encoded: bytes of each past event; reading a few converts only those.
         exact: keep every timestamp, not only those that replay needs.
-        whole: makes the bytes of a request or chunk that holds these events and nothing else.
+        whole: finds the same events in the bytes that they came in; see ``decode_replayed``.
     """
 
     __slots__ = ("_decode", "_encoded", "_events", "_whole")
 
     def __init__(
-        self, encoded: Sequence[bytes], *, exact: bool = False, whole: Callable[[], bytes] | None = None
+        self,
+        encoded: Sequence[bytes],
+        *,
+        exact: bool = False,
+        whole: Callable[[], bytes | None] | None = None,
     ) -> None:
         self._encoded = encoded
         self._decode = _decode_exactly if exact else decode_replayed
@@ -68,7 +72,8 @@ class LazyPast(BriefHistory):
 
     def in_brief(self) -> Iterable[Stretch] | None:
         """See ``BriefHistory``."""
-        return None if self._whole is None else read_brief(self._whole(), len(self._encoded))
+        data = None if self._whole is None else self._whole()
+        return None if data is None else read_brief(data, len(self._encoded))
 
     def read_moment(self, moment: str) -> datetime:
         """See ``BriefHistory``."""

@@ -45,7 +45,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from .history import decode_past
 from .values import decode_time
 
-__all__ = ["decode_replayed", "read_brief", "read_moment"]
+__all__ = ["decode_replayed", "find_past", "read_brief", "read_moment"]
 
 _TAGS: Final = ("\n", "\x1a")
 _TEXTS: Final = range(1, 0x7E)  # lengths of texts that fit in one byte, as do those of their wrappers
@@ -87,6 +87,7 @@ class _Layouts:
     """
 
     def __init__(self, tag: str, *, with_inputs: bool) -> None:
+        self.tag = tag
         tag = re.escape(tag)
         head = rf"{tag}.(?:\x01|)"
         number = r"([\x80-\xff]?[\x00-\x7f])"
@@ -145,7 +146,7 @@ class _Names(dict[str | None, str | None]):
     def __missing__(self, key: str) -> str:
         end = 3 + ord(key[2])
         if ord(key[0]) != len(key) - 1 + (ord(key[-1]) if end < len(key) else 0):
-            raise _UnlikeError(key)
+            raise _UnlikeError
         if len(self) >= 4096:
             self.clear()
             self[None] = None
@@ -166,8 +167,15 @@ class _Cut:
 
     def __init__(self, layouts: _Layouts) -> None:
         self._layouts = layouts
+        self._is_over = False  # something was found that is no past event; nothing may follow it
         self.stretches: list[Stretch] = []
         self.count = 0
+
+    def _add(self, stretch: Stretch, number: int) -> None:
+        if self._is_over:
+            raise _UnlikeError
+        self.stretches.append(stretch)
+        self.count += number
 
     def by_runs(self, text: str) -> None:
         """Cut what holds many events for each episode."""
@@ -177,27 +185,28 @@ class _Cut:
                 if rest:
                     self.by_turns(rest)
                 if ids:
-                    self.stretches.append(
-                        Schedulings(
-                            cast("list[int]", [*map(_IDS.__getitem__, ids)]),
-                            cast("list[str]", [*map(_NAMES.__getitem__, names)]),
-                            _texts(inputs[0], 1) if inputs else _nothing(ids),
-                        )
+                    scheduled = Schedulings(
+                        cast("list[int]", [*map(_IDS.__getitem__, ids)]),
+                        cast("list[str]", [*map(_NAMES.__getitem__, names)]),
+                        _texts(inputs[0], 1) if inputs else _nothing(ids),
                     )
-                    self.count += len(ids)
+                    self._add(scheduled, len(ids))
             if numbers:
                 answered = cast("list[int]", [*map(_IDS.__getitem__, numbers)])
-                self.stretches.append(Answers(answered, _texts(results, 3)))
-                self.count += len(numbers)
+                self._add(Answers(answered, _texts(results, 3)), len(numbers))
 
     def by_turns(self, text: str) -> None:
         """Cut what holds a few events for each episode."""
         rests, moments, done, results, scheduled, names, *inputs = _columns(self._layouts.turns, text)
+        number = sum(_number_of(column) for column in (moments, moments, done, scheduled))
         before: list[Sequence[HistoryEvent] | None] = [None] * len(rests)
+        is_over = False
         for index in compress(count(), rests):
-            events = before[index] = _read_rest((rests[index] or "").encode("latin-1"))
-            self.count += len(events)
-        self.count += sum(_number_of(column) for column in (moments, moments, done, scheduled))
+            events, is_over = _read_rest((rests[index] or "").encode("latin-1"), self._layouts.tag)
+            if is_over and index < len(rests) - 1:
+                raise _UnlikeError
+            before[index] = events
+            number += len(events)
         records = zip(
             before,
             moments,
@@ -208,7 +217,8 @@ class _Cut:
             _texts(inputs[0], 1) if inputs else _nothing(names),
             strict=True,
         )
-        self.stretches.append(Turns(records))
+        self._add(Turns(records), number)
+        self._is_over = is_over
 
 
 def _columns(pattern: re.Pattern[str], text: str) -> list[list[str | None]]:
@@ -259,7 +269,12 @@ def _is_wide(text: str, tag: str, total: int) -> bool:
 
 
 def read_brief(data: bytes, total: int, *, with_inputs: bool = False) -> list[Stretch] | None:
-    """The past in brief, from a request or chunk that holds ``total`` events and nothing else.
+    """The past in brief: ``total`` events, from bytes that begin with them.
+
+    Args:
+        data: a ``HistoryChunk``, or an ``OrchestratorRequest`` from its first past event on.
+        total: the number of events, as protobuf counts them.
+        with_inputs: read the inputs of activities, too.
 
     Returns:
         The stretches, or ``None`` if only protobuf can tell what the bytes mean.
@@ -282,24 +297,44 @@ def read_brief(data: bytes, total: int, *, with_inputs: bool = False) -> list[St
     return cut.stretches if cut.count == total else None
 
 
-def _read_rest(data: bytes) -> list[HistoryEvent]:
-    """The events between two matches."""
+def _read_rest(data: bytes, tag: str) -> tuple[list[HistoryEvent], bool]:
+    """The events between two matches or behind the last, and whether other fields of a request follow them."""
     found: list[pb.HistoryEvent] = []
     position, end = 0, len(data)
-    while position < end:
-        if chr(data[position]) not in _TAGS:
-            raise _UnlikeError(data)
-        size = shift = 0
-        more = True
-        while more and (position := position + 1) < end:
-            size |= (data[position] & 0x7F) << shift
-            shift += 7
-            more = data[position] > 0x7F
-        start, position = position + 1, position + 1 + size
-        if more or position > end:
-            raise _UnlikeError(data)
+    while position < end and data[position] == ord(tag):
+        start, position = _field(data, position)
+        if position > end:
+            raise _UnlikeError
         found.append(pb.HistoryEvent.FromString(data[start:position]))
-    return decode_past(found)
+    return decode_past(found), position < end
+
+
+def _field(data: bytes, position: int) -> tuple[int, int]:
+    """Where the content of a field with a length begins and ends, from where its tag, of one byte, is."""
+    size = shift = 0
+    for start in range(position + 1, len(data)):
+        size |= (data[start] & 0x7F) << shift
+        shift += 7
+        if data[start] < 0x80:
+            return start + 1, start + 1 + size
+    raise _UnlikeError
+
+
+def find_past(data: bytes) -> bytes | None:
+    """The bytes of a work item from where its past begins; ``None`` if it does not begin with a request.
+
+    What follows the past stays: to know where that is, every event would have to be looked at.
+    """
+    if data[:1] != b"\n":  # WorkItem.orchestratorRequest
+        return None
+    try:
+        position, end = _field(data, 0)
+        while position < end and data[position] != 0x1A:
+            start, after = _field(data, position)
+            position = after if data[position] & 7 == 2 else start  # a length and its bytes, or a number
+    except _UnlikeError:
+        return None
+    return data[position:end]
 
 
 def read_moment(moment: str) -> datetime:
@@ -316,7 +351,7 @@ def decode_replayed(encoded: Sequence[bytes], data: bytes | None = None) -> list
 
     Args:
         encoded: bytes of each event.
-        data: the same as one request or chunk, if that is at hand.
+        data: the same as ``read_brief`` takes them, if that is at hand.
 
     Raises:
         google.protobuf.message.DecodeError: the bytes are no event.

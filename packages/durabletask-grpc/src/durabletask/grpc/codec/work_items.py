@@ -34,6 +34,7 @@ from .actions import decode_action, encode_action
 from .entities import decode_entity_request, decode_legacy_batch, encode_entity_request
 from .history import decode_events
 from .past import EncodedPasts, LazyPast, encode_length
+from .replayed import find_past
 from .values import (
     decode_failure,
     decode_span,
@@ -128,7 +129,7 @@ def decode_work_item(data: bytes) -> tuple[WorkItem | None, bool]:
     token = message.completionToken
     if kind == "orchestratorRequest":
         request = message.orchestratorRequest
-        return _orchestrator_item(request, token), request.requiresHistoryStreaming
+        return _orchestrator_item(request, token, data), request.requiresHistoryStreaming
     if kind == "activityRequest":
         return _activity_item(message.activityRequest, token), False
     if kind == "entityRequestV2":
@@ -138,14 +139,14 @@ def decode_work_item(data: bytes) -> tuple[WorkItem | None, bool]:
     return None, False
 
 
-def _orchestrator_item(request: lean.OrchestratorRequest, token: str) -> OrchestratorWorkItem:
+def _orchestrator_item(request: lean.OrchestratorRequest, token: str, data: bytes) -> OrchestratorWorkItem:
     new_events = decode_events(request.newEvents)
     encoded = request.pastEvents
     past: LazyPast | tuple[HistoryEvent, ...] = ()
     if encoded:
         # The answer to a rewind repeats the whole past, so then nothing may be left out of it.
         rewinds = any(type(event) is ExecutionRewound for event in new_events)
-        past = LazyPast(encoded, exact=rewinds, whole=partial(_past_alone, request))
+        past = LazyPast(encoded, exact=rewinds, whole=partial(find_past, data))
     return OrchestratorWorkItem(
         instance_id=request.instanceId,
         new_events=new_events,
@@ -158,19 +159,6 @@ def _orchestrator_item(request: lean.OrchestratorRequest, token: str) -> Orchest
         ),
         completion_token=token,
     )
-
-
-_OTHER_FIELDS: Final = tuple(
-    field.name for field in lean.OrchestratorRequest.DESCRIPTOR.fields if field.name != "pastEvents"
-)
-
-
-def _past_alone(request: lean.OrchestratorRequest) -> bytes:
-    """The bytes of a request that has been read, without anything but its past."""
-    for name in _OTHER_FIELDS:
-        request.ClearField(name)
-    request.DiscardUnknownFields()
-    return request.SerializeToString()
 
 
 def decode_streamed_past(item: OrchestratorWorkItem, chunks: Sequence[bytes]) -> OrchestratorWorkItem:
