@@ -111,8 +111,8 @@ def _apply_answers(
     fail: Callable[[Exception], None],
 ) -> None:
     pop = ledger.activities.pop
-    ids, results = answers.ids, answers.results
-    for index, number in enumerate(ids):
+    run = zip(answers.ids, answers.results, strict=True)
+    for number, result in run:
         call = pop(number, None)
         if call is None:
             continue
@@ -120,29 +120,31 @@ def _apply_answers(
         if type(waiter) is AllOf and waiter._open > 1 and waiter._source is None and call._others is None:
             # One of many: nobody else is told, and no code of the user's runs.
             call._state = RAW_RESULT
-            call._value = results[index]
+            call._value = result
             call._waiter = None
             waiter._open -= 1
             continue
         try:
-            call._settle(RAW_RESULT, results[index])
+            call._settle(RAW_RESULT, result)
             ledger.drain()
         except ENGINE_ERRORS as error:
             fail(error)
         if ledger.table is not RUNNING:
-            apply_events(Answers(ids[index + 1 :], results[index + 1 :]))
-            return
+            rest = [*run]  # which ends the loop
+            apply_events(Answers([number for number, _ in rest], [result for _, result in rest]))
 
 
 def _apply_schedulings(
     ledger: Ledger, schedulings: Schedulings, apply_events: Callable[[Stretch], None]
 ) -> None:
     pending, matched = ledger.pending, ledger.matched
-    ids, names = schedulings.ids, schedulings.names
-    for index, number in enumerate(ids):
+    run = zip(schedulings.ids, schedulings.names, schedulings.inputs, strict=True)
+    for number, name, given in run:
         proposal = pending.get(number)
-        if type(proposal) is not ActivityCall or proposal._name != names[index]:
-            apply_events(Schedulings(ids[index:], names[index:], schedulings.inputs[index:]))
-            return
-        del pending[number]
-        matched.append(proposal)
+        if type(proposal) is ActivityCall and proposal._name == name:
+            del pending[number]
+            matched.append(proposal)
+            continue
+        rest = [(number, name, given), *run]  # which ends the loop
+        ids, names, inputs = zip(*rest, strict=True)
+        apply_events(Schedulings(ids, names, inputs))

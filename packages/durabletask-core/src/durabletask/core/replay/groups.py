@@ -158,8 +158,10 @@ class AllOf(_Group):
         if failed is not None:
             self._end(RAW_FAILURE, failed)
         elif self._open == 0 and self._source is None:
-            is_failed = not self._return_exceptions and any(m._state >= RAW_FAILURE for m in self._members)
-            self._end(RAW_FAILURE if is_failed else RAW_RESULT, None)
+            # With ``fail_fast`` a failure would have ended the group before.
+            may_fail = not self._fail_fast and not self._return_exceptions
+            is_failed = may_fail and any(m._state >= RAW_FAILURE for m in self._members)
+            self._settle(RAW_FAILURE if is_failed else RAW_RESULT, None)
 
     def _await(self, member: Task[object]) -> None:
         if isinstance(member, Fiber):
