@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .ledger import Ledger
 
-__all__ = ["ActivityCall", "Call", "ChildCall", "Retries", "task_failure"]
+__all__ = ["ActivityCall", "Call", "ChildCall", "Retries", "call_activity", "task_failure"]
 
 _NO_DETAILS = FailureDetails("durabletask.UnknownFailure", "The hub recorded no details of the failure.")
 
@@ -125,41 +125,15 @@ class Call(Task[object], Waiter):
 
 
 class ActivityCall(Call):
-    """A call of an activity."""
+    """A call of an activity; ``call_activity`` makes it."""
 
     __slots__ = ("_id", "_input", "_name", "_tags", "_version")
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        name: str,
-        version: str | None,
-        payload: str | None,
-        tags: dict[str, str] | None,
-        result_type: object,
-        policy: RetryPolicy | None,
-        code: CodeType | None,
-        lasti: int,
-    ) -> None:
-        # As in ``Task.__init__``, spelled out: one call less for each of perhaps a hundred thousand activities.
-        self._scope = ledger
-        self._code = code
-        self._lasti = lasti
-        self._state = PENDING
-        self._value = None
-        self._observed = UNSEEN
-        self._waiter = None
-        self._others = None
-        self._made = None
-        self._open = activities = ledger.activities
-        self._result_type = result_type
-        self._retries = None if policy is None else Retries(policy, ledger.clock)
-        self._name = name
-        self._version = version
-        self._input = payload
-        self._tags = tags
-        ledger.last_id = self._id = number = ledger.last_id + 1
-        ledger.pending[number] = activities[number] = self
+    _id: int
+    _input: str | None
+    _name: str
+    _tags: dict[str, str] | None
+    _version: str | None
 
     def __await__(self) -> Generator[Task[Any], Any, object]:
         # As in ``Task.__await__`` and ``_read``, spelled out: no call but that of the converter.
@@ -182,6 +156,47 @@ class ActivityCall(Call):
 
     def _describe(self) -> str:
         return f"activity {self._action.name!r}, id {self._action.id}"
+
+
+_new = ActivityCall.__new__
+
+
+def call_activity(
+    ledger: Ledger,
+    name: str,
+    version: str | None,
+    payload: str | None,
+    tags: dict[str, str] | None,
+    result_type: object,
+    policy: RetryPolicy | None,
+    code: CodeType | None,
+    lasti: int,
+) -> ActivityCall:
+    """Make a call and ask for its action.
+
+    This is ``ActivityCall.__init__`` in all but name, with ``Task.__init__`` spelled out: a function is called with
+    less ado than a class, and there may be a hundred thousand calls to replay.
+    """
+    call = _new(ActivityCall)
+    call._scope = ledger
+    call._code = code
+    call._lasti = lasti
+    call._state = PENDING
+    call._value = None
+    call._observed = UNSEEN
+    call._waiter = None
+    call._others = None
+    call._made = None
+    call._open = activities = ledger.activities
+    call._result_type = result_type
+    call._retries = None if policy is None else Retries(policy, ledger.clock)
+    call._name = name
+    call._version = version
+    call._input = payload
+    call._tags = tags
+    ledger.last_id = call._id = number = ledger.last_id + 1
+    ledger.pending[number] = activities[number] = call
+    return call
 
 
 class ChildCall(Call):

@@ -28,7 +28,7 @@ from durabletask.core.tasks import Awaitables, Task
 
 from . import misuse
 from .annotations import declared_result
-from .calls import ActivityCall, ChildCall
+from .calls import ChildCall, call_activity
 from .events import EventWait
 from .ledger import Ledger, Restart
 from .locations import here
@@ -174,7 +174,7 @@ class ReplayContext(OrchestrationContext):
             raise misuse.unserializable(
                 input, f"The input of activity {activity!r}, called at {here()},", error
             ) from error
-        return ActivityCall(
+        return call_activity(
             ledger,
             activity,
             version or None,
