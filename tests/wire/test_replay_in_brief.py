@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta, timezone
 from unittest.mock import patch
 
+import msgspec
 import pytest
+from durabletask.core.actions import CompleteOrchestration
 from durabletask.core.context import OrchestrationContext
 from durabletask.core.errors import TaskFailedError
 from durabletask.core.history import (
@@ -242,6 +245,24 @@ def test_bytes_in_another_order_are_left_to_protobuf() -> None:
     assert list(found.past_events) == _by_protobuf(past)
     assert find_past(b"") is None
     assert find_past(b"\n\xff") is None
+    assert read_brief(token, 1) is None
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_an_input_without_text_is_left_to_protobuf(is_wide: bool) -> None:
+    """Behind the name it looks like the next event of a request, but the length of the whole tells."""
+    past: list[HistoryEvent] = [
+        *_turn(1, "work", "1"),
+        TaskScheduled(2, _NOON, "never seen before", None, ""),
+        *_turn(3, "work", "3"),
+    ]
+    item = OrchestratorWorkItem(instance_id="i", new_events=[_NOON_EVENT], past_events=past)
+
+    with patch.object(replayed, "_is_wide", return_value=is_wide):
+        found, _ = decode_work_item(encode_work_item(item, EncodedPasts()))
+
+        assert isinstance(found, OrchestratorWorkItem)
+        assert list(found.past_events) == _by_protobuf(past)
 
 
 async def _chain(ctx: OrchestrationContext, count: int) -> list[object]:
@@ -269,10 +290,21 @@ async def _rounds(ctx: OrchestrationContext, count: int) -> list[object]:
     return seen
 
 
+async def _early(ctx: OrchestrationContext, end: str) -> str:
+    """Ends in one way or another when half of its activities have answered."""
+    calls = [ctx.call_activity("work", n) for n in range(8)]
+    await ctx.task_all(calls[:4])
+    if end == "misuse":
+        await asyncio.sleep(0)
+    elif end == "restart":
+        ctx.continue_as_new("return")
+    return end
+
+
 def _replay(past: list[HistoryEvent], *, is_brief: bool) -> OrchestratorResult:
     session = OrchestrationSession(
         "i",
-        registry=Registry(orchestrators={"chain": _chain, "rounds": _rounds}),
+        registry=Registry(orchestrators={"chain": _chain, "rounds": _rounds, "early": _early}),
         converter=JsonDataConverter(),
     )
     encoded = [encode_one(event) for event in past]
@@ -317,6 +349,35 @@ def test_the_clock_of_a_past_in_brief_is_that_of_its_episodes() -> None:
     assert [f"{_NOON + timedelta(seconds=n):%H:%M:%S.%f}" in str(completion) for n in range(1, 6)] == [
         True
     ] * 5
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+@pytest.mark.parametrize("end", ["return", "misuse", "restart"])
+def test_an_end_within_a_run_leaves_the_rest_as_its_events_do(end: str, is_wide: bool) -> None:
+    """Answers behind the one with which the code ends, and confirmations behind those, have no effect."""
+    past: list[HistoryEvent] = [
+        OrchestratorStarted(-1, _NOON),
+        ExecutionStarted(-1, EPOCH, "early", "i", input=f'"{end}"'),
+        *(TaskScheduled(number, _NOON, "work", None, str(number - 1)) for number in range(1, 9)),
+        *(TaskCompleted(-1, _NOON, number, str(number)) for number in range(1, 9)),
+        *(TaskScheduled(number, _NOON, "work", None, str(number - 1)) for number in range(9, 12)),
+    ]
+    with patch.object(replayed, "_is_wide", return_value=is_wide):
+        brief = _ends(_replay(past, is_brief=True))
+
+    assert brief == _ends(_replay(past, is_brief=False))
+    assert len(brief) == 1
+
+
+def _ends(result: OrchestratorResult) -> list[CompleteOrchestration]:
+    """Completions without the traces of stacks, which show by which way the code was run."""
+    ends = [action for action in result.actions if isinstance(action, CompleteOrchestration)]
+    return [
+        msgspec.structs.replace(
+            end, failure=end.failure and msgspec.structs.replace(end.failure, stack_trace=None)
+        )
+        for end in ends
+    ]
 
 
 @st.composite
