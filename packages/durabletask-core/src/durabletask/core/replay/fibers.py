@@ -170,7 +170,11 @@ class Fiber(Task[object], Waiter):
     def _accept(self, yielded: object) -> Task[object]:
         """A task of this orchestration. A generator may yield a coroutine or generator: it runs as a fiber."""
         if isinstance(yielded, Task):
-            return yielded if yielded._scope is self._scope else self._fail_for(yielded._foreign(misuse.place_of(self._body)))
+            return (
+                yielded
+                if yielded._scope is self._scope
+                else self._fail_for(yielded._foreign(misuse.place_of(self._body)))
+            )
         if self._is_generator and is_body(yielded):
             fiber = self._scope.spawn(yielded)
             fiber.start()
