@@ -264,6 +264,9 @@ class JsonDataConverter(DataConverter):
             return None
         try:
             data = self._encode(value)
+            kind = type(value)
+            if kind is str or kind is int:  # the usual scalars need no second look
+                return data.decode()
             if b"[" in data and _contains(value, _is_set):
                 data = self._encode(_with_lists_for_sets(value, self._encode))
             if b"null" in data and _contains(value, _is_not_finite):

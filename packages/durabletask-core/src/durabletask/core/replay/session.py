@@ -280,6 +280,7 @@ class OrchestrationSession:
             for index in range(min(3, len(events))):
                 if isinstance(events[index], ExecutionStarted):
                     self._origin = (self._count + index, events[index])
+                    break
         last = len(events) - 1
         self._fingerprint = [(self._count, events[0]), (self._count + last, events[last])]
         if self._origin is not None:

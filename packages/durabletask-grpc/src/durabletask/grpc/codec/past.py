@@ -34,7 +34,7 @@ class LazyPast(BriefHistory):
         whole: finds the same events in the bytes that they came in; see ``decode_replayed``.
     """
 
-    __slots__ = ("_decode", "_encoded", "_events", "_whole")
+    __slots__ = ("_decode", "_encoded", "_events", "_single", "_whole")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class LazyPast(BriefHistory):
         self._decode = _decode_exactly if exact else decode_replayed
         self._whole = None if exact else whole
         self._events: list[HistoryEvent] | None = None
+        self._single: dict[int, HistoryEvent] = {}  # the few that were asked for one by one
 
     def __len__(self) -> int:
         return len(self._encoded)
@@ -58,9 +59,12 @@ class LazyPast(BriefHistory):
     def __getitem__(self, index: int | slice) -> HistoryEvent | Sequence[HistoryEvent]:
         if self._events is not None:
             return self._events[index]
-        if isinstance(index, int):
-            return self._read((self._encoded[index],))[0]
-        return self._read(self._encoded[index])
+        if not isinstance(index, int):
+            return self._read(self._encoded[index])
+        event = self._single.get(index)
+        if event is None:
+            event = self._single[index] = self._read((self._encoded[index],))[0]
+        return event
 
     def __iter__(self) -> Iterator[HistoryEvent]:
         if self._events is None:
