@@ -135,7 +135,7 @@ class ActivityCall(Call):
     _tags: dict[str, str] | None
     _version: str | None
 
-    def __await__(self) -> Generator[Task[Any], Any, object]:
+    def __await__(self) -> Generator[Task[object], object, object]:
         # As in ``Task.__await__`` and ``_read``, spelled out: no call but that of the converter.
         scope = self._scope
         if scope.thread != get_ident() and not scope.gives_in():

@@ -12,7 +12,7 @@ import logging
 from _thread import get_ident
 from collections.abc import Coroutine, Generator
 from types import CodeType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, Union, cast
 
 from durabletask.core.errors import (
     ForeignTaskError,
@@ -31,7 +31,7 @@ __all__ = ["Body", "Fiber", "is_body"]
 
 _logger = logging.getLogger("durabletask.orchestration")
 
-Body: TypeAlias = Union[Coroutine[Any, Any, object], Generator[Any, Any, object]]
+Body: TypeAlias = Union[Coroutine[object, object, object], Generator[object, object, object]]
 """What a fiber runs."""
 
 
