@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 from durabletask.core.actions import CompleteOrchestration, ScheduleTask
+from durabletask.core.errors import InvalidRequestError
 from durabletask.core.history import EPOCH
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult
@@ -23,6 +25,9 @@ def _joined(parts: list[pb.OrchestratorResponse]) -> OrchestratorResult:
         assert partials.add(part) is None
     whole = partials.add(parts[-1])
     assert whole is not None
+    again = partials.add(parts[-1])  # its answer was lost: the parts before it are still there
+    assert again == whole
+    partials.forget(parts[-1])
     assert len(partials) == 0
     return decode_orchestrator_result(whole)
 
@@ -66,6 +71,40 @@ def test_a_part_sent_twice_counts_once() -> None:
     result = _result([300] * 20)
     parts = list(encode_completion(result, 1000))
     assert _joined([parts[0], parts[0], *parts[1:3], parts[2], *parts[3:]]) == result
+
+
+def test_a_part_that_is_missing_is_told() -> None:
+    """An answer with a gap is refused, by number, and complete once the part has come."""
+    result = _result([300] * 20)
+    parts = list(encode_completion(result, 1000))
+    partials = PartialResults()
+    for part in (parts[0], *parts[2:-1]):
+        assert partials.add(part) is None
+    with pytest.raises(InvalidRequestError, match=r"\[1\] are missing"):
+        partials.add(parts[-1])
+    assert partials.add(parts[1]) is None
+    whole = partials.add(parts[-1])
+    assert whole is not None
+    assert decode_orchestrator_result(whole) == result
+
+
+def test_parts_without_a_token_end_with_their_attempt() -> None:
+    """When the episode is handed out again, what came of the attempt before is not mixed into the next."""
+    old, new = (
+        list(encode_completion(_result([300] * 20, completion_token="", custom_status=f'"{name}"'), 1000))
+        for name in ("old", "new")
+    )
+    partials = PartialResults()
+    for part in old[:-1]:
+        partials.add(part)
+    partials.forget_instance("i")
+    for part in new[:-1]:
+        partials.add(part)
+    whole = partials.add(new[-1])
+    assert whole is not None
+    assert decode_orchestrator_result(whole) == _result(
+        [300] * 20, completion_token="", custom_status='"new"'
+    )
 
 
 def test_an_action_that_cannot_be_sent_fails_the_orchestration() -> None:

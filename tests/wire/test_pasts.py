@@ -8,6 +8,7 @@ import pytest
 from durabletask.core.errors import OrchestrationStateError
 from durabletask.core.history import (
     EPOCH,
+    EventRaised,
     ExecutionRewound,
     HistoryEvent,
     HistorySlice,
@@ -151,6 +152,18 @@ def test_what_is_kept_is_bounded() -> None:
     assert list(_sent(_item(_history(4), instance_id="i9"), pasts).past_events) == _history(4)
     pasts.forget("i9")
     assert pasts.size == 0
+
+
+def test_a_past_that_is_too_large_together_with_the_news_is_left_too() -> None:
+    """The message as a whole has to fit into what workers take; one that cannot fetch gets it whole."""
+    history, news = _history(3000), [EventRaised(-1, EPOCH, "e", "x" * 3_800_000)]
+    item = _item(history, news)
+    for limit, is_left in ((1_000_000, True), (None, False)):
+        found, needs_past = decode_work_item(encode_work_item(item, EncodedPasts(), stream_above=limit))
+        assert isinstance(found, OrchestratorWorkItem)
+        assert (needs_past, len(found.past_events)) == (is_left, 0 if is_left else 3000)
+    small = _item(history, [EventRaised(-1, EPOCH, "e", "x")])
+    assert not decode_work_item(encode_work_item(small, EncodedPasts(), stream_above=1_000_000))[1]
 
 
 def test_a_large_past_is_left_for_the_worker_to_fetch() -> None:

@@ -46,6 +46,29 @@ async def test_more_calls_at_once_than_one_round_takes_are_all_answered() -> Non
         assert [answer.instanceId for answer in answers] == [request.instanceId for request in requests]
 
 
+async def test_no_call_of_a_burst_is_refused_for_its_number() -> None:
+    """Clients do not repeat a completion that was refused, so a burst waits for its turn."""
+    async with serving(InMemoryBackend()) as (_, client):
+        await client.call("StartInstance", pb.CreateInstanceRequest(name="n", instanceId="i"))
+        request = pb.GetInstanceRequest(instanceId="i").SerializeToString()
+        for _ in range(2):
+            answers = await asyncio.gather(*(client.call("GetInstance", request) for _ in range(4000)))
+            assert all(answers)
+
+
+@pytest.mark.parametrize("name", ["ü" * 900, "\U0001f600" * 3000, "%" * 5000, "a" * 20_000])
+async def test_what_a_status_says_fits_into_a_header(name: str) -> None:
+    """Texts are cut by the room that they take in a header, so that the status itself arrives."""
+    async with serving(InMemoryBackend()) as (_, client):
+        for rpc, request, code in (
+            ("RaiseEvent", pb.RaiseEventRequest(instanceId=name, name="e"), grpc.StatusCode.NOT_FOUND),
+            ("RestartInstance", pb.RestartInstanceRequest(instanceId=name), grpc.StatusCode.NOT_FOUND),
+        ):
+            error = await client.refusal(rpc, request)
+            assert error.code() is code
+            assert name[:20] in str(error.details())
+
+
 async def test_a_call_without_a_request_is_refused() -> None:
     """A client that closes its side before it has sent anything gets a status (``grpc.aio`` lets it wait)."""
     async with serving(InMemoryBackend(), direct=True) as (_, client):
@@ -145,6 +168,30 @@ async def test_calls_under_way_have_the_grace() -> None:
         await server.wait_stopped()
         error = await client.refusal("Hello", Empty())
         assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_calls_that_arrive_with_the_end_are_served(caplog: pytest.LogCaptureFixture) -> None:
+    """Stopping in the middle of a burst ends every call with an answer or a status, and logs no error."""
+    import wire_server
+
+    for _ in range(3):
+        server = TaskHubServer(InMemoryBackend(), direct=wire_server.DIRECT)
+        await server.start()
+        channel = grpc.aio.insecure_channel(
+            f"127.0.0.1:{server.port}", options=[("grpc.use_local_subchannel_pool", 1)]
+        )
+        client = wire_server.RawClient(channel)
+        await client.call("StartInstance", pb.CreateInstanceRequest(name="n", instanceId="i"))
+        calls = [
+            asyncio.ensure_future(client.call("GetInstance", pb.GetInstanceRequest(instanceId="i")))
+            for _ in range(300)
+        ]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        await server.stop(5)
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(result, (bytes, grpc.aio.AioRpcError)) for result in results)
+        await channel.close()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_stopping_twice_and_stopping_what_never_ran_is_harmless() -> None:

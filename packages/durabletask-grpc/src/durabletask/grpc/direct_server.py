@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from .incoming_call import CallerLostError, Handler, IncomingCall, RefusedError
+from .incoming_call import CallerLostError, Handler, IncomingCall, RefusedError, fitting_details
 
 if TYPE_CHECKING:
     from .grpc_core import CoreEvent, GrpcCore
@@ -49,6 +49,7 @@ class DirectServer:
         self._server.register_completion_queue(self._queue)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop_is_done = threading.Lock()  # locked while the loop takes events
+        self._is_stopping = False
         self._is_shut = False
         self._idle_rounds = 0
 
@@ -78,6 +79,7 @@ class DirectServer:
 
     async def stop(self, grace: float) -> None:
         """Take no more calls; those under way have ``grace`` seconds. Returns when all of them are over."""
+        self._is_stopping = True
         self._server.shutdown(self._queue, self._over)
         alarm = self._loop.call_later(grace, self._server.cancel_all_calls)
         await self._calls_are_over
@@ -103,28 +105,30 @@ class DirectServer:
 
     def _take(self, first: CoreEvent | None = None) -> None:
         """Take the events that are there; hand back to the thread after some rounds without any."""
-        event = self._queue.poll(0) if first is None else first
-        for _ in range(_MOST_EVENTS):
-            if event.completion_type == self._core.queue_is_empty:
-                self._idle_rounds += 1
-                break
-            self._idle_rounds = 0
-            if event.completion_type == self._core.queue_is_shut:
-                self._is_shut = True
-                self._queue_is_over.set_result(None)
-                break
-            try:
-                event.tag(event)
-            except Exception:  # the others must not suffer
-                _LOGGER.exception("The server failed to handle an event of gRPC")
-            event = self._queue.poll(0)
-        else:
-            self._loop.call_soon(self._take, event)
-            return
+        try:
+            self._take_some(first)
+        except Exception:  # whatever it is, the thread must not wait for ever
+            _LOGGER.exception("The server failed to read the queue of gRPC")
         if self._is_shut or self._idle_rounds >= _ROUNDS:
             self._loop_is_done.release()
         else:
             self._loop.call_soon(self._take)
+
+    def _take_some(self, first: CoreEvent | None) -> None:
+        self._idle_rounds += 1
+        for _ in range(_MOST_EVENTS):
+            event, first = first or self._queue.poll(0), None
+            if event.completion_type == self._core.queue_is_empty:
+                return
+            self._idle_rounds = 0
+            if event.completion_type == self._core.queue_is_shut:
+                self._is_shut = True
+                self._queue_is_over.set_result(None)
+                return
+            try:
+                event.tag(event)
+            except Exception:  # the others must not suffer
+                _LOGGER.exception("The server failed to handle an event of gRPC")
 
     # --- calls ---------------------------------------------------------------------------------------------
 
@@ -134,13 +138,14 @@ class DirectServer:
     def _arrived(self, event: CoreEvent) -> None:
         if not event.success:  # the server stops
             return
-        self._ask()
+        if not self._is_stopping:
+            self._ask()
         IncomingCall(self._core, event, self._loop).receive(self._begin)
 
     def _begin(self, call: IncomingCall, request: bytes | None) -> None:
         handler = self._handlers.get(call.method)
         if handler is None:
-            call.refuse(grpc.StatusCode.UNIMPLEMENTED, f"There is no method {call.method}.")
+            call.refuse(grpc.StatusCode.UNIMPLEMENTED, fitting_details(f"There is no method {call.method}."))
         elif request is None:  # the client went away, or what it sent was too large
             call.refuse(grpc.StatusCode.INVALID_ARGUMENT, "The call came without a request.")
         else:

@@ -14,7 +14,7 @@ from .grpc_core import NO_METADATA
 if TYPE_CHECKING:
     from .grpc_core import Batch, CoreEvent, GrpcCore
 
-__all__ = ["CallerLostError", "Context", "Handler", "IncomingCall", "RefusedError"]
+__all__ = ["CallerLostError", "Context", "Handler", "IncomingCall", "RefusedError", "fitting_details"]
 
 
 class Context(Protocol):
@@ -40,6 +40,7 @@ Handler: TypeAlias = "Callable[[bytes, Context], Coroutine[object, object, bytes
 """Serves a call: returns the bytes of the answer, or writes them to the call and returns ``None``."""
 
 _OK: Final[int] = grpc.StatusCode.OK.value[0]
+_LONGEST_DETAILS: Final = 2000  # bytes; what a status says travels in a header, and these are bounded
 _FLAGS: Final = 0  # none of the special ways in which gRPC can send
 
 
@@ -144,7 +145,9 @@ class IncomingCall:
 
     def refuse(self, code: grpc.StatusCode, details: str) -> None:
         """End the call with another status."""
-        status = self._core.send_status(NO_METADATA, code.value[0], details.encode(), _FLAGS)
+        status = self._core.send_status(
+            NO_METADATA, code.value[0], details.encode("utf-8", "replace"), _FLAGS
+        )
         self._end((*self._headers(), status))
 
     def _end(self, batch: Batch) -> None:
@@ -176,6 +179,17 @@ class IncomingCall:
             self._has_ended = True
             if self.task is not None:
                 self.task.cancel()
+
+
+def fitting_details(details: str) -> str:
+    """The text of a status, cut to what a header can carry: it travels percent-encoded."""
+    size = 0
+    for index, character in enumerate(details):
+        is_plain = " " <= character <= "~" and character != "%"
+        size += 1 if is_plain else 3 * len(character.encode("utf-8", "replace"))
+        if size > _LONGEST_DETAILS:
+            return f"{details[:index]}..."
+    return details
 
 
 def _ignore(event: CoreEvent) -> None:

@@ -36,6 +36,7 @@ DEFAULT_STREAM_ABOVE: Final[int] = 1024 * 1024
 """Bytes of a past above which a worker that can fetch it has to."""
 
 _LONGEST_REST: Final = 86400.0 * 365  # seconds; what is longer is no deadline
+_MOST_WAITING: Final = 1_000_000  # calls that have arrived and are not taken yet
 _MARGIN: Final = 0.1  # seconds before a deadline, for the way back
 _STREAMS: Final = frozenset({f"{SERVICE}GetWorkItems", f"{SERVICE}StreamInstanceHistory"})
 
@@ -166,6 +167,10 @@ class TaskHubServer:
             ("grpc.keepalive_timeout_ms", 20_000),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.ping_timeout_ms", 20_000),
+            # Clients do not repeat what is refused for its number, so a burst has to wait for its turn.
+            ("grpc.server.max_pending_requests", _MOST_WAITING),
+            ("grpc.server.max_pending_requests_hard_limit", _MOST_WAITING),
         ]
         handlers = self._make_handlers()
         core = None if self._direct is False else load()

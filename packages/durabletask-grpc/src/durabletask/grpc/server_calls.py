@@ -232,6 +232,7 @@ async def _complete_orchestrator(hub: ServedHub, request: pb.OrchestratorRespons
     if whole is not None:
         result = decode_orchestrator_result(whole)
         await hub.transport.complete_orchestrator(result)
+        hub.partials.forget(request)
         hub.completed(result)
     return _NOTHING
 

@@ -17,7 +17,7 @@ import grpc
 
 from .codec.completions import PartialResults
 from .codec.past import EncodedPasts
-from .incoming_call import Context
+from .incoming_call import Context, fitting_details
 from .status import status_of
 
 __all__ = ["HubSource", "Hubs", "ServedHub", "check_text", "refuse"]
@@ -26,7 +26,6 @@ _LOGGER: Final = logging.getLogger("durabletask.grpc.server")
 
 _HUB_HEADER: Final = "taskhub"
 _DEFAULT_HUB: Final = "default"
-_LONGEST_DETAILS: Final = 1000  # characters; what a status can carry travels in headers, which are bounded
 
 
 class ServedHub:
@@ -90,9 +89,7 @@ async def refuse(context: Context, rpc: str, error: Exception) -> NoReturn:
         _LOGGER.error("%s failed unexpectedly (error %s)", rpc, number, exc_info=error)
         code = grpc.StatusCode.INTERNAL
         details = f"The hub failed unexpectedly; its log has the details under error {number}."
-    if len(details) > _LONGEST_DETAILS:
-        details = details[:_LONGEST_DETAILS] + "..."
-    await context.abort(code, details)
+    await context.abort(code, fitting_details(details))
 
 
 def check_text(value: str, field: str) -> str:

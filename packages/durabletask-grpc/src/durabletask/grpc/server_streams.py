@@ -62,6 +62,8 @@ async def send_work_items(
     try:
         async for item in items:
             on_its_way = item
+            if isinstance(item, OrchestratorWorkItem):
+                hub.partials.forget_instance(item.instance_id)
             message = encode_work_item(item, pasts, stream_above=limit)
             async with one_at_a_time:
                 await write(message)

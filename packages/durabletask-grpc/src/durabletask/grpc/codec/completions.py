@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from durabletask.core.actions import CompleteOrchestration
+from durabletask.core.errors import InvalidRequestError
 from durabletask.core.failures import FailureDetails
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import OrchestratorResult
@@ -86,6 +87,10 @@ def split_completion(
         yield part
 
 
+def _key(response: pb.OrchestratorResponse) -> str:
+    return response.completionToken or response.instanceId
+
+
 class PartialResults:
     """Parts of answers that have not ended yet, as a server collects them.
 
@@ -105,13 +110,16 @@ class PartialResults:
     def add(self, response: pb.OrchestratorResponse) -> pb.OrchestratorResponse | None:
         """Take a message; the whole answer when this was its last part.
 
-        A part that is sent again replaces itself.
+        A part that is sent again replaces itself. The parts stay until ``forget``, so that the last one can be sent
+        again too.
+
+        Raises:
+            InvalidRequestError: a part before the last one is missing.
         """
-        key = response.completionToken or response.instanceId
+        key = _key(response)
         if not response.isPartial:
-            if key not in self._parts:
-                return response
-            return self._join(self._take(key), response)
+            parts = self._parts.get(key)
+            return response if parts is None else self._join(parts, response)
         parts = self._parts.setdefault(key, {})
         index = response.chunkIndex.value if response.HasField("chunkIndex") else len(parts)
         replaced = parts.get(index)
@@ -123,16 +131,29 @@ class PartialResults:
             self._take(next(iter(self._parts)))
         return None
 
-    def _take(self, key: str) -> dict[int, pb.OrchestratorResponse]:
-        parts = self._parts.pop(key)
-        self._bytes -= sum(part.ByteSize() for part in parts.values())
-        return parts
+    def forget(self, response: pb.OrchestratorResponse) -> None:
+        """The answer that ended with this message was carried out."""
+        self._take(_key(response))
+
+    def forget_instance(self, instance_id: str) -> None:
+        """An episode is handed out anew: parts that came without a token belong to an attempt that is over."""
+        self._take(instance_id)
+
+    def _take(self, key: str) -> None:
+        self._bytes -= sum(part.ByteSize() for part in self._parts.pop(key, {}).values())
 
     @staticmethod
     def _join(
         parts: dict[int, pb.OrchestratorResponse], last: pb.OrchestratorResponse
     ) -> pb.OrchestratorResponse:
-        ordered = [parts[index] for index in sorted(parts)]
+        count = last.chunkIndex.value if last.HasField("chunkIndex") else len(parts)
+        missing = sorted(set(range(count)) - set(parts))
+        if missing:
+            raise InvalidRequestError(
+                f"The answer to the episode of {last.instanceId!r} has come in parts, and of these {missing} are "
+                "missing. Send all parts again."
+            )
+        ordered = [parts[index] for index in range(count)]
         whole = pb.OrchestratorResponse()
         whole.CopyFrom(last)
         del whole.actions[:]

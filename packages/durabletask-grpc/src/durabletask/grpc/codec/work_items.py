@@ -61,6 +61,9 @@ __all__ = [
 HEALTH_PING: Final[bytes] = pb.WorkItem(healthPing=pb.HealthPing()).SerializeToString()
 """The bytes of a keep-alive."""
 
+_MOST_IN_ONE_MESSAGE: Final = 3_900_000
+"""Bytes of events that leave room for the rest in 4 MiB, which is what clients take unless they are configured."""
+
 _CAPABILITIES: Final[dict[str, pb.WorkerCapability]] = {
     WorkerCapability.HISTORY_STREAMING: pb.WORKER_CAPABILITY_HISTORY_STREAMING,
     WorkerCapability.SCHEDULED_TASKS: pb.WORKER_CAPABILITY_SCHEDULED_TASKS,
@@ -215,7 +218,7 @@ def _orchestrator_request(item: OrchestratorWorkItem, pasts: EncodedPasts, strea
         rest.executionId.value = item.execution_id
     if item.trace_context is not None:
         encode_span(rest.orchestrationTraceContext, item.trace_context)
-    if stream_above is not None and len(past) > stream_above:
+    if stream_above is not None and (len(past) > stream_above or len(past) + len(new) > _MOST_IN_ONE_MESSAGE):
         rest.requiresHistoryStreaming = True
         past = bytearray()
     head = rest.SerializeToString()
