@@ -51,6 +51,20 @@ async def test_what_a_lost_worker_had_goes_to_the_next(hub: InMemoryBackend) -> 
     await second.close()
 
 
+async def test_what_a_lost_worker_had_keeps_its_order(hub: InMemoryBackend) -> None:
+    """The items of a stream that ended come again in the order in which they were first handed out."""
+    first = Reader(hub)
+    await create(hub, *(f"i{n}" for n in range(5)))
+    held = [(await first.take()).instance_id for _ in range(3)]
+    await first.close()
+    second = Reader(hub)
+    again = [(await second.take()).instance_id for _ in range(5)]
+    await second.close()
+
+    assert held == ["i0", "i1", "i2"]
+    assert again == [f"i{n}" for n in range(5)]
+
+
 async def test_an_expired_lock_delivers_again() -> None:
     """A worker that does not answer loses the item; its late answer changes nothing."""
     clock = VirtualClock()

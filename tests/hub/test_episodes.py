@@ -31,7 +31,7 @@ from durabletask.core.history import (
     TraceContext,
 )
 from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus
-from durabletask.core.work_items import OrchestrationTraceContext, WorkItemStreamOptions
+from durabletask.core.work_items import OrchestrationTraceContext, WorkItem, WorkItemStreamOptions
 from durabletask.testing import InMemoryBackend
 from scripted_worker import Reader, complete
 
@@ -42,6 +42,47 @@ async def history(hub: InMemoryBackend, instance_id: str) -> list[HistoryEvent]:
 
 def kinds(events: object) -> list[str]:
     return [type(event).__name__ for event in events]  # type: ignore[attr-defined]
+
+
+async def test_news_that_one_message_cannot_carry_come_in_several_episodes(hub: InMemoryBackend) -> None:
+    """New events are bounded by their payloads; one that is larger by itself comes alone, and order is kept."""
+    sizes = [900_000, 900_000, 900_000, 3_000_000, 10]
+    reader = Reader(hub)
+    await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
+    await reader.answer(await reader.episode())
+    held = await _holding(hub, reader)
+    for number, size in enumerate(sizes):
+        await hub.raise_event("i", f"e{number}", '"' + "x" * size + '"')
+    await reader.answer(held)
+    batches = []
+    while sum(map(len, batches)) < len(sizes):
+        item = await reader.episode()
+        batches.append([event.name for event in item.new_events if isinstance(event, EventRaised)])
+        await reader.answer(item)
+    assert await reader.idle()
+    await reader.close()
+
+    assert batches == [["e0", "e1"], ["e2"], ["e3"], ["e4"]]
+
+
+async def test_small_news_come_together(hub: InMemoryBackend) -> None:
+    """What fits travels in one episode."""
+    reader = Reader(hub)
+    await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
+    await reader.answer(await reader.episode())
+    held = await _holding(hub, reader)
+    for number in range(300):
+        await hub.raise_event("i", f"e{number}", '"ü"' * 100)
+    await reader.answer(held)
+    item = await reader.episode()
+    assert len(item.new_events) == 301
+    await reader.close()
+
+
+async def _holding(hub: InMemoryBackend, reader: Reader) -> WorkItem:
+    """An episode of the instance that a worker has in hand, so that events gather behind it."""
+    await hub.raise_event("i", "first")
+    return await reader.episode()
 
 
 async def test_history_is_recorded_in_the_order_of_the_protocol(hub: InMemoryBackend) -> None:

@@ -128,10 +128,25 @@ async def test_a_suspension_survives_into_the_new_generation(hub: InMemoryBacken
     await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
     await hub.suspend_instance("i")
     await reader.answer(await reader.episode(), again())  # type: ignore[arg-type]
+    assert await state_of(hub, "i") is S.SUSPENDED
     item = await reader.episode()
     assert isinstance(item.new_events[2], ExecutionSuspended)
     await reader.answer(item)
     assert await state_of(hub, "i") is S.SUSPENDED
+    await reader.close()
+
+
+async def test_a_child_that_nobody_waits_for_answers_nobody(hub: InMemoryBackend) -> None:
+    """The protocol's tag for it suppresses the message to the parent."""
+    reader = Reader(hub)
+    await hub.create_instance(CreateInstanceRequest(name="P", instance_id="p"))
+    await reader.answer(
+        await reader.episode(), CreateSubOrchestration(1, "C", "c", None, None, {"FireAndForget": "1"})
+    )
+    await reader.answer(await reader.episode(), complete('"done"'))
+    assert await reader.idle()
+    assert await state_of(hub, "c") is S.COMPLETED
+    assert await state_of(hub, "p") is S.RUNNING
     await reader.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -145,6 +146,91 @@ async def test_one_process_owns_the_file(tmp_path: Path) -> None:
     await first.close()
     await second.connect()
     await second.close()
+
+
+async def test_a_link_to_the_file_is_the_file(tmp_path: Path) -> None:
+    """Ownership is of the file and not of one of its names."""
+    first = InMemoryBackend(store=SqliteStore(tmp_path / "a.db"))
+    await first.connect()
+    (tmp_path / "link.db").symlink_to(tmp_path / "a.db")
+    second = InMemoryBackend(store=SqliteStore(tmp_path / "link.db"))
+    with pytest.raises(OwnershipError, match=r"a\.db"):
+        await second.connect()
+    await first.close()
+
+
+async def test_a_query_tells_only_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that shows a change which is being written waits for it, as every other answer does."""
+    from durabletask.testing.backend.store import sqlite as module
+
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
+    reader = Reader(hub)
+    await hub.create_instance(request("i"))
+    item = await reader.episode()
+    may_write, is_on_disk = threading.Event(), threading.Event()
+    write = module._write_changes
+
+    def slow(*arguments: object) -> None:
+        assert may_write.wait(10)
+        write(*arguments)  # type: ignore[arg-type]
+        is_on_disk.set()
+
+    async def page() -> tuple[OrchestrationStatus, bool]:
+        (state,) = (await hub.query_instances(InstanceQuery())).states
+        return state.runtime_status, is_on_disk.is_set()
+
+    select = hub._durability.select  # type: ignore[union-attr]
+
+    async def select_late(*arguments: object) -> object:
+        nonlocal answer
+        found = await select(*arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(module, "_write_changes", slow)
+        answer = asyncio.ensure_future(reader.answer(item, complete('"end"')))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.05, may_write.set)
+        return found
+
+    answer: asyncio.Future[None] | None = None
+    monkeypatch.setattr(hub._durability, "select", select_late)
+    assert await page() == (S.COMPLETED, True)
+    assert answer is not None
+    await answer
+    await reader.close()
+    await hub.close()
+
+
+async def test_an_emptied_hub_has_no_work_left(tmp_path: Path) -> None:
+    """Deleting a hub takes back activities too: those of instances, those of nobody, those with a worker."""
+    path = tmp_path / "a.db"
+    for store in (SqliteStore(path), None):
+        hub = InMemoryBackend(clock=VirtualClock(), store=store)
+        reader = Reader(hub)
+        await hub.create_instance(request("ended"))
+        await reader.answer(await reader.episode(), ScheduleTask(1, "Late"), complete(id=2))
+        await hub.create_instance(request("open"))
+        while (item := await reader.take()).instance_id != "open":
+            pass
+        await reader.answer(item, *(ScheduleTask(n, "A") for n in range(1, 4)))
+        held = await reader.activity()
+        await hub.create_instance(request("queued"))
+        await hub.delete_task_hub()
+        assert await reader.idle()
+        await reader.answer(held)  # too late, and harmless
+        await reader.close()
+        fresh = Reader(hub)
+        assert await fresh.idle()
+        await hub.create_instance(request("new"))
+        assert (await fresh.episode()).instance_id == "new"
+        await fresh.close()
+        await hub.close()
+    again = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(path))
+    reader = Reader(again)
+    await settle(again)
+    assert (await reader.episode()).instance_id == "new"
+    assert await reader.idle()
+    await reader.close()
+    await again.close()
 
 
 async def test_many_hubs_share_a_file_and_see_only_themselves(tmp_path: Path) -> None:

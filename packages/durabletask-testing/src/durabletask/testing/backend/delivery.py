@@ -260,6 +260,17 @@ class Dispatcher:
             self.settle(delivery.token)
         return lost
 
+    def forget_work(self) -> None:
+        """Forget all work, also what workers have: their answers come too late. The streams stay."""
+        for queue in self._queues:
+            queue.clear()
+        for stream in self.streams:
+            while stream.buffer:
+                kind, _ = stream.buffer.pop()
+                stream.outstanding[kind] -= 1
+        for token in list(self.deliveries):
+            self.settle(token)
+
     def clear(self) -> None:
         """Forget all work and every stream."""
         for queue in self._queues:

@@ -90,7 +90,7 @@ def from_connection_string(
         raise ConfigurationError(
             f"An embedded hub takes the option clock (a Clock) only; got {sorted(options) or ['clock']}."
         )
-    path = Path(connection_string.path).absolute() if connection_string.scheme == "sqlite" else None
+    path = Path(connection_string.path).resolve() if connection_string.scheme == "sqlite" else None
     return EmbeddedTransport(connection_string.endpoint, task_hub, path, clock)
 
 

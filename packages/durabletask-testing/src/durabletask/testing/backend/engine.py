@@ -210,6 +210,8 @@ class Engine:
     def apply(self, tx: Transition) -> None:
         """Carry out the effects of a command."""
         work = self.work
+        if tx.clears_hub:
+            work.forget_work()
         for token in tx.revoked:
             work.settle(token)
         for instance in tx.runnable:
@@ -343,7 +345,7 @@ class Engine:
     def close_stream(self, stream: Stream) -> None:
         """A worker has gone: everything it had goes to the others."""
         now = self.clock.now()
-        for delivery in self.work.close(stream):
+        for delivery in reversed(self.work.close(stream)):  # each goes to the front: the oldest last
             self._lose(delivery, now)
         self.work.share()
         if self._loop is not None and not self._loop.is_closed() and self._loop.is_running():
@@ -502,7 +504,7 @@ class Engine:
 
     def _sweep_locks(self, now: datetime) -> None:
         expired = [one for one in self.work.deliveries.values() if one.deadline <= now]
-        for delivery in expired:
+        for delivery in reversed(expired):
             self.work.settle(delivery.token)
             self._take_back(delivery)
         rest = min((one.deadline for one in self.work.deliveries.values()), default=None)

@@ -166,10 +166,10 @@ class InMemoryBackend(Transport):
                 return self._engine.state.instances.get(instance_id)
         return found
 
-    async def _settled(self, instance: Instance) -> None:
-        """Wait until what is known of an instance is on disk."""
+    async def _settled(self, *instances: Instance) -> None:
+        """Wait until what is known of some instances is on disk."""
         journal = self._engine.journal
-        if journal is not None and journal.holds(instance):
+        if journal is not None and any(map(journal.holds, instances)):
             await journal.barrier()
 
     # --- client half -----------------------------------------------------------------------------------------
@@ -267,6 +267,7 @@ class InMemoryBackend(Transport):
         found = await self._select(select_instances(query), self._engine.by_creation, start, size + 1)
         states = [snapshot(one, include_payloads=query.include_payloads) for _, one in found[:size]]
         token = write_token(found[size - 1][0]) if len(found) > size else None
+        await self._settled(*(one for _, one in found[:size]))
         return InstancePage(states, token)
 
     async def list_instance_ids(self, query: InstanceIdQuery) -> InstanceIdPage:
@@ -274,6 +275,7 @@ class InMemoryBackend(Transport):
         size, start = page_size(query.page_size), read_token(query.last_instance_key)
         found = await self._select(select_completed(query), self._engine.by_completion, start, size + 1)
         ids = [position.instance_id for position, _ in found[:size]]
+        await self._settled(*(one for _, one in found[:size]))
         return InstanceIdPage(ids, write_token(found[size - 1][0]) if len(found) > size else None)
 
     async def _select(

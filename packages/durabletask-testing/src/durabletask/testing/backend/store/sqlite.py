@@ -70,7 +70,7 @@ class SqliteStore(Store):
     def __init__(self, path: str | Path, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
         if synchronous not in {"FULL", "NORMAL"}:
             raise ValueError(f"synchronous must be 'FULL' or 'NORMAL', not {synchronous!r}.")
-        self.path: Path = Path(path).absolute()
+        self.path: Path = Path(path).resolve()  # one owner, under whatever name
         self.synchronous: str = synchronous
         self._guard = threading.Lock()
         self._file: _OpenFile | None = None

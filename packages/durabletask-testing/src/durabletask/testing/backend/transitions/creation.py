@@ -22,12 +22,10 @@ from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatu
 from durabletask.testing.backend.effects import Transition
 from durabletask.testing.backend.state import Instance
 
-from .ending import finish, remove
+from .ending import FIRE_AND_FORGET, finish, remove
 from .generations import started_event
 
 __all__ = ["child_id_of", "create_child", "create_instance", "restart_instance", "start_scheduled"]
-
-FIRE_AND_FORGET = "FireAndForget"  # an internal tag of the protocol that children do not inherit
 
 
 def create_instance(tx: Transition, request: CreateInstanceRequest) -> str:

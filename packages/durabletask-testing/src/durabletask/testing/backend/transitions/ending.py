@@ -13,7 +13,10 @@ from durabletask.core.instances import OrchestrationStatus
 from durabletask.testing.backend.effects import Transition
 from durabletask.testing.backend.state import Instance
 
-__all__ = ["drop_open_tasks", "finish", "remove", "terminate"]
+__all__ = ["FIRE_AND_FORGET", "drop_open_tasks", "finish", "remove", "terminate"]
+
+FIRE_AND_FORGET = "FireAndForget"
+"""A tag of the protocol: nobody waits for the orchestration (section 7.4). Children do not inherit it."""
 
 
 def finish(
@@ -80,6 +83,8 @@ def drop_open_tasks(tx: Transition, instance: Instance) -> None:
 
 
 def _answer_parent(tx: Transition, instance: Instance) -> None:
+    if FIRE_AND_FORGET in instance.tags:
+        return
     link = instance.parent
     parent = tx.state.instances.get(link.instance_id) if link is not None else None
     if link is None or parent is None or parent.execution_id != link.execution_id:

@@ -20,6 +20,7 @@ from durabletask.core.actions import (
     UnlockEntity,
 )
 from durabletask.core.errors import InvalidRequestError
+from durabletask.core.failures import FailureDetails
 from durabletask.core.history import (
     EventSent,
     ExecutionCompleted,
@@ -60,11 +61,13 @@ _ENDS = frozenset(
 )
 
 
+_MOST_NEWS = 2 * 1024 * 1024
+"""Bytes of payload in the new events of one episode; workers take messages of 4 MiB unless they are configured."""
+
+
 def begin_episode(instance: Instance, token: str, now: datetime) -> OrchestratorWorkItem:
-    """Build the work item of an instance from everything that is in its inbox now."""
-    inbox = instance.inbox
-    if inbox and type(inbox[0]) is ExecutionRewound:
-        inbox = inbox[:1]  # engines take a rewind only by itself
+    """Build the work item of an instance from what is in its inbox now, as far as one message can carry it."""
+    inbox = instance.inbox[: _how_many_fit(instance.inbox)]
     new_events: list[HistoryEvent] = [OrchestratorStarted(-1, now), *inbox]
     instance.episode = Episode(token, new_events, len(inbox))
     return OrchestratorWorkItem(
@@ -75,6 +78,29 @@ def begin_episode(instance: Instance, token: str, now: datetime) -> Orchestrator
         trace_context=instance.span,
         completion_token=token,
     )
+
+
+def _how_many_fit(inbox: Sequence[HistoryEvent]) -> int:
+    if len(inbox) < 2:
+        return len(inbox)
+    if type(inbox[0]) is ExecutionRewound:
+        return 1  # engines take a rewind only by itself
+    size = 0
+    for index, event in enumerate(inbox):
+        size += sum(len(text) if text.isascii() else len(text.encode()) for text in _texts(event))
+        if size > _MOST_NEWS and index > 0:
+            return index
+    return len(inbox)
+
+
+def _texts(event: HistoryEvent) -> list[str]:
+    """The texts of an inbound event that may be long."""
+    failure: FailureDetails | None = getattr(event, "failure", None)
+    found: list[str | None] = [getattr(event, "input", None), getattr(event, "result", None)]
+    while failure is not None:
+        found += (failure.message, failure.stack_trace)
+        failure = failure.inner_failure
+    return [text for text in found if text]
 
 
 def complete_episode(tx: Transition, instance: Instance, result: OrchestratorResult) -> None:

@@ -40,7 +40,7 @@ def started_event(tx: Transition, instance: Instance) -> ExecutionStarted:
 
 
 def continue_as_new(tx: Transition, instance: Instance, action: CompleteOrchestration) -> None:
-    """Start a new generation in place: the instance stays RUNNING and runs its first episode at once."""
+    """Start a new generation in place: the instance stays as it is and runs its first episode at once."""
     consumed = instance.history  # of the generation that ends here
     kept: list[HistoryEvent] = [event for event in instance.inbox if isinstance(event, _SURVIVES_GENERATION)]
     if instance.is_paused:  # asked for while the old generation was already about to end
@@ -54,8 +54,8 @@ def continue_as_new(tx: Transition, instance: Instance, action: CompleteOrchestr
     instance.scheduled_start_at = None
     instance.span = None
     instance.history = []
-    instance.is_paused = False
-    instance.status = OrchestrationStatus.RUNNING
+    instance.status = OrchestrationStatus.SUSPENDED if instance.is_paused else OrchestrationStatus.RUNNING
+    instance.is_paused = False  # until the suspension is consumed again
     instance.replace_inbox([started_event(tx, instance), *action.carryover_events, *kept])
     instance.is_rewritten = instance.changed_row = True
 

@@ -29,5 +29,8 @@ def purge(tx: Transition, instance_ids: Iterable[str], *, recursive: bool) -> in
 def remove_all(tx: Transition) -> None:
     """Empty the hub."""
     for instance in list(tx.state.instances.values()):
+        for activity in instance.activities.values():
+            activity.is_cancelled = True  # of a hub that is gone, not even these are left
+        instance.activities.clear()
         remove(tx, instance, tell_waiting=True)
     tx.clears_hub = True
