@@ -150,6 +150,33 @@ CLEAN: dict[str, str] = {
             )
             return a, b, c, d
     """,
+    "silenced next to comments of other tools, in any case": """
+        import time
+        async def orch(ctx: OrchestrationContext):
+            a = time.time()  # noqa: X  # durable: ok
+            b = time.time()  # type: ignore  # durable: ok DT101 only printed
+            return a, b, time.time()  # Durable: OK dt101
+    """,
+    "silenced at the end of a statement of several lines": """
+        import time
+        async def orch(ctx: OrchestrationContext, path: str):
+            a = max(
+                time.time(),
+                1,
+            )  # durable: ok
+            with open(
+                path
+            ) as file:  # durable: ok
+                b = file
+            if a and (
+                time.time() > 3 or
+                time.time() < 2  # why
+            ):  # durable: ok DT101
+                pass
+            return [
+                time.time(),
+                a, b]  # durable: ok
+    """,
     "star imports and relative imports": """
         from os import *
         from .random import choice

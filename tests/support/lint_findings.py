@@ -403,6 +403,22 @@ FINDINGS: dict[str, str] = {
             a = time.time()  # durable: ok DT103  #! DT101
             return a, uuid.uuid4()  # durable: ok DT103
     """,
+    "a silencing comment reaches no further than its statement": """
+        import time
+        async def orch(ctx: OrchestrationContext):
+            # durable: ok
+            a = time.time()  #! DT101
+            if (
+                a
+            ):  # durable: ok
+                a = time.time()  #! DT101
+            b = [
+                time.time(),  #! DT101
+                a,  # durable: ok
+                time.time(),  #! DT101
+            ]
+            return b  # durable: ok
+    """,
     "the comment in a string is no comment": """
         import time
         async def orch(ctx: OrchestrationContext):

@@ -14,7 +14,6 @@ from .scopes import AnyFunction, Scope
 
 __all__ = ["Walker"]
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _ORDER = "the order of a set differs between processes; iterate over sorted(...)"
 _NOT_CHECKED = frozenset({"annotation", "returns", "type_comment", "type_params"})
 _GROUPS = (".task_all", ".task_any", ".Task.all", ".Task.any")
@@ -250,11 +249,7 @@ class Walker:
     # Findings
 
     def _report(self, node: ast.expr | ast.stmt, scope: Scope, code: str, message: str) -> None:
-        statement = next((item for item in reversed(self._path) if isinstance(item, ast.stmt)), node)
-        lines = {node.lineno, node.end_lineno or node.lineno}
-        if not isinstance(statement, _FUNCTIONS):
-            lines.add(statement.lineno)
-        if self._silences.cover(code, lines):
+        if self._silences.cover(code, node.lineno, node.end_lineno or node.lineno):
             return
         column = node.col_offset + 1
         self._findings.add(
