@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from durabletask.core.lint import lint
-from durabletask.core.lint.definitions import find_orchestrators
+from durabletask.core.lint.orchestrators import find_orchestrators
 from durabletask.core.lint.source import parse
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

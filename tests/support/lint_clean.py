@@ -129,6 +129,18 @@ CLEAN: dict[str, str] = {
             return time.time()
         Worker(activities=[act])
     """,
+    "optional and union annotations of other contexts": """
+        import time
+        from typing import Optional, Union
+        async def one(ctx: Optional[ActivityContext], n: int):
+            return time.time()
+        async def two(ctx: "ActivityContext | None", n: int):
+            return time.time()
+        async def three(ctx: Union[EntityContext, "not a type", None], n: Optional[OrchestrationContext]):
+            return time.time()
+        async def orch(ctx: OrchestrationContext):
+            return await one(ctx, 3)
+    """,
     "entities": """
         import time
         class Counter(TaskEntity):

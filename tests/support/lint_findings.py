@@ -397,6 +397,28 @@ FINDINGS: dict[str, str] = {
         async def three(ctx: "d.OrchestrationContext"):
             return time.time()  #! DT101
     """,
+    "the context in optional and union annotations": """
+        import time
+        import typing as t
+        import durabletask as d
+        from typing import Annotated, Optional, Union
+        from durabletask import OrchestrationContext as Ctx
+        Alias: t.TypeAlias = "OrchestrationContext"
+        async def one(ctx: Optional[Ctx]):
+            return time.time()  #! DT101
+        async def two(ctx: d.OrchestrationContext | None = None):
+            return time.time()  #! DT101
+        async def three(ctx: "Ctx | None"):
+            return time.time()  #! DT101
+        async def four(ctx: "t.Optional['Ctx']"):
+            ctx.create_timer(1)  #! DT111
+        async def five(ctx: Union[Ctx, ActivityContext]):
+            return time.time()  #! DT101
+        async def six(ctx: Annotated[Ctx, "injected"]):
+            return time.time()  #! DT101
+        async def seven(ctx: Alias):
+            return time.time()  #! DT101
+    """,
     "codes on the silencing comment": """
         import time, uuid
         async def orch(ctx: OrchestrationContext):

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
 
-from .definitions import find_orchestrators
 from .findings import Finding
+from .orchestrators import find_orchestrators
 from .rules import RULES
 from .source import code_of, module_source, parse, root_of
 from .walker import Walker

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections.abc import Sequence
 
 from .scopes import Binding, Function, Scope
 
-__all__ = ["SET", "definition_of", "is_set", "resolve", "resolve_annotation"]
+__all__ = ["SET", "annotated_classes", "definition_of", "is_set", "resolve", "resolve_annotation"]
 
 SET: str = "builtins.set()"
 """How `resolve` writes "a set object"."""
@@ -27,6 +28,8 @@ _SET_TYPES = frozenset({
 })  # fmt: skip
 _SET_METHODS = frozenset({"union", "intersection", "difference", "symmetric_difference", "copy"})
 _SET_OPERATORS = (ast.BitOr, ast.BitAnd, ast.Sub, ast.BitXor)
+# `Annotated[T, ...]` names its metadata along with the class, which does no harm.
+_WRAPPERS = frozenset({"Annotated", "Optional", "Union"})
 _DICT_VIEWS = frozenset({"keys", "items"})
 
 
@@ -110,6 +113,37 @@ def resolve_annotation(node: ast.expr, scope: Scope, depth: int = 0) -> str | No
     path = resolve(node, scope, depth)
     # A class of this module, or a name the module never binds: the bare name says enough.
     return path or (node.id if isinstance(node, ast.Name) else None)
+
+
+def annotated_classes(node: ast.expr | None, scope: Scope, depth: int = 0) -> frozenset[str]:
+    """The last names of the classes that an annotation allows, without ``None``."""
+    match node:
+        case None | ast.Constant(value=None):
+            return frozenset()
+        case ast.Constant(value=str(text)):
+            try:
+                return annotated_classes(ast.parse(text, mode="eval").body, scope, depth)
+            except (SyntaxError, ValueError):
+                return frozenset()
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _any_of((left, right), scope, depth)
+        case ast.Tuple(elts=members):
+            return _any_of(members, scope, depth)
+        case ast.Name(id=alias) if depth < _MAX_DEPTH:
+            owner, bindings = scope.find(alias) or (scope, [])
+            values = [binding.value for binding in bindings if binding.value is not None]
+            if values:
+                return _any_of(values, owner, depth + 1)
+        case _:
+            pass
+    name = (resolve_annotation(node, scope) or "").rpartition(".")[2]
+    if name in _WRAPPERS and isinstance(node, ast.Subscript):
+        return annotated_classes(node.slice, scope, depth)
+    return frozenset({name})
+
+
+def _any_of(nodes: Sequence[ast.expr], scope: Scope, depth: int) -> frozenset[str]:
+    return frozenset().union(*(annotated_classes(node, scope, depth) for node in nodes))
 
 
 def _call(node: ast.Call, scope: Scope, depth: int) -> str | None:

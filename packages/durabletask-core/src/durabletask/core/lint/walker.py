@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterable
 
 from .awaiting import TASK_METHODS, neglect
-from .definitions import Root, called_function, is_context_annotation
+from .calls import called_function
+from .definitions import Root, takes_activity_context, takes_context
 from .findings import Finding, Silences
 from .names import is_set, resolve
 from .rules import call_usage, reference_usage
@@ -100,8 +101,7 @@ class Walker:
         self._path.pop()
 
     def _nested(self, node: AnyFunction, scope: Scope) -> None:
-        own = Root(node, scope).own_parameters()
-        if own and is_context_annotation(own[0].annotation, scope.child(node), "ActivityContext"):
+        if takes_activity_context(Root(node, scope)):
             return
         self._seen.add(node)
         self._enter(node, scope)
@@ -120,7 +120,7 @@ class Walker:
         only = bindings[0]
         if len(bindings) != 1:
             return False
-        if is_context_annotation(only.annotation, owner, "OrchestrationContext"):
+        if takes_context(only.annotation, owner):
             return True
         return only.value is not None and self._is_context(only.value, owner, depth + 1)
 
@@ -157,11 +157,8 @@ class Walker:
             for keyword in node.keywords
             if keyword.arg is not None and keyword.arg in named and self._is_context(keyword.value, scope)
         ]
-        if own and is_context_annotation(
-            own[0].annotation, target.scope.child(target.node), "ActivityContext"
-        ):
-            return
-        self.check(target, contexts)
+        if not takes_activity_context(target):
+            self.check(target, contexts)
 
     def _neglected(self, node: ast.Call, path: str, target: Root | None, scope: Scope) -> None:
         function = node.func
