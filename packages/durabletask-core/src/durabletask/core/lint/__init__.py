@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -64,7 +65,7 @@ def _lint_code(code: CodeType, function: FunctionType) -> tuple[Finding, ...]:
         if root is None:
             return ()
         walker = Walker(code.co_filename, module.silences)
-        walker.check(root, [item.arg for item in root.own_parameters()[:1]])
+        walker.check(replace(root, is_entry=True), [item.arg for item in root.own_parameters()[:1]])
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     return tuple(walker.findings())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from .definitions import Root
 from .scopes import Scope
 
-__all__ = ["TASK_METHODS", "neglect"]
+__all__ = ["TASK_METHODS", "kind_of_result", "neglect"]
 
 TASK_METHODS: frozenset[str] = frozenset({
     "call_activity",
@@ -22,19 +23,35 @@ TASK_METHODS: frozenset[str] = frozenset({
 """Methods of the context whose result must be awaited. The others only record what to do."""
 
 _CONTAINERS = (ast.List, ast.Tuple, ast.Set, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.Starred)
-_TRANSPARENT = (*_CONTAINERS, ast.IfExp, ast.BoolOp)
+_TRANSPARENT = (*_CONTAINERS, ast.IfExp, ast.BoolOp, ast.withitem)
 # Identity and membership are questions about the task itself.
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _OPERATIONS = (ast.BinOp, ast.UnaryOp, ast.FormattedValue)
+# Any other decorator may turn a coroutine or generator into something else (`@contextmanager`).
+_PLAIN_DECORATORS = frozenset({"staticmethod", "classmethod"})
+_AS_VALUE = "is used as a value before it was awaited"
 
 
-def neglect(call: ast.Call, path: Sequence[ast.AST], scope: Scope) -> str | None:
-    """How a new task or coroutine is neglected, as the end of a sentence about it.
+def kind_of_result(root: Root) -> str:
+    """What a call of a function makes: a ``coroutine``, a ``generator``, or something else (empty)."""
+    if root.decorators - _PLAIN_DECORATORS:
+        return ""
+    if root.scope.child(root.node).is_generator:
+        return "generator"
+    return "coroutine" if isinstance(root.node, ast.AsyncFunctionDef) else ""
+
+
+def neglect(
+    call: ast.Call, path: Sequence[ast.AST], scope: Scope, *, is_iterable: bool, is_result: bool
+) -> str | None:
+    """How a new task, coroutine or generator is neglected, as the end of a sentence about it.
 
     Args:
         call: the call that makes it.
         path: the nodes around the call, outermost first.
         scope: the scope of the function that holds the call.
+        is_iterable: it may be iterated over.
+        is_result: what the function returns is the result of the orchestration.
 
     Returns:
         The reproach, or ``None`` when it is awaited, handed on, returned, or kept for later.
@@ -45,9 +62,11 @@ def neglect(call: ast.Call, path: Sequence[ast.AST], scope: Scope) -> str | None
         if isinstance(parent, ast.Expr):
             return "is never awaited"
         if isinstance(parent, (ast.Assign, ast.AnnAssign)):
-            return _neglected_variable(parent, scope, in_container)
-        if not in_container and _takes_value(parent, node):
-            return "is used as a value before it was awaited"
+            return _neglected_variable(parent, scope, in_container, is_iterable, is_result)
+        if isinstance(parent, ast.Return):
+            return "is returned before it was awaited" if is_result else None
+        if not in_container and _takes_value(parent, node, is_iterable):
+            return _AS_VALUE
         if not isinstance(parent, _TRANSPARENT) or (isinstance(parent, ast.IfExp) and node is parent.test):
             return None
         in_container = in_container or isinstance(parent, _CONTAINERS)
@@ -55,7 +74,7 @@ def neglect(call: ast.Call, path: Sequence[ast.AST], scope: Scope) -> str | None
     return None
 
 
-def _takes_value(parent: ast.AST, node: ast.AST) -> bool:
+def _takes_value(parent: ast.AST, node: ast.AST, is_iterable: bool) -> bool:
     """Whether ``parent`` computes with ``node``, which makes no sense with a task."""
     match parent:
         case ast.Compare(ops=operators):
@@ -64,14 +83,27 @@ def _takes_value(parent: ast.AST, node: ast.AST) -> bool:
             return value is node
         case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test) | ast.Assert(test=test):
             return test is node
-        case ast.For(iter=iterated):
-            return iterated is node
+        case ast.comprehension(ifs=tests) if node in tests:
+            return True
+        case (
+            ast.For(iter=iterated)
+            | ast.AsyncFor(iter=iterated)
+            | ast.comprehension(iter=iterated)
+            | ast.Starred(value=iterated)
+        ):
+            return iterated is node and not is_iterable
+        case ast.With(items=items):
+            return any(node in (item, item.context_expr) for item in items)
         case _:
             return isinstance(parent, _OPERATIONS)
 
 
 def _neglected_variable(
-    assignment: ast.Assign | ast.AnnAssign, scope: Scope, in_container: bool
+    assignment: ast.Assign | ast.AnnAssign,
+    scope: Scope,
+    in_container: bool,
+    is_iterable: bool,
+    is_result: bool,
 ) -> str | None:
     targets = assignment.targets if isinstance(assignment, ast.Assign) else [assignment.target]
     if len(targets) != 1 or not isinstance(targets[0], ast.Name):
@@ -79,16 +111,29 @@ def _neglected_variable(
     name = targets[0].id
     if name in scope.borrowed or not isinstance(scope.node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return None
-    uses = [
-        (parent, node)
-        for parent in ast.walk(scope.node)
-        for node in ast.iter_child_nodes(parent)
-        if isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Store)
-    ]
+    uses = list(_uses(name, scope.node))
     if not uses:
         return f"is kept in {name}, which is never awaited"
     if in_container or len(scope.bindings.get(name, [])) != 1:
         return None
-    if all(_takes_value(parent, node) for parent, node in uses):
-        return f"is kept in {name}, which is used as a value before it was awaited"
+    returns = [isinstance(parent, ast.Return) for parent, _ in uses]
+    if is_result and all(returns):
+        return f"is kept in {name}, which is returned before it was awaited"
+    if all(_takes_value(parent, node, is_iterable) for parent, node in uses):
+        return f"is kept in {name}, which {_AS_VALUE}"
     return None
+
+
+def _uses(name: str, function: ast.AST) -> Iterator[tuple[ast.AST, ast.expr]]:
+    """Where a function reads a variable, each with the node around it; for ``with`` that is the statement."""
+    for parent in ast.walk(function):
+        if isinstance(parent, ast.withitem):
+            continue
+        within = (
+            [item.context_expr for item in parent.items]
+            if isinstance(parent, (ast.With, ast.AsyncWith))
+            else []
+        )
+        for node in (*within, *ast.iter_child_nodes(parent)):
+            if isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Store):
+                yield parent, node

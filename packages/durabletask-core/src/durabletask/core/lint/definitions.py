@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .names import annotated_classes, definition_of
 from .scopes import AnyFunction, Scope, parameters
 
-__all__ = ["Root", "derives_from", "is_static", "method_of", "takes_activity_context", "takes_context"]
+__all__ = ["Root", "derives_from", "method_of", "takes_activity_context", "takes_context"]
 
 _MAX_BASES = 8
 
@@ -20,22 +20,36 @@ class Root:
     Attributes:
         node: its definition.
         scope: the scope that holds the definition.
+        is_entry: a worker runs it as an orchestrator, so that what it returns is the result.
     """
 
     node: AnyFunction
     scope: Scope
+    is_entry: bool = False
+
+    @property
+    def decorators(self) -> frozenset[str]:
+        """The last names of its decorators; a decorator that is an odd expression is called ``?``."""
+        if isinstance(self.node, ast.Lambda):
+            return frozenset()
+        return frozenset(map(_last_name, self.node.decorator_list))
 
     def own_parameters(self) -> list[ast.arg]:
         """The parameters that the caller fills: without ``self`` or ``cls``."""
         found = parameters(self.node)
-        is_method = isinstance(self.scope.node, ast.ClassDef) and not is_static(self.node)
-        return found[1:] if is_method else found
+        is_method = isinstance(self.scope.node, ast.ClassDef) and "staticmethod" not in self.decorators
+        # A lambda in the body of a class is an ordinary function until it is looked up on an object.
+        return found[1:] if is_method and not isinstance(self.node, ast.Lambda) else found
 
 
-def is_static(node: AnyFunction) -> bool:
-    """Whether a method takes neither its object nor its class."""
-    decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
-    return any(isinstance(item, ast.Name) and item.id == "staticmethod" for item in decorators)
+def _last_name(node: ast.expr) -> str:
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case ast.Call(func=function):
+            return _last_name(function)
+        case _:
+            return "?"
 
 
 def takes_context(annotation: ast.expr | None, scope: Scope) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from .awaiting import TASK_METHODS, neglect
-from .calls import called_function
+from .awaiting import TASK_METHODS, kind_of_result, neglect
+from .calls import Callee, callee_of
 from .definitions import Root, takes_activity_context, takes_context
 from .findings import Finding, Silences
 from .names import is_set, resolve
@@ -39,14 +39,15 @@ class Walker:
     def __init__(self, file: str, silences: Silences) -> None:
         self._file = file
         self._silences = silences
-        self._findings: set[Finding] = set()
+        self._findings: dict[tuple[int, int, str], Finding] = {}
         self._seen: set[ast.AST] = set()
+        self._entries: set[ast.AST] = set()
         self._contexts: set[tuple[Scope, str]] = set()
         self._path: list[ast.AST] = []
 
     def findings(self) -> list[Finding]:
         """What was found so far, in the order of the source."""
-        return sorted(self._findings)
+        return sorted(self._findings.values())
 
     def check(self, root: Root, contexts: Iterable[str] = ()) -> None:
         """Look at one function, and at what it calls in the same module.
@@ -55,16 +56,21 @@ class Walker:
             root: the function.
             contexts: its parameters that are the orchestration's context, if not annotated so.
         """
-        if root.node in self._seen:
+        inner = root.scope.child(root.node)
+        news = {(inner, name) for name in contexts} - self._contexts
+        # A nested function is first seen where it is defined, and only its call says what it takes.
+        if root.node in self._seen and not news:
             return
         self._seen.add(root.node)
+        self._contexts |= news
+        if root.is_entry:
+            self._entries.add(root.node)
         outer, self._path = self._path, []
-        self._enter(root.node, root.scope, contexts)
+        self._enter(root.node, root.scope)
         self._path = outer
 
-    def _enter(self, node: AnyFunction, scope: Scope, contexts: Iterable[str] = ()) -> None:
+    def _enter(self, node: AnyFunction, scope: Scope) -> None:
         inner = scope.child(node)
-        self._contexts.update((inner, name) for name in contexts)
         self._path.append(node)
         for statement in [node.body] if isinstance(node, ast.Lambda) else node.body:
             self._visit(statement, inner)
@@ -141,46 +147,46 @@ class Walker:
         if usage is not None:
             message = usage.message(f"{_text(node.func)}()", self._context_name(scope))
             self._report(node, scope, usage.code, message)
-        target = called_function(node, scope)
-        if target is not None:
-            self._follow(node, target, scope)
-        self._neglected(node, path or "", target, scope)
+        callee = callee_of(node, scope)
+        if callee is not None:
+            self._follow(callee, scope)
+        self._neglected(node, path or "", callee, scope)
 
-    def _follow(self, node: ast.Call, target: Root, scope: Scope) -> None:
-        own = target.own_parameters()
+    def _follow(self, callee: Callee, scope: Scope) -> None:
+        own = callee.root.own_parameters()
         named = {item.arg for item in own}
         contexts = [
-            item.arg for item, value in zip(own, node.args, strict=False) if self._is_context(value, scope)
+            item.arg
+            for item, value in zip(own, callee.arguments, strict=False)
+            if self._is_context(value, scope)
         ]
         contexts += [
             keyword.arg
-            for keyword in node.keywords
+            for keyword in callee.keywords
             if keyword.arg is not None and keyword.arg in named and self._is_context(keyword.value, scope)
         ]
-        if not takes_activity_context(target):
-            self.check(target, contexts)
+        if not takes_activity_context(callee.root):
+            self.check(callee.root, contexts)
 
-    def _neglected(self, node: ast.Call, path: str, target: Root | None, scope: Scope) -> None:
+    def _neglected(self, node: ast.Call, path: str, callee: Callee | None, scope: Scope) -> None:
         function = node.func
         is_task = path.startswith("durabletask.") and path.endswith(_GROUPS)
         if isinstance(function, ast.Attribute) and function.attr in TASK_METHODS:
             is_task = is_task or self._is_context(function.value, scope)
-        is_coroutine = target is not None and (
-            isinstance(target.node, ast.AsyncFunctionDef) or target.scope.child(target.node).is_generator
-        )
-        if not is_task and not is_coroutine:
-            return
-        reproach = neglect(node, self._path, scope)
-        if reproach is None:
+        made = "task" if is_task else "" if callee is None else kind_of_result(callee.root)
+        if not made:
             return
         in_coroutine = isinstance(scope.node, ast.AsyncFunctionDef)
+        is_result = scope.node in self._entries and (in_coroutine or scope.is_generator)
+        reproach = neglect(node, self._path, scope, is_iterable=made == "generator", is_result=is_result)
+        if reproach is None:
+            return
         keyword = "await" if in_coroutine else "yield" if is_task else "yield from"
-        what = "task" if is_task else "coroutine" if in_coroutine else "generator"
         self._report(
             node,
             scope,
             "DT111",
-            f"the {what} of {_text(function)}() {reproach}; write {keyword} {_text(function)}(...)",
+            f"the {made} of {_text(function)}() {reproach}; write {keyword} {_text(function)}(...)",
         )
 
     def _reference(self, node: ast.Name | ast.Attribute, scope: Scope) -> None:
@@ -249,8 +255,10 @@ class Walker:
         if self._silences.cover(code, node.lineno, node.end_lineno or node.lineno):
             return
         column = node.col_offset + 1
-        self._findings.add(
-            Finding(self._file, node.lineno, column, code, message, scope.qualified_name or "<module>")
+        name = scope.qualified_name or "<module>"
+        # The first look at a function names the context as the code around it does.
+        self._findings.setdefault(
+            (node.lineno, column, code), Finding(self._file, node.lineno, column, code, message, name)
         )
 
 
