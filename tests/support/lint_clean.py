@@ -247,4 +247,126 @@ CLEAN: dict[str, str] = {
             return time.time()
         Worker(activities=[missing, 3, "name"], orchestrators=[also_missing, module.attribute, *more])
     """,
+    "functions that only look a little like orchestrators": """
+        import random, time
+        import click
+        async def act(ctx, n):
+            time.sleep(1)
+            return ctx.instance_id, random.random()
+        async def registered(ctx, n):
+            time.sleep(1)
+            return ctx.call_activity("a")
+        def node(node):
+            time.sleep(1)
+            node.create_timer(0.5, print)
+        def other(ctx: click.Context):
+            ctx.call_activity("a", time.time())
+        def test_of_a_double(ctx):
+            ctx.call_activity("a", time.time())
+        def main(ctx):
+            async def orch(ctx, n):
+                return await ctx.call_activity("a")
+            time.sleep(1)
+        def rebound(ctx):
+            ctx = make(time.time())
+            ctx.call_activity("a")
+        class Fake:
+            def call_activity(self, activity):
+                time.sleep(1)
+            def run(self, activity):
+                return self.call_activity(time.time())
+        class Charge(TaskActivity):
+            async def run(self, ctx, n):
+                return ctx.call_activity(time.time())
+        client = lambda c: c.call_activity(time.time())
+        Worker(activities=[registered])
+    """,
+    "helpers that return a task": """
+        def plain(ctx, n):
+            return ctx.call_activity("a", n)
+        async def chosen(ctx, n):
+            return ctx.call_activity("a") if n else ctx.call_activity("b")
+        def generator(ctx):
+            yield ctx.create_timer(1)
+            return ctx.call_activity("c")
+        class Steps:
+            async def start(self, c):
+                return c.call_activity("d")
+        async def orch(ctx: OrchestrationContext):
+            task = await chosen(ctx, 1)
+            other = await Steps().start(ctx)
+            return await plain(ctx, 1), await task, await other
+        def other(ctx: OrchestrationContext):
+            task = yield from generator(ctx)
+            return (yield task)
+        def alias(ctx: OrchestrationContext):
+            return orch(ctx)
+    """,
+    "locks that are waited for": """
+        async def one(ctx: OrchestrationContext):
+            async with ctx.lock_entities(["@a@1"]):
+                pass
+            with await ctx.lock_entities(["@a@1"]) as lock:
+                pass
+            later = ctx.lock_entities(["@a@1"])
+            async with later:
+                pass
+        def two(ctx: OrchestrationContext):
+            with (yield ctx.lock_entities(["@a@1"])):
+                pass
+    """,
+    "generators and context managers of the module": """
+        import contextlib
+        def pairs(names):
+            for name in names:
+                yield name, name
+        async def rows(ctx):
+            yield await ctx.call_activity("a")
+        def tasks(ctx, names):
+            for name in names:
+                yield ctx.call_activity("b", name)
+        @contextlib.contextmanager
+        def section(ctx, name):
+            ctx.set_custom_status(name)
+            yield
+        @contextlib.asynccontextmanager
+        async def locked(ctx):
+            async with ctx.lock_entities(["@a@1"]):
+                yield
+        async def orch(ctx: OrchestrationContext, names: list):
+            for a, b in pairs(names):
+                print(a, b)
+            more = pairs(names)
+            for a, b in more:
+                print(a, b)
+            async for row in rows(ctx):
+                print(row)
+            with section(ctx, "x"):
+                everything = [*pairs(names), *(a for a in pairs(names))]
+            async with locked(ctx):
+                return everything, await ctx.task_all([task for task in tasks(ctx, names)])
+    """,
+    "objects and functions of the module that do nothing wrong": """
+        import functools
+        from dataclasses import dataclass, field
+        @dataclass
+        class Order:
+            lines: list = field(default_factory=list)
+            @property
+            def total(self): return sum(self.lines)
+            def add(self, line): self.lines.append(line)
+            @classmethod
+            def of(cls, data): return cls(data)
+            @staticmethod
+            def empty(): return Order()
+        double = lambda n: 2 * n
+        add = functools.partial(sum, [1, 2])
+        async def orch(ctx: OrchestrationContext, data: dict):
+            order = Order.of(data) or Order.empty()
+            made = Order()
+            made.add(double(3))
+            made.missing(ctx)
+            functools.partial(unknown, 1)(ctx)
+            return order.total + made.total + add()
+    """,
 }

@@ -485,4 +485,133 @@ FINDINGS: dict[str, str] = {
         import time
         Worker(orchestrators={"now": lambda c, _: time.time()})  #! DT101
     """,
+    "orchestrators that nothing names but what they do with the context": """
+        import time
+        from typing import Any
+        async def one(ctx, x):
+            time.sleep(1)  #! DT105
+            await ctx.call_activity("a")
+        def two(context, x):
+            time.sleep(1)  #! DT105
+            yield context.create_timer(5)
+        async def three(flow: Any):
+            time.sleep(1)  #! DT105
+            await flow.wait_for_external_event("go")
+        async def four(c, x):
+            async def step(n):
+                return await c.call_sub_orchestrator("child", n)
+            return time.time(), await step(1)  #! DT101
+        def five(context: object):
+            return context.current_utc_datetime, time.time()  #! DT101
+        class Order:
+            async def run(self, ctx, input):
+                ctx.set_custom_status(time.time())  #! DT101
+    """,
+    "helpers as methods of a class": """
+        import time
+        class Steps:
+            @classmethod
+            async def of_class(cls, c):
+                time.sleep(1)  #! DT105
+                cls.inner(c)
+            @classmethod
+            def inner(cls, c):
+                c.create_timer(1)  #! DT111
+            @staticmethod
+            async def static(c):
+                c.create_timer(2)  #! DT111
+        async def orch(ctx: OrchestrationContext):
+            await Steps.of_class(ctx)
+            await Steps.static(ctx)
+    """,
+    "helpers as methods of an object": """
+        import time
+        class Base:
+            async def third(self, c):
+                c.create_timer(3)  #! DT111
+        class Steps(Base):
+            async def first(self, c):
+                c.create_timer(1)  #! DT111
+            async def second(self, c):
+                c.create_timer(2)  #! DT111
+            async def third(self, c):
+                await super().third(c)
+            def fourth(self, c):
+                c.create_timer(4)  #! DT111
+            def fifth(self, c):
+                c.create_timer(5)  #! DT111
+        STEPS = Steps()
+        async def orch(ctx: OrchestrationContext):
+            await Steps().first(ctx)
+            steps = Steps()
+            await steps.second(ctx)
+            await STEPS.third(ctx)
+            later = steps.fourth
+            later(ctx)
+            Steps.fifth(steps, ctx)
+            steps.second(ctx)  #! DT111
+    """,
+    "helpers as lambdas and partial objects": """
+        import functools, time
+        from functools import partial
+        wait = lambda c: time.sleep(1)  #! DT105
+        async def first(n, c):
+            c.create_timer(n)  #! DT111
+        async def second(c, n):
+            c.create_timer(n)  #! DT111
+        async def third(n, *, context):
+            context.create_timer(n)  #! DT111
+        bound = partial(third, 3)
+        async def orch(ctx: OrchestrationContext):
+            wait(ctx)
+            await functools.partial(first, 1)(ctx)
+            await partial(second, ctx)(2)
+            await bound(context=ctx)
+    """,
+    "a nested helper that takes the context under another name": """
+        async def orch(ctx: OrchestrationContext):
+            async def step(c, n):
+                c.call_activity("a", n)  #! DT111
+            await step(ctx, 1)
+    """,
+    "locks that nobody waits for": """
+        async def orch(ctx: OrchestrationContext):
+            with ctx.lock_entities(["@a@1"]):  #! DT111
+                pass
+            locks = ctx.lock_entities(["@a@1"])  #! DT111
+            with locks as held, open_nothing():
+                print(held)
+    """,
+    "a task as the result of an orchestration": """
+        async def one(ctx: OrchestrationContext):
+            return ctx.call_activity("a")  #! DT111
+        async def two(ctx, names):
+            return ctx.task_all([ctx.call_activity("a", name) for name in names])  #! DT111
+        async def three(ctx: OrchestrationContext, names: list):
+            if names:
+                return [ctx.call_activity("a", name) for name in names]  #! DT111
+            later = ctx.call_activity("b")  #! DT111
+            return later
+        def four(ctx: OrchestrationContext):
+            yield ctx.create_timer(1)
+            return ctx.call_activity("a")  #! DT111
+        async def step(ctx):
+            return await ctx.call_activity("a")
+        class Five(TaskOrchestrator):
+            async def run(self, context, input):
+                return step(context) if input else None  #! DT111
+    """,
+    "iterating over a task": """
+        async def orch(ctx: OrchestrationContext):
+            for row in ctx.call_activity("a"):  #! DT111
+                print(row)
+            rows = [row for row in ctx.call_activity("b")]  #! DT111
+            names = {row.name for row in rows if ctx.call_activity("c", row)}  #! DT111
+            async for row in ctx.call_activity("d"):  #! DT111
+                print(row)
+            more = ctx.call_activity("e")  #! DT111
+            for row in more:
+                print(row)
+            return names, [*ctx.call_activity("f")]  #! DT111
+    """,
 }

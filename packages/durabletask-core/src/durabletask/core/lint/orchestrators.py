@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
+from .awaiting import TASK_METHODS
+from .calls import callee_of
 from .definitions import Root, derives_from, method_of, takes_context
-from .scopes import Scope
+from .names import annotated_classes
+from .scopes import Scope, parameters
 
 __all__ = ["find_orchestrators"]
 
@@ -15,6 +19,11 @@ _OTHERS = frozenset({"activities", "activity", "entities", "entity"})
 _ADD_ORCHESTRATOR = frozenset({"add_orchestrator", "add_named_orchestrator", "register_orchestrator"})
 _ADD_OTHER = frozenset({"add_activity", "add_named_activity", "register_activity", "add_entity"})
 _STARTS = frozenset({"schedule_new_orchestration", "call_sub_orchestrator"})
+# `create_timer` and the like are also methods of other libraries' objects, so they need a usual name.
+_TELLING_NAMES = frozenset({"ctx", "context"})
+_TELLING_METHODS = (TASK_METHODS - {"create_timer"}) | {"continue_as_new", "set_custom_status"}
+_TELLING_VALUES = frozenset({"current_utc_datetime", "is_replaying"})
+_SAYS_NOTHING = frozenset({"Any", "object"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _MAX_VARIABLES = 8
 
@@ -52,7 +61,7 @@ class _Registrations:
                 if name in others:
                     self.others.add(node if root is None else root.node)
                 elif root is not None:
-                    self.orchestrators.setdefault(root.node, root)
+                    self.orchestrators.setdefault(root.node, replace(root, is_entry=True))
 
 
 def _registered(value: ast.expr, scope: Scope, depth: int = 0) -> Iterator[tuple[ast.AST, Scope]]:
@@ -87,10 +96,12 @@ def find_orchestrators(module: Scope) -> list[Root]:
 
     A function is one when it is registered under ``orchestrators=`` (or ``add_orchestrator``, or started
     by name of the function), when it is the ``run`` of a `TaskOrchestrator`, or when its first parameter
-    is annotated `OrchestrationContext`, unless it is registered for another role.
+    is annotated `OrchestrationContext` or used as only that can be, unless it is registered for another
+    role. Helpers that take the context look the same; a function that the module itself calls is one.
     """
     registrations = _Registrations()
     functions: list[Root] = []
+    helpers: set[ast.AST] = set()
     pending: list[tuple[ast.AST, Scope]] = [(module.node, module)]
     while pending:
         node, scope = pending.pop()
@@ -102,11 +113,13 @@ def find_orchestrators(module: Scope) -> list[Root]:
             inner = scope.child(node)
         elif isinstance(node, ast.Call):
             registrations.read(node, scope)
+            callee = callee_of(node, scope)
+            helpers |= {callee.root.node} if callee is not None else set()
         pending.extend((child, inner) for child in ast.iter_child_nodes(node))
     roots = dict(registrations.orchestrators)
     for root in functions:
         if root.node not in registrations.others and _looks_like_one(root):
-            roots.setdefault(root.node, root)
+            roots.setdefault(root.node, replace(root, is_entry=root.node not in helpers))
     return sorted(roots.values(), key=lambda root: (root.node.lineno, root.node.col_offset))
 
 
@@ -119,5 +132,36 @@ def _looks_like_one(root: Root) -> bool:
         if derives_from(owner, around, "TaskActivity"):
             return False
     own = root.own_parameters()
+    if not own:
+        return False
     inner = root.scope.child(root.node)
-    return bool(own) and takes_context(own[0].annotation, inner)
+    if takes_context(own[0].annotation, inner):
+        return True
+    return annotated_classes(own[0].annotation, inner) <= _SAYS_NOTHING and _uses_context(root, own[0].arg)
+
+
+def _uses_context(root: Root, name: str) -> bool:
+    """Whether a function uses its parameter ``name`` as one uses the context of an orchestration."""
+    if isinstance(root.node, ast.Lambda) or root.node.name.startswith("test_"):
+        return False  # a test may be handed a context of its own making
+    if len(root.scope.child(root.node).bindings[name]) != 1:
+        return False
+    pending: list[ast.AST] = [*root.node.body]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, _FUNCTIONS) and any(item.arg == name for item in parameters(node)):
+            continue
+        if _is_telling(node, name):
+            return True
+        pending.extend(ast.iter_child_nodes(node))
+    return False
+
+
+def _is_telling(node: ast.AST, name: str) -> bool:
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=used), attr=method)) if used == name:
+            return method in _TELLING_METHODS or (method == "create_timer" and name in _TELLING_NAMES)
+        case ast.Attribute(value=ast.Name(id=used), attr=attribute, ctx=ast.Load()) if used == name:
+            return attribute in _TELLING_VALUES
+        case _:
+            return False
