@@ -30,6 +30,7 @@ _SET_METHODS = frozenset({"union", "intersection", "difference", "symmetric_diff
 _SET_OPERATORS = (ast.BitOr, ast.BitAnd, ast.Sub, ast.BitXor)
 # `Annotated[T, ...]` names its metadata along with the class, which does no harm.
 _WRAPPERS = frozenset({"Annotated", "Optional", "Union"})
+_STARRED_NAMES = frozenset({"Task", "task_all", "task_any"})
 _DICT_VIEWS = frozenset({"keys", "items"})
 
 
@@ -71,7 +72,7 @@ def resolve(node: ast.AST | None, scope: Scope, depth: int = 0) -> str | None:
 def _name(node: ast.Name, scope: Scope, depth: int) -> str | None:
     found = scope.find(node.id)
     if found is None:
-        return f"builtins.{node.id}" if node.id in _BUILTINS else None
+        return f"builtins.{node.id}" if node.id in _BUILTINS else _starred(node.id, scope)
     owner, bindings = found
     if node.id not in owner.resolved:
         owner.resolved[node.id] = _BEING_RESOLVED
@@ -80,6 +81,17 @@ def _name(node: ast.Name, scope: Scope, depth: int) -> str | None:
         known = {path for path in paths if path is None or _BEING_RESOLVED not in path}
         owner.resolved[node.id] = known.pop() if len(known) == 1 else None
     return owner.resolved[node.id]
+
+
+def _starred(name: str, scope: Scope) -> str | None:
+    """The path of a name that only ``from module import *`` can have brought."""
+    while scope.parent is not None:
+        scope = scope.parent
+    stars = set(scope.stars)
+    if len(stars) > 1:
+        # One of several, and only of this package is it known what it brings.
+        stars &= {"durabletask"} if name in _STARRED_NAMES else set()
+    return f"{stars.pop()}.{name}" if stars else None
 
 
 def _is_placeholder(binding: Binding) -> bool:

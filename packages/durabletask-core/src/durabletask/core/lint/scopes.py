@@ -41,6 +41,7 @@ class Scope:
         bindings: name -> everything that gives it a value here.
         is_generator: a function whose body yields.
         borrowed: names declared ``global`` or ``nonlocal``.
+        stars: modules of ``from module import *``.
         children: scopes directly in this one, as far as they were asked for.
         resolved: name -> dotted path, a memo of `names.resolve`.
     """
@@ -50,6 +51,7 @@ class Scope:
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     is_generator: bool = False
     borrowed: set[str] = field(default_factory=set)
+    stars: list[str] = field(default_factory=list)
     children: dict[ast.AST, Scope] = field(default_factory=dict)
     resolved: dict[str, str | None] = field(default_factory=dict)
 
@@ -124,7 +126,9 @@ class _Collector(ast.NodeVisitor):
         source = "." * node.level + (node.module or "")
         separator = "" if source.endswith(".") else "."
         for alias in node.names:
-            if alias.name != "*":
+            if alias.name == "*":
+                self._scope.stars.append(source)
+            else:
                 path = f"{source}{separator}{alias.name}"
                 self._scope.bind(alias.asname or alias.name, Binding(imported=path))
 
