@@ -369,4 +369,21 @@ CLEAN: dict[str, str] = {
             functools.partial(unknown, 1)(ctx)
             return order.total + made.total + add()
     """,
+    "sets that go into what takes them in any order": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            unique = set(names)
+            a = sorted(list(unique)), len(list(filter(None, unique))), set(map(str, unique))
+            b = sorted(n.lower() for n in list(unique)), sorted([*unique, "x"], key=len), max((*unique,))
+            c = "a" in list(unique), "b" not in [n for n in unique], {*unique}
+            d = sorted(list(filter(None, map(str, unique)))), sum([1 for n in unique if n])
+            e = sorted(list(set(await ctx.call_activity("a")))), len({k: 1 for k in unique})
+            return a, b, c, d, e, frozenset([n for n in unique]), any([n == "a" for n in unique])
+    """,
+    "names that a star import may or may not bring": """
+        from time import *
+        from .helpers import *
+        async def orch(ctx: OrchestrationContext):
+            sleep(1)
+            task_all([ctx.call_activity("a")])
+    """,
 }

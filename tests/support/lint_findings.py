@@ -614,4 +614,39 @@ FINDINGS: dict[str, str] = {
                 print(row)
             return names, [*ctx.call_activity("f")]  #! DT111
     """,
+    "names of a star import": """
+        from durabletask import *
+        async def orch(ctx: OrchestrationContext):
+            task_all([ctx.call_activity("a")])  #! DT111
+            Task.any([ctx.call_activity("a")])  #! DT111
+            await task_any([ctx.call_activity("b")])
+    """,
+    "names of one of several star imports": """
+        from typing import *
+        from durabletask import *
+        async def orch(ctx: Optional[OrchestrationContext]):
+            task_all([ctx.call_activity("a")])  #! DT111
+    """,
+    "a star import of a module of the rules": """
+        from time import *
+        async def orch(ctx):
+            sleep(1)  #! DT105
+            await ctx.call_activity("a")
+    """,
+    "the order of a set behind something that takes it in any order": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            unique = set(names)
+            a = sorted(enumerate(unique))  #! DT110
+            b = sorted(list(name) for name in names if list(unique)[0] == name)  #! DT110
+            c = len([list(unique), 1])  #! DT110
+            return a, b, c, list(unique) in names  #! DT110
+    """,
+    "what is asked of the context for each member of a set": """
+        async def orch(ctx: OrchestrationContext, names: list):
+            unique = set(names)
+            a = sorted([await ctx.call_activity("a", name) for name in unique])  #! DT110
+            b = set(map(lambda name: ctx.call_activity("a", name), unique))  #! DT110
+            c = {await ctx.call_activity("a", name) for name in unique}  #! DT110
+            return a, b, c, any([ctx.signal_entity("@a@1", name) for name in unique])  #! DT110
+    """,
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from .definitions import Root
 from .scopes import Scope
 
-__all__ = ["TASK_METHODS", "kind_of_result", "neglect"]
+__all__ = ["GROUPS", "TASK_METHODS", "kind_of_result", "neglect"]
 
 TASK_METHODS: frozenset[str] = frozenset({
     "call_activity",
@@ -21,6 +21,9 @@ TASK_METHODS: frozenset[str] = frozenset({
     "wait_for_external_event",
 })  # fmt: skip
 """Methods of the context whose result must be awaited. The others only record what to do."""
+
+GROUPS: tuple[str, ...] = (".task_all", ".task_any", ".Task.all", ".Task.any")
+"""How the paths of the functions end that make one task of many."""
 
 _CONTAINERS = (ast.List, ast.Tuple, ast.Set, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.Starred)
 _TRANSPARENT = (*_CONTAINERS, ast.IfExp, ast.BoolOp, ast.withitem)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from .awaiting import TASK_METHODS, kind_of_result, neglect
+from .awaiting import GROUPS, TASK_METHODS, kind_of_result, neglect
 from .calls import Callee, callee_of
 from .definitions import Root, takes_activity_context, takes_context
 from .findings import Finding, Silences
 from .names import is_set, resolve
+from .order import ordered_parts
 from .rules import call_usage, reference_usage
 from .scopes import AnyFunction, Scope
 
@@ -17,15 +18,6 @@ __all__ = ["Walker"]
 
 _ORDER = "the order of a set differs between processes; iterate over sorted(...)"
 _NOT_CHECKED = frozenset({"annotation", "returns", "type_comment", "type_params"})
-_GROUPS = (".task_all", ".task_any", ".Task.all", ".Task.any")
-# Consumers whose result does not depend on the order, and those that hand it on.
-_ORDER_FREE = frozenset(
-    f"builtins.{name}" for name in ("sorted", "set", "frozenset", "len", "sum", "min", "max", "any", "all")
-)
-_ORDERED = frozenset(
-    f"builtins.{name}"
-    for name in ("list", "tuple", "enumerate", "iter", "next", "map", "filter", "zip", "dict.fromkeys")
-) | {"functools.reduce", "itertools.chain", "collections.deque"}
 
 
 class Walker:
@@ -170,7 +162,7 @@ class Walker:
 
     def _neglected(self, node: ast.Call, path: str, callee: Callee | None, scope: Scope) -> None:
         function = node.func
-        is_task = path.startswith("durabletask.") and path.endswith(_GROUPS)
+        is_task = path.startswith("durabletask.") and path.endswith(GROUPS)
         if isinstance(function, ast.Attribute) and function.attr in TASK_METHODS:
             is_task = is_task or self._is_context(function.value, scope)
         made = "task" if is_task else "" if callee is None else kind_of_result(callee.root)
@@ -199,55 +191,10 @@ class Walker:
         if usage is not None:
             self._report(node, scope, usage.code, usage.message(_text(node), self._context_name(scope)))
 
-    # Sets
-
     def _iteration(self, node: ast.AST, scope: Scope) -> None:
-        for iterated in self._iterated(node, scope):
+        for iterated in ordered_parts(node, self._path, scope):
             if is_set(iterated, scope):
                 self._report(iterated, scope, "DT110", _ORDER)
-
-    def _iterated(self, node: ast.AST, scope: Scope) -> list[ast.expr]:
-        """What a node takes apart in order."""
-        match node:
-            case ast.For(iter=iterated) | ast.AsyncFor(iter=iterated):
-                return [iterated]
-            case ast.ListComp(generators=parts) | ast.DictComp(generators=parts):
-                return [] if self._is_order_free(scope) else [part.iter for part in parts]
-            case ast.GeneratorExp(generators=parts):
-                return [] if self._is_order_free(scope) else [part.iter for part in parts]
-            case ast.SetComp(elt=element, generators=parts):
-                awaits = any(isinstance(item, (ast.Await, ast.Yield)) for item in ast.walk(element))
-                return [part.iter for part in parts] if awaits else []
-            case ast.Starred(value=value, ctx=ast.Load()):
-                return [] if self._is_order_free(scope) else [value]
-            case ast.YieldFrom(value=value):
-                return [value]
-            case ast.Assign(targets=targets, value=value):
-                return [value] if any(isinstance(item, (ast.Tuple, ast.List)) for item in targets) else []
-            case ast.Call():
-                return self._consumed(node, scope)
-            case _:
-                return []
-
-    def _consumed(self, node: ast.Call, scope: Scope) -> list[ast.expr]:
-        path = resolve(node.func, scope) or ""
-        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        if isinstance(node.func, ast.Attribute) and method == "pop" and not node.args:
-            return [node.func.value]
-        if path in _ORDERED and not self._is_order_free(scope):
-            return node.args
-        if method == "join" or method in {"task_all", "task_any"} or path.endswith(_GROUPS):
-            return node.args[:1]
-        return []
-
-    def _is_order_free(self, scope: Scope) -> bool:
-        """Whether the node at hand goes straight into ``sorted(...)`` or the like."""
-        parent = self._path[-1] if self._path else None
-        if isinstance(parent, (ast.List, ast.Tuple)) and len(self._path) > 1:
-            parent = self._path[-2]
-        return isinstance(parent, ast.Set) or (
-            isinstance(parent, ast.Call) and resolve(parent.func, scope) in _ORDER_FREE
-        )
 
     # Findings
 
