@@ -601,6 +601,13 @@ FINDINGS: dict[str, str] = {
             async def run(self, context, input):
                 return step(context) if input else None  #! DT111
     """,
+    "a task as the input of another": """
+        async def orch(ctx: OrchestrationContext):
+            await ctx.call_activity("b", ctx.call_activity("a"))  #! DT111
+            order = ctx.call_activity("c")  #! DT111
+            await ctx.call_sub_orchestrator("d", order)
+            ctx.set_custom_status(ctx.call_activity("e"))  #! DT111
+    """,
     "iterating over a task": """
         async def orch(ctx: OrchestrationContext):
             for row in ctx.call_activity("a"):  #! DT111

@@ -32,6 +32,16 @@ _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _OPERATIONS = (ast.BinOp, ast.UnaryOp, ast.FormattedValue)
 # Any other decorator may turn a coroutine or generator into something else (`@contextmanager`).
 _PLAIN_DECORATORS = frozenset({"staticmethod", "classmethod"})
+# Methods that write what they are given into the history.
+_SERIALIZING = frozenset({
+    "call_activity",
+    "call_entity",
+    "call_sub_orchestrator",
+    "continue_as_new",
+    "send_event",
+    "set_custom_status",
+    "signal_entity",
+})  # fmt: skip
 _AS_VALUE = "is used as a value before it was awaited"
 
 
@@ -95,6 +105,8 @@ def _takes_value(parent: ast.AST, node: ast.AST, is_iterable: bool) -> bool:
             | ast.Starred(value=iterated)
         ):
             return iterated is node and not is_iterable
+        case ast.Call(func=ast.Attribute(attr=method), args=arguments) if method in _SERIALIZING:
+            return node in arguments and not is_iterable
         case ast.With(items=items):
             return any(node in (item, item.context_expr) for item in items)
         case _:
