@@ -386,4 +386,37 @@ CLEAN: dict[str, str] = {
             sleep(1)
             task_all([ctx.call_activity("a")])
     """,
+    "decorators that make something else of a coroutine": """
+        @registry[0]
+        async def one(ctx): return await ctx.call_activity("a")
+        @tools.started(limit=3)
+        async def two(ctx): return await ctx.call_activity("a")
+        async def orch(ctx: OrchestrationContext):
+            one(ctx)
+            with two(ctx):
+                pass
+    """,
+    "calls that lead in circles or nowhere": """
+        from functools import partial
+        Alias = Alias | None
+        again = partial(again, 1)
+        first = second
+        second = first
+        class Steps(Other):
+            def __init__(self): super().__init__()
+            async def run(self, ctx: Alias):
+                self.missing(ctx)
+                return super().run(ctx)
+            @staticmethod
+            def loose(self, ctx):
+                return self.run(ctx)
+        async def orch(ctx: OrchestrationContext):
+            super().run(ctx)
+            again(ctx)
+            first(ctx)
+            twice = Steps()
+            twice = other
+            twice.run(ctx)
+            return (twice.a or twice.b).run(ctx), Steps.loose(twice, ctx)
+    """,
 }

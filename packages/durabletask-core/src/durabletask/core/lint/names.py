@@ -16,6 +16,7 @@ SET: str = "builtins.set()"
 _BEING_RESOLVED = "?"
 _BUILTINS = frozenset(dir(builtins))
 _MAX_DEPTH = 12
+_MAX_ALIASES = 4
 _SET_TYPES = frozenset({
     "builtins.set()",
     "builtins.frozenset()",
@@ -141,7 +142,7 @@ def annotated_classes(node: ast.expr | None, scope: Scope, depth: int = 0) -> fr
             return _any_of((left, right), scope, depth)
         case ast.Tuple(elts=members):
             return _any_of(members, scope, depth)
-        case ast.Name(id=alias) if depth < _MAX_DEPTH:
+        case ast.Name(id=alias) if depth < _MAX_ALIASES:
             owner, bindings = scope.find(alias) or (scope, [])
             values = [binding.value for binding in bindings if binding.value is not None]
             if values:
