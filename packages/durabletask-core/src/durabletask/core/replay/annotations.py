@@ -6,7 +6,8 @@ import collections.abc
 import functools
 import inspect
 import typing
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 __all__ = ["declared_result"]
 
@@ -15,9 +16,8 @@ _YIELDING = (collections.abc.Generator,)
 
 
 @functools.lru_cache(maxsize=4096)
-def _declared(function: object) -> object:
-    if callable(function):
-        function = inspect.unwrap(function)
+def _declared(function: Callable[..., object]) -> object:
+    function = inspect.unwrap(function)
     annotation = getattr(function, "__annotations__", {}).get("return")
     if annotation is None:
         return None
@@ -50,6 +50,6 @@ def declared_result(target: object) -> object:
     elif not hasattr(target, "__code__"):
         target = getattr(type(target), "__call__", target)  # noqa: B004 - its annotations are wanted
     try:
-        return _declared(target)
+        return _declared(cast("Callable[..., object]", target))
     except TypeError:  # cannot be hashed
         return None
