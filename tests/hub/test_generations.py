@@ -273,6 +273,22 @@ def rewritten(item: OrchestratorWorkItem) -> RewindOrchestration:
     return RewindOrchestration(-1, kept)
 
 
+async def test_a_rewind_is_delivered_alone(hub: InMemoryBackend) -> None:
+    """What arrives behind it waits for an episode of its own."""
+    reader = Reader(hub)
+    failure = FailureDetails("T", "m")
+    await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
+    await reader.answer(await reader.episode(), complete(status=S.FAILED, failure=failure))
+    await hub.rewind_instance("i")
+    await hub.raise_event("i", "later")
+    item = await reader.episode()
+    assert [type(event) for event in item.new_events] == [OrchestratorStarted, ExecutionRewound]
+    await reader.answer(item, rewritten(item))
+    following = await reader.episode()
+    assert [type(event) for event in following.new_events] == [OrchestratorStarted, EventRaised]
+    await reader.close()
+
+
 async def test_a_rewind_goes_on_behind_the_failure(hub: InMemoryBackend) -> None:
     """The failed activity runs again under a new execution id; lost answers and timers are asked for again."""
     reader = Reader(hub)
