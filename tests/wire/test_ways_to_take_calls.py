@@ -194,6 +194,35 @@ async def test_calls_that_arrive_with_the_end_are_served(caplog: pytest.LogCaptu
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+async def test_callers_that_vanish_while_the_server_stops_do_no_harm() -> None:
+    """Requests, broken connections and the end of the server may come in any order."""
+    import wire_server
+
+    for round_number in range(20):
+        server = TaskHubServer(InMemoryBackend(), direct=wire_server.DIRECT)
+        await server.start()
+        channels = [
+            grpc.aio.insecure_channel(
+                f"127.0.0.1:{server.port}", options=[("grpc.use_local_subchannel_pool", 1)]
+            )
+            for _ in range(4)
+        ]
+        clients = [wire_server.RawClient(channel) for channel in channels]
+        await asyncio.gather(*(client.call("Hello", Empty()) for client in clients))
+        calls = [
+            asyncio.ensure_future(
+                client.call("WaitForInstanceStart", pb.GetInstanceRequest(instanceId=str(number)))
+            )
+            for client in clients
+            for number in range(20)
+        ]
+        for _ in range(round_number):
+            await asyncio.sleep(0)
+        stopping = asyncio.ensure_future(server.stop(0))
+        await asyncio.gather(*(channel.close() for channel in channels), stopping)
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
 async def test_stopping_twice_and_stopping_what_never_ran_is_harmless() -> None:
     """``stop`` may be called at any time."""
     server = TaskHubServer(InMemoryBackend())

@@ -49,8 +49,9 @@ class DirectServer:
         self._server.register_completion_queue(self._queue)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop_is_done = threading.Lock()  # locked while the loop takes events
-        self._is_stopping = False
-        self._is_shut = False
+        self._is_stopping = False  # no more calls
+        self._is_closed = False  # no more operations either: gRPC would end the process
+        self._is_shut = False  # and the last event has come
         self._idle_rounds = 0
 
     def listen(self, address: str, tls: tuple[bytes, bytes] | None) -> int:
@@ -84,8 +85,9 @@ class DirectServer:
         alarm = self._loop.call_later(grace, self._server.cancel_all_calls)
         await self._calls_are_over
         alarm.cancel()
-        if self._tasks:  # their calls are over: they are being cancelled
+        while self._tasks:  # their calls are over: they are being cancelled
             await asyncio.wait(self._tasks)
+        self._is_closed = True
         self._queue.shutdown()
         await self._queue_is_over
         self._server.destroy()
@@ -117,7 +119,7 @@ class DirectServer:
     def _take_some(self, first: CoreEvent | None) -> None:
         self._idle_rounds += 1
         for _ in range(_MOST_EVENTS):
-            event, first = first or self._queue.poll(0), None
+            event, first = self._queue.poll(0) if first is None else first, None
             if event.completion_type == self._core.queue_is_empty:
                 return
             self._idle_rounds = 0
@@ -138,11 +140,15 @@ class DirectServer:
     def _arrived(self, event: CoreEvent) -> None:
         if not event.success:  # the server stops
             return
+        if self._is_closed:
+            return
         if not self._is_stopping:
             self._ask()
         IncomingCall(self._core, event, self._loop).receive(self._begin)
 
     def _begin(self, call: IncomingCall, request: bytes | None) -> None:
+        if self._is_closed:
+            return
         handler = self._handlers.get(call.method)
         if handler is None:
             call.refuse(grpc.StatusCode.UNIMPLEMENTED, fitting_details(f"There is no method {call.method}."))

@@ -135,7 +135,7 @@ class TaskHubServer:
         await asyncio.sleep(0)
         for task in list(self._long_calls):
             task.cancel()
-        await stopping
+        await asyncio.shield(stopping)  # once begun it goes on, whether or not somebody waits for it
         self._has_stopped.set()
 
     async def wait_stopped(self) -> None:
