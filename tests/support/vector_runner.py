@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from durabletask.core.errors import VersionMismatchError
 from durabletask.core.history import (
     EntityLockRequested,
     EntityOperationCalled,
@@ -25,11 +26,11 @@ from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
 from durabletask.core.versioning import VersionFailureStrategy, VersioningOptions, VersionMatchStrategy
 from durabletask.core.work_items import OrchestratorResult
-from proto_json import events_from_json
+from proto_json import events_from_json, result_to_json
 from step_language import FORMS
 from vector_rules import Episode, Vector
 
-__all__ = ["CONFIRMATIONS", "VectorRunner"]
+__all__ = ["CONFIRMATIONS", "VectorRunner", "expectation"]
 
 CONFIRMATIONS = (
     TaskScheduled,
@@ -134,3 +135,14 @@ class VectorRunner:
             return session.advance(self.new)
         finally:
             session.close()
+
+
+def expectation(vector: Vector, episode: Episode, form: str) -> Mapping[str, Any]:
+    """What an adapted episode expects: what it says or, if it has readings, what its other writing comes to."""
+    other = episode.other_writing(vector)
+    if other is None:
+        return episode.expect
+    try:
+        return result_to_json(VectorRunner(other, other.episodes()[0], form).run_as_given())
+    except VersionMismatchError:
+        return {"abandon": True}
