@@ -107,8 +107,9 @@ class _Case:
         assert not found, f"{self.vector.id}[{self.index}] {how}:\n" + "\n".join(found)
 
     def _may_differ(self) -> bool:
-        is_decided = self.override is not None or self.vector.id in AS_THE_VECTOR
-        return (self.vector.is_quirk or self.vector.raw.get("divergent")) and not is_decided
+        """A quirk of which no row says anything may differ; a divergence holds as it stands or as a rule says."""
+        is_decided = self.override or self.episode.rows or self.vector.id in AS_THE_VECTOR
+        return self.vector.is_quirk and not is_decided
 
     def _problems(self, run: Callable[[], OrchestratorResult]) -> list[str]:
         wanted: type[BaseException] | None = None
