@@ -355,6 +355,8 @@ class ReplayContext(OrchestrationContext):
         payload = ledger.encode(new_input, "The new input of continue_as_new")
         if ledger.restart is None:
             ledger.restart = Restart(payload, save_events, new_version)
+            if ledger.section is not None:
+                ledger.section.release()
         elif not ledger.is_replaying:
             _logger.warning(
                 "Instance %r: continue_as_new was called again at %s; the first call stands.",
