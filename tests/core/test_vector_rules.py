@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from proto_json import result_to_json
 from vector_compare import differences
-from vector_rules import Episode, Vector, adapt
+from vector_episodes import Episode, Vector
+from vector_rules import adapt
 from vector_runner import VectorRunner, expectation
 
 _RETRY = {"firstDelaySeconds": 10, "maxAttempts": 3, "coefficient": 2}

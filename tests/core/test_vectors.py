@@ -19,7 +19,8 @@ from durabletask.core.work_items import OrchestratorResult
 from proto_json import result_to_json
 from step_language import FORMS
 from vector_compare import ENGINE_ERRORS, differences
-from vector_rules import Episode, Vector, adapt
+from vector_episodes import Episode, Vector
+from vector_rules import adapt
 from vector_runner import VectorRunner, expectation
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 
 from durabletask.core import errors
 from durabletask.core.failures import qualified_name
-from vector_rules import OWN_WORDS
+from vector_episodes import OWN_WORDS
 
 __all__ = ["ENGINE_ERRORS", "FAILURE_KINDS", "differences"]
 

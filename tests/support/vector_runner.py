@@ -28,7 +28,7 @@ from durabletask.core.versioning import VersionFailureStrategy, VersioningOption
 from durabletask.core.work_items import OrchestratorResult
 from proto_json import events_from_json, result_to_json
 from step_language import FORMS
-from vector_rules import Episode, Vector
+from vector_episodes import Episode, Vector
 
 __all__ = ["CONFIRMATIONS", "VectorRunner", "expectation"]
 
