@@ -453,13 +453,14 @@ def test_versions_of_children_and_activities() -> None:
                 ctx.call_activity("B", version="9"),
                 ctx.call_sub_orchestrator("C"),
                 ctx.call_sub_orchestrator("D", version="8", instance_id="given"),
+                ctx.call_sub_orchestrator("E", version=""),
             ]
         )
 
     story = Story(main, started={"version": "1.0"}, versioning=VersioningOptions(default_version="2.0"))
     made = story.start()
-    assert [a.version for a in made] == ["1.0", "9", "2.0", "8"]
-    assert [a.instance_id for a in made[2:]] == ["abc:0003", "given"]
+    assert [a.version for a in made] == ["1.0", "9", "2.0", "8", "2.0"]
+    assert [a.instance_id for a in made[2:4]] == ["abc:0003", "given"]
 
 
 def test_answers_of_unknown_ids_are_ignored() -> None:

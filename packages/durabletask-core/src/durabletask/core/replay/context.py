@@ -206,7 +206,7 @@ class ReplayContext(OrchestrationContext):
         misuse.check_options("call_sub_orchestrator", version, tags, retry_policy)
         if instance_id is not None:
             misuse.check_text(instance_id, "The instance id of a sub-orchestration")
-        if version is None and ledger.versioning is not None:
+        if not version and ledger.versioning is not None:  # an empty version is none
             version = ledger.versioning.default_version
         payload = ledger.encode(input, f"The input of sub-orchestration {name!r}")
         action_id = ledger.next_id()
