@@ -28,15 +28,35 @@ CONCURRENT = 500
 Result = dict[str, float]
 
 
+class LostWorkError(Exception):
+    """A load did not finish, because something of it got lost."""
+
+
 def measure(*command: object) -> Result:
-    """Run a load to its end and read what it printed last."""
+    """Run a load to its end and read what it printed last.
+
+    Raises:
+        LostWorkError: it does not come to an end.
+    """
     run = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, timeout=900, check=False
     )
+    if run.returncode == 3:
+        raise LostWorkError(run.stderr)
     lines = [line for line in run.stdout.splitlines() if line.startswith("{")]
     if run.returncode or not lines:
         sys.exit(f"{command} failed ({run.returncode}):\n{run.stdout[-2000:]}\n{run.stderr[-4000:]}")
     return json.loads(lines[-1])
+
+
+def until_it_ends(run: Callable[[], Result]) -> Result:
+    """The first run that finishes, of the peer's with its own server. Ours may lose nothing, not once."""
+    for _ in range(5):
+        try:
+            return run()
+        except LostWorkError:  # noqa: PERF203 - nothing beside what is run
+            print("  (the peer's server lost an item; its run is made again)", flush=True)
+    sys.exit("The peer's server loses something every time.")
 
 
 @contextlib.contextmanager
@@ -87,7 +107,10 @@ def embedded(rounds: int) -> None:
     peer = python_of(PEER)
 
     def theirs(shape: str, size: int) -> Callable[[], float]:
-        return lambda: size_per_second(measure(peer, HERE / "peer_load.py", "memory", shape, size), size)
+        def run() -> Result:
+            return measure(peer, HERE / "peer_load.py", "memory", shape, size)
+
+        return lambda: size_per_second(until_it_ends(run), size)
 
     for shape, size, target in (("fan", CONCURRENT, ">= 15"), ("chain", 1000, ">= 30")):
         title = f"embedded, memory, {shape} {size}: orchestrations (steps) per second"
@@ -147,14 +170,16 @@ def wire(rounds: int) -> None:
 
     sides = {
         "our server": our_cost,
-        "peer's server": lambda: load(theirs, "fan", CONCURRENT)["server_cpu"] / CONCURRENT * 1000,
+        "peer's server": lambda: (
+            until_it_ends(lambda: load(theirs, "fan", CONCURRENT))["server_cpu"] / CONCURRENT * 1000
+        ),
         "floor, raw echo at our rate": lambda: floor(rates[-1]) * 1000,
         "floor, raw echo without pauses": lambda: floor(0) * 1000,
     }
     compare("gRPC, peer's worker: server CPU per orchestration", sides, rounds, "<= 0.75, floor <= 1.3", "ms")
     chains = {
         "our server": lambda: 1000 / load([*emulator], "chain", 1000)["wall"],
-        "peer's server": lambda: 1000 / load(theirs, "chain", 1000)["wall"],
+        "peer's server": lambda: 1000 / until_it_ends(lambda: load(theirs, "chain", 1000))["wall"],
     }
     compare("gRPC, peer's worker, chain 1000: steps per second", chains, rounds, ">= 1", "/s")
     with tempfile.TemporaryDirectory() as folder:
