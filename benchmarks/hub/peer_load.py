@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import time
+import traceback
 
 from durabletask import client as dtc
 from durabletask.worker import ConcurrencyOptions, TaskHubGrpcWorker
@@ -54,24 +55,33 @@ client = dtc.TaskHubGrpcClient(host_address=address, logger=quiet)
 def run(count, length):
     ids = [client.schedule_new_orchestration(chain, input=length) for _ in range(count)]
     for one in ids:
-        try:
-            state = client.wait_for_orchestration_completion(one, timeout=60)
-        except TimeoutError:
-            print(f"{one} did not finish", file=sys.stderr, flush=True)
-            os._exit(3)  # the threads of the worker would go on for ever
+        state = client.wait_for_orchestration_completion(one, timeout=60)
         assert state.get_output() == length, state
 
 
-run(20, 3)  # warm up
-begun, cpu, server_cpu = time.perf_counter(), time.process_time(), cpu_of(server)
-if shape == "fan":
-    run(size, 3)
-else:
-    run(1, size)
-result = {
-    "wall": time.perf_counter() - begun,
-    "cpu": time.process_time() - cpu,
-    "server_cpu": cpu_of(server) - server_cpu,
-}
-print(json.dumps(result), flush=True)
-os._exit(0)
+def main():
+    run(20, 3)  # warm up
+    begun, cpu, server_cpu = time.perf_counter(), time.process_time(), cpu_of(server)
+    if shape == "fan":
+        run(size, 3)
+    else:
+        run(1, size)
+    result = {
+        "wall": time.perf_counter() - begun,
+        "cpu": time.process_time() - cpu,
+        "server_cpu": cpu_of(server) - server_cpu,
+    }
+    print(json.dumps(result), flush=True)
+
+
+code = 1
+try:
+    main()
+    code = 0
+except TimeoutError:
+    code = 3
+finally:
+    if code:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(code)  # the threads of the worker would go on for ever
