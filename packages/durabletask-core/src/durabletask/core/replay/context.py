@@ -67,14 +67,14 @@ class ReplaySafeLogger(logging.Logger):
 
     def __init__(self, ledger: Ledger, target: logging.Logger) -> None:
         super().__init__(target.name)
-        self.parent = target
+        self.parent: logging.Logger | None = target
         self.addFilter(ReplayFilter(ledger, target))
         self._ledger = ledger
+        self._target = target
 
     def getChild(self, suffix: str) -> Self:  # noqa: N802 - the name that logging gave it
         """A logger below, as safe as this one."""
-        assert self.parent is not None  # noqa: S101 - for the type checker
-        return type(self)(self._ledger, self.parent.getChild(suffix))
+        return type(self)(self._ledger, self._target.getChild(suffix))
 
 
 class ReplayContext(OrchestrationContext):
