@@ -2,7 +2,7 @@
 
 With `memory` instead of an address its own in-memory backend runs in the same process. Prints one JSON
 object: seconds of wall clock, seconds of CPU, and of CPU of the process SERVER, after a warm-up. Ends with
-code 3 if an orchestration does not finish: now and then that server loses an item.
+code 3 if an orchestration does not finish within a minute: now and then that server loses an item.
 """
 
 import json

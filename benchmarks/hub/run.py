@@ -28,21 +28,21 @@ CONCURRENT = 500
 Result = dict[str, float]
 
 
-class LostWorkError(Exception):
-    """A load did not finish, because something of it got lost."""
+class UnfinishedError(Exception):
+    """An orchestration of a load did not finish within its time."""
 
 
 def measure(*command: object) -> Result:
     """Run a load to its end and read what it printed last.
 
     Raises:
-        LostWorkError: it does not come to an end.
+        UnfinishedError: an orchestration does not finish.
     """
     run = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, timeout=900, check=False
     )
     if run.returncode == 3:
-        raise LostWorkError(run.stderr)
+        raise UnfinishedError(run.stderr)
     lines = [line for line in run.stdout.splitlines() if line.startswith("{")]
     if run.returncode or not lines:
         sys.exit(f"{command} failed ({run.returncode}):\n{run.stdout[-2000:]}\n{run.stderr[-4000:]}")
@@ -50,13 +50,16 @@ def measure(*command: object) -> Result:
 
 
 def until_it_ends(run: Callable[[], Result]) -> Result:
-    """The first run that finishes, of the peer's with its own server. Ours may lose nothing, not once."""
+    """The first run that finishes, of the peer's with its own server. Ours has to finish every time."""
     for _ in range(5):
         try:
             return run()
-        except LostWorkError:  # noqa: PERF203 - nothing beside what is run
-            print("  (the peer's server lost an item; its run is made again)", flush=True)
-    sys.exit("The peer's server loses something every time.")
+        except UnfinishedError:  # noqa: PERF203 - nothing beside what is run
+            print(
+                "  (dropped: a run of the peer's in which an orchestration did not finish within 60 s)",
+                flush=True,
+            )
+    sys.exit("No run of the peer's finishes.")
 
 
 @contextlib.contextmanager

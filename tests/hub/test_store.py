@@ -186,14 +186,21 @@ async def test_a_query_tells_only_what_is_on_disk(tmp_path: Path, monkeypatch: p
         found = await select(*arguments)  # type: ignore[arg-type]
         monkeypatch.setattr(module, "_write_changes", slow)
         answer = asyncio.ensure_future(reader.answer(item, complete('"end"')))
+        is_selected.set()
         for _ in range(10):
             await asyncio.sleep(0)
-        asyncio.get_running_loop().call_later(0.05, may_write.set)
         return found
 
     answer: asyncio.Future[None] | None = None
+    is_selected = asyncio.Event()
     monkeypatch.setattr(hub._durability, "select", select_late)
-    assert await page() == (S.COMPLETED, True)
+    shown = asyncio.ensure_future(page())
+    await is_selected.wait()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not shown.done()
+    may_write.set()
+    assert await shown == (S.COMPLETED, True)
     assert answer is not None
     await answer
     await reader.close()

@@ -71,7 +71,8 @@ class _Comparison:
         elif isinstance(expected, list) and isinstance(actual, list):
             self.items(where, expected, actual)
         elif expected == OWN_WORDS:
-            pass
+            if not isinstance(actual, str) or not actual:
+                self.differ(where, "words of our own", actual)
         elif expected == "<new>":
             if not isinstance(actual, str) or not actual or actual in self._known:
                 self.differ(where, "a fresh id", actual)

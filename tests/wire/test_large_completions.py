@@ -80,12 +80,26 @@ def test_a_part_that_is_missing_is_told() -> None:
     partials = PartialResults()
     for part in (parts[0], *parts[2:-1]):
         assert partials.add(part) is None
-    with pytest.raises(InvalidRequestError, match=r"\[1\] are missing"):
+    with pytest.raises(InvalidRequestError, match="part 1 is missing"):
         partials.add(parts[-1])
     assert partials.add(parts[1]) is None
     whole = partials.add(parts[-1])
     assert whole is not None
     assert decode_orchestrator_result(whole) == result
+
+
+@pytest.mark.parametrize(("index", "words"), [(2**31 - 1, "part 1 is missing"), (-1, "it counts parts")])
+def test_a_stranger_cannot_make_the_server_count(index: int, words: str) -> None:
+    """The number of the last part is not trusted: a huge one costs nothing, a negative one drops nothing."""
+    parts = list(encode_completion(_result([300] * 20), 1000))
+    partials = PartialResults()
+    partials.add(parts[0])
+    last = pb.OrchestratorResponse.FromString(parts[-1].SerializeToString())
+    last.chunkIndex.value = index
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        partials.add(last)
+    assert len(str(caught.value)) < 300
+    assert len(partials) == 1
 
 
 def test_parts_without_a_token_end_with_their_attempt() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import threading
@@ -15,7 +16,7 @@ import pytest
 from durabletask.core.errors import ConfigurationError
 from durabletask.grpc import grpc_core
 from durabletask.grpc.aio_server import AioServer
-from durabletask.grpc.direct_server import _MOST_EVENTS
+from durabletask.grpc.direct_server import _MOST_EVENTS, DirectServer
 from durabletask.grpc.incoming_call import Context, Handler
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from durabletask.grpc.server import TaskHubServer
@@ -278,9 +279,136 @@ async def test_a_grpc_without_the_inner_parts_is_served_through_its_public_ones(
     assert grpc_core.load() is not None
 
 
-def test_an_inner_module_that_lacks_one_method_is_not_used() -> None:
-    """Every name that is needed is looked for."""
+def _inner(without: str | None = None) -> types.ModuleType:
+    """A module that has every name that is needed, but one."""
     module = types.ModuleType("inner")
-    module.Server = type("Server", (), {"request_call": None})  # type: ignore[attr-defined]
+    for name, members in grpc_core._NEEDED.items():
+        kept = {member: None for member in members if f"{name}.{member}" != without}
+        if name != without:
+            setattr(module, name, type(name, (), kept))
+    return module
+
+
+_NAMES = [
+    *grpc_core._NEEDED,
+    *(f"{name}.{member}" for name, members in grpc_core._NEEDED.items() for member in members),
+]
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_an_inner_module_that_lacks_one_name_is_not_used(name: str) -> None:
+    """Every name that is needed is looked for; with all of them the module is taken."""
+    assert grpc_core._parts(_inner()) is not None
     with pytest.raises(AttributeError):
-        grpc_core._parts(module)
+        grpc_core._parts(_inner(without=name))
+
+
+async def test_a_server_goes_on_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of taking events leaves the server able to serve and to stop."""
+    async with serving(InMemoryBackend(), direct=True) as (server, client):
+        await client.call("Hello", Empty())
+        inner = server._server
+        assert isinstance(inner, DirectServer)
+        take, taken = inner._take_some, asyncio.Event()
+
+        def interrupted(first: object) -> None:
+            take(first)  # type: ignore[arg-type]
+            monkeypatch.undo()
+            taken.set()
+            raise KeyboardInterrupt
+
+        loop = asyncio.get_running_loop()
+        soon = loop.call_soon_threadsafe
+
+        def guarded(callback: object, *arguments: object) -> object:
+            def run() -> None:
+                with contextlib.suppress(KeyboardInterrupt):  # asyncio would let it out of the loop
+                    callback(*arguments)  # type: ignore[operator]
+
+            return soon(run)
+
+        monkeypatch.setattr(inner, "_take_some", interrupted)
+        monkeypatch.setattr(loop, "call_soon_threadsafe", guarded)
+        await client.call("Hello", Empty())
+        assert taken.is_set()
+        await client.call("Hello", Empty())
+
+
+async def test_a_stop_that_nobody_waits_for_any_more_goes_on() -> None:
+    """Whoever calls ``stop`` or ``wait_stopped`` next waits for its end."""
+    entered, goes_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(TaskHubServer):
+        def wrap_handler(self, rpc: str, handler: Handler) -> Handler:
+            async def slow(data: bytes, context: Context) -> bytes | None:
+                entered.set()
+                await goes_on.wait()
+                return await handler(data, context)
+
+            return slow if rpc == "GetInstance" else handler
+
+    import wire_server
+
+    server = Slow(InMemoryBackend(), direct=wire_server.DIRECT)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        client = wire_server.RawClient(channel)
+        call = asyncio.ensure_future(client.call("GetInstance", pb.GetInstanceRequest(instanceId="i")))
+        await entered.wait()
+        first = asyncio.ensure_future(server.stop(30))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        first.cancel()
+        others = [asyncio.ensure_future(server.stop(30)), asyncio.ensure_future(server.wait_stopped())]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not any(other.done() for other in others)
+        goes_on.set()
+        assert await call == b""
+        await asyncio.gather(*others)
+
+
+async def test_what_lasts_does_not_begin_while_the_server_stops() -> None:
+    """A stream or a wait whose request comes after the stop is refused at once, and does not use up the grace."""
+    async with serving(InMemoryBackend()) as (server, client):
+        await client.call("Hello", Empty())
+        server._is_stopping = True
+        refusal = await client.refusal("WaitForInstanceStart", pb.GetInstanceRequest(instanceId="i"))
+        assert refusal.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.stream("GetWorkItems", pb.GetWorkItemsRequest()).read()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        server._is_stopping = False
+
+
+async def test_a_wrapper_that_misuses_a_call_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Aborting with OK and sending headers twice are errors of the wrapper; long details are cut."""
+
+    class Wrong(TaskHubServer):
+        def wrap_handler(self, rpc: str, handler: Handler) -> Handler:
+            async def wrong(data: bytes, context: Context) -> bytes | None:
+                if rpc == "GetInstance":
+                    await context.abort(grpc.StatusCode.OK)
+                if rpc == "RaiseEvent":
+                    await context.abort(grpc.StatusCode.PERMISSION_DENIED, "x" * 20_000)
+                await context.send_initial_metadata(())
+                await context.send_initial_metadata(())
+                return await handler(data, context)
+
+            return wrong
+
+    import wire_server
+
+    server = Wrong(InMemoryBackend(), direct=True)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            client = wire_server.RawClient(channel)
+            with caplog.at_level(logging.ERROR):
+                assert (await client.refusal("GetInstance", b"")).code() is grpc.StatusCode.INTERNAL
+                assert (await client.refusal("SuspendInstance", b"")).code() is grpc.StatusCode.INTERNAL
+            assert (await client.refusal("RaiseEvent", b"")).code() is grpc.StatusCode.PERMISSION_DENIED
+    finally:
+        await server.stop(0)
+    assert "not aborted with the status OK" in caplog.text
+    assert "were sent before" in caplog.text

@@ -235,6 +235,18 @@ def test_asyncio_primitives_without_a_running_loop_get_the_same_error() -> None:
     assert "wait_for_external_event" in story.error.message
 
 
+def test_a_missing_object_of_the_users_is_no_misuse_of_asyncio() -> None:
+    """The words of the complaint may be the same; the place decides."""
+
+    async def main(ctx, _):
+        shop = None
+        shop.create_order("x")
+
+    story = Story(main)
+    story.start()
+    assert story.error_name == "AttributeError"
+
+
 @pytest.mark.parametrize(
     ("misuse", "words"),
     [

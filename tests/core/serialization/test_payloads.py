@@ -150,6 +150,51 @@ def test_sets_are_written_in_an_order_of_their_own(wrap: Callable[[set[int]], ob
     assert "0,8" in str(text) or '[0,"0"]' in str(text)
 
 
+class Shelf(pydantic.BaseModel):
+    numbers: set[int]
+    weight: float = 1.0
+    note: str | None = None
+
+
+class Shop(pydantic.BaseModel):
+    shelves: list[Shelf]
+    by_name: dict[str, Shelf] = {}
+
+
+class Numbers(pydantic.RootModel[set[int]]):
+    pass
+
+
+class Cautious(pydantic.BaseModel):
+    numbers: set[int]
+    hidden: float = pydantic.Field(default=math.nan, exclude=True)
+    weight: float = math.nan
+    note: int | None = None
+
+    @pydantic.field_serializer("numbers")
+    def with_nine(self, numbers: set[int]) -> list[int]:
+        return sorted(numbers | {9}, reverse=True)
+
+    @pydantic.field_serializer("weight")
+    def in_words(self, weight: float) -> str:
+        return str(weight)
+
+
+@pytest.mark.filterwarnings("error")
+def test_pydantic_models_order_their_sets_too() -> None:
+    """Also of models in models and in containers; what a model excludes or writes by itself is its own affair."""
+    texts = []
+    for numbers in _two_orders():
+        shelf = Shelf(numbers=numbers)
+        shop = Shop(shelves=[shelf], by_name={"a": shelf})
+        texts.append([DEFAULT_CONVERTER.serialize(value) for value in (shop, [shelf], Numbers(numbers))])
+    assert texts[0] == texts[1]
+    assert texts[0][2] == "[0,8]"
+    assert DEFAULT_CONVERTER.serialize(Cautious(numbers={8, 0})) == (
+        '{"numbers":[9,8,0],"weight":"nan","note":null}'
+    )
+
+
 def test_members_of_a_set_need_not_compare() -> None:
     """The order is that of the texts; other containers keep theirs, and the value itself is left as it is."""
     value = {"z": {Color.RED, "a", 1, None}, "a": {"d": 1, "c": 2}}
@@ -163,6 +208,7 @@ def test_members_of_a_set_need_not_compare() -> None:
         (math.nan, "the value: nan"),
         ({"a": [1.5, None, -math.inf]}, r"a\[2\]: -inf"),
         ([Frozen(frozenset(), note=math.inf)], r"\[0\].note: inf"),  # type: ignore[arg-type]
+        ({"k": Shelf(numbers=set(), weight=math.nan)}, r"k.weight: nan"),
     ],
 )
 def test_numbers_that_json_cannot_express_are_refused(value: object, where: str) -> None:

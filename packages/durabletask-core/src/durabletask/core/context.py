@@ -477,7 +477,11 @@ class OrchestrationContext(ABC):
 
     @abstractmethod
     def send_event(self, instance_id: str, name: str, data: object = None) -> None:
-        """Raise an event at another orchestration instance."""
+        """Raise an event at another orchestration instance.
+
+        Raises:
+            ValueError: the id or the name is empty, or the id is that of an entity, which takes no events.
+        """
 
     # --- entities ----------------------------------------------------------------------------------------
 
@@ -495,6 +499,7 @@ class OrchestrationContext(ABC):
 
         Raises:
             EntityLockError: a rule of the present critical section forbids the call (protocol section 11.6).
+            ValueError: the operation is empty.
         """
 
     @abstractmethod
@@ -510,6 +515,7 @@ class OrchestrationContext(ABC):
 
         Raises:
             EntityLockError: the entity is locked by the present critical section.
+            ValueError: the operation is empty.
         """
 
     @abstractmethod
@@ -537,7 +543,8 @@ class OrchestrationContext(ABC):
     ) -> None:
         """Start over with a new input and an empty history, once the orchestrator waits or ends.
 
-        The first call of a generation stands; a later one changes nothing.
+        The first call of a generation stands; a later one changes nothing. Inside a critical section it unlocks
+        the entities at once.
 
         Args:
             new_input: input of the next generation.

@@ -293,8 +293,8 @@ class NonRetryableError(DurableTaskError):
 class RetryAfter(DurableTaskError):  # noqa: N818 - reads as an instruction: raise RetryAfter(delay)
     """Raise this in an activity: a retry policy waits ``delay`` instead of its own back-off.
 
-    The attempt still counts against ``max_number_of_attempts``. Without a retry policy it is an
-    ordinary failure.
+    The attempt still counts against ``max_number_of_attempts``. Without a retry policy, or with a delay beyond
+    all dates, it is an ordinary failure.
     """
 
     def __init__(self, delay: timedelta | float, message: str = "") -> None:

@@ -18,7 +18,7 @@ import math
 import sys
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Iterable, Mapping, Reversible
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Reversible
 from typing import Annotated, Any, Final, Union, cast, get_args, get_origin
 
 import msgspec
@@ -59,9 +59,8 @@ _ITERABLES: Final = (Iterable, Reversible, Container)
 
 def _encode_hook(value: object) -> object:
     """Plain values for what msgspec does not know by itself."""
-    dump = getattr(type(value), "model_dump", None)
-    if dump is not None:
-        return dump(value, mode="json")
+    if hasattr(type(value), "model_dump"):
+        return _plain_model(value)
     if isinstance(value, str):  # subclasses of plain types travel as the plain value
         return str.__str__(value)
     if isinstance(value, int):
@@ -69,6 +68,34 @@ def _encode_hook(value: object) -> object:
     if isinstance(value, float):
         return float.__float__(value)
     raise NotImplementedError(_unsupported(value))
+
+
+def _plain_model(value: object) -> object:
+    """What a pydantic model writes, with its sets in the order of their members' texts."""
+    dump = getattr(type(value), "model_dump")  # noqa: B009 - no attribute of object
+    return _in_order(value, dump(value, mode="json"))
+
+
+def _in_order(value: object, plain: object) -> object:
+    """Order in what was written of a value what it has in sets."""
+    if isinstance(value, (set, frozenset)) and isinstance(plain, list) and len(value) == len(plain):
+        return sorted(plain, key=msgspec.json.encode)
+    fields = getattr(type(value), "model_fields", None)
+    if fields is not None and isinstance(plain, dict):
+        return {
+            name: _in_order(getattr(value, name), part) if name in fields else part
+            for name, part in plain.items()
+        }
+    if fields is not None:
+        return _in_order(getattr(value, "root", None), plain)
+    if isinstance(value, dict) and isinstance(plain, dict) and len(value) == len(plain):
+        return {
+            key: _in_order(member, part)
+            for member, (key, part) in zip(value.values(), plain.items(), strict=True)
+        }
+    if isinstance(value, (list, tuple)) and isinstance(plain, list) and len(value) == len(plain):
+        return [_in_order(member, part) for member, part in zip(value, plain, strict=True)]
+    return plain
 
 
 def _decode_hook(target: type, value: object) -> object:
@@ -177,38 +204,46 @@ def _parts(value: object) -> Iterable[tuple[str, object]]:
 
 
 _ATOMS: Final = frozenset({str, int, bool, type(None), bytes})
+_HAS_SET: Final = 1
+_HAS_NOT_FINITE: Final = 2
 
 
-def _members(value: object) -> Iterable[object]:
-    """The members of a container or structured object."""
+def _members(value: object) -> Collection[object]:
+    """The members of a container or structured object; of a pydantic model, what it writes."""
     kind = type(value)
-    if kind in _ATOMS:
-        return ()
     if kind is dict:
         return cast("dict[object, object]", value).values()
-    if kind is list or kind is tuple:
-        return cast("Iterable[object]", value)
+    if kind is list or kind is tuple or kind is set or kind is frozenset:
+        return cast("Collection[object]", value)
+    if hasattr(kind, "model_dump"):
+        return (_plain_model(value),)
     return [part for _, part in _parts(value)]
 
 
-def _contains(value: object, is_it: Callable[[object], bool]) -> bool:
-    """Whether a value, or something inside it, is what is looked for. The value does not contain itself."""
+def _survey(value: object) -> int:
+    """Whether there is a set in a value, or a number without a JSON form (which msgspec writes as ``null``).
+
+    The value does not contain itself: it has been encoded.
+    """
+    found = 0
     rest = [value]
     while rest:
         part = rest.pop()
-        if is_it(part):
-            return True
-        rest.extend(_members(part))
-    return False
-
-
-def _is_set(value: object) -> bool:
-    return isinstance(value, (set, frozenset))
-
-
-def _is_not_finite(value: object) -> bool:
-    """Whether it is a number without a JSON form; msgspec writes these as ``null``."""
-    return isinstance(value, float) and not math.isfinite(value)
+        kind = type(part)
+        if kind in _ATOMS:
+            continue
+        members: Collection[object]
+        if kind is dict or kind is list:  # as ``_members`` does: these are many
+            members = part.values() if isinstance(part, dict) else cast("list[object]", part)
+        elif isinstance(part, float):
+            found |= 0 if math.isfinite(part) else _HAS_NOT_FINITE
+            continue
+        else:
+            found |= _HAS_SET if isinstance(part, (set, frozenset)) else 0
+            members = _members(part)
+        if not _ATOMS.issuperset(map(type, members)):  # runs of scalars are many and need no closer look
+            rest.extend(members)
+    return found
 
 
 class _NotFiniteError(ValueError):
@@ -220,13 +255,14 @@ def _not_finite(value: object, path: str = "") -> _NotFiniteError:
         return _NotFiniteError(
             f"{path or 'the value'}: {value!r} has no JSON form. Use None, or a text such as {str(value)!r}"
         )
-    step, part = next((step, part) for step, part in _parts(value) if _contains(part, _is_not_finite))
+    parts = _parts(value) if not hasattr(value, "model_dump") else [("", _plain_model(value))]
+    step, part = next((step, part) for step, part in parts if _survey(part) & _HAS_NOT_FINITE)
     return _not_finite(part, f"{path}{step}" if path else step.lstrip("."))
 
 
 def _with_lists_for_sets(value: object, encode: Callable[[object], bytes]) -> object:
-    """The same value with every set as a list, in the order of the members' texts."""
-    if not _contains(value, _is_set):
+    """The same value with every set as a list, in the order of the members' texts. Models order theirs themselves."""
+    if hasattr(value, "model_dump") or not _survey(value) & _HAS_SET:
         return value
     if isinstance(value, (set, frozenset)):
         return sorted((_with_lists_for_sets(member, encode) for member in value), key=encode)
@@ -267,10 +303,12 @@ class JsonDataConverter(DataConverter):
             kind = type(value)
             if kind is str or kind is int:  # the usual scalars need no second look
                 return data.decode()
-            if b"[" in data and _contains(value, _is_set):
-                data = self._encode(_with_lists_for_sets(value, self._encode))
-            if b"null" in data and _contains(value, _is_not_finite):
-                raise _not_finite(value)
+            if b"[" in data or b"null" in data:  # without them there is neither
+                found = _survey(value)
+                if found & _HAS_NOT_FINITE:
+                    raise _not_finite(value)
+                if found & _HAS_SET:
+                    data = self._encode(_with_lists_for_sets(value, self._encode))
             return data.decode()
         except (TypeError, ValueError, NotImplementedError, OverflowError, RecursionError) as error:
             is_known = isinstance(error, _NotFiniteError)

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .address import ChannelOptions
+    from .incoming_call import Context, Handler
     from .server import TaskHubServer
     from .transport import GrpcTransport
 
-__all__ = ["ChannelOptions", "GrpcTransport", "TaskHubServer"]
+__all__ = ["ChannelOptions", "Context", "GrpcTransport", "Handler", "TaskHubServer"]
 
-_HOMES = {"ChannelOptions": "address", "GrpcTransport": "transport", "TaskHubServer": "server"}
+_HOMES = {
+    "ChannelOptions": "address",
+    "Context": "incoming_call",
+    "GrpcTransport": "transport",
+    "Handler": "incoming_call",
+    "TaskHubServer": "server",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from .incoming_call import CallerLostError, Handler, IncomingCall, RefusedError, fitting_details
+from .incoming_call import CallerLostError, Handler, IncomingCall, RefusedError
 
 if TYPE_CHECKING:
     from .grpc_core import CoreEvent, GrpcCore
@@ -109,12 +109,13 @@ class DirectServer:
         """Take the events that are there; hand back to the thread after some rounds without any."""
         try:
             self._take_some(first)
-        except Exception:  # whatever it is, the thread must not wait for ever
+        except Exception:
             _LOGGER.exception("The server failed to read the queue of gRPC")
-        if self._is_shut or self._idle_rounds >= _ROUNDS:
-            self._loop_is_done.release()
-        else:
-            self._loop.call_soon(self._take)
+        finally:  # whatever it was, Ctrl-C too: the thread must not wait for ever
+            if self._is_shut or self._idle_rounds >= _ROUNDS:
+                self._loop_is_done.release()
+            else:
+                self._loop.call_soon(self._take)
 
     def _take_some(self, first: CoreEvent | None) -> None:
         self._idle_rounds += 1
@@ -151,7 +152,7 @@ class DirectServer:
             return
         handler = self._handlers.get(call.method)
         if handler is None:
-            call.refuse(grpc.StatusCode.UNIMPLEMENTED, fitting_details(f"There is no method {call.method}."))
+            call.refuse(grpc.StatusCode.UNIMPLEMENTED, f"There is no method {call.method}.")
         elif request is None:  # the client went away, or what it sent was too large
             call.refuse(grpc.StatusCode.INVALID_ARGUMENT, "The call came without a request.")
         else:

@@ -127,15 +127,35 @@ def load() -> GrpcCore | None:
         return None
 
 
-def _parts(module: ModuleType) -> GrpcCore:
-    for name in (
+_NEEDED: Final = {
+    "Server": (
         "register_completion_queue",
         "add_http2_port",
+        "start",
         "request_call",
+        "shutdown",
         "cancel_all_calls",
         "destroy",
-    ):
-        getattr(module.Server, name)
+    ),
+    "CompletionQueue": ("poll", "shutdown"),
+    "CompletionType": ("queue_timeout", "queue_shutdown"),
+    "Call": ("start_server_batch",),
+    "SendInitialMetadataOperation": (),
+    "SendMessageOperation": (),
+    "SendStatusFromServerOperation": (),
+    "ReceiveMessageOperation": ("message",),
+    "ReceiveCloseOnServerOperation": ("cancelled",),
+    "server_credentials_ssl": (),
+    "SslPemKeyCertPair": (),
+}
+"""Names of the module that are used, and what is used of each."""
+
+
+def _parts(module: ModuleType) -> GrpcCore:
+    for name, members in _NEEDED.items():
+        for member in members:
+            getattr(getattr(module, name), member)
+    credentials, pair = module.server_credentials_ssl, module.SslPemKeyCertPair
     return GrpcCore(
         server=module.Server,
         queue=module.CompletionQueue,
@@ -146,7 +166,7 @@ def _parts(module: ModuleType) -> GrpcCore:
         send_status=module.SendStatusFromServerOperation,
         receive_message=module.ReceiveMessageOperation,
         receive_close=module.ReceiveCloseOnServerOperation,
-        tls=lambda key, chain: module.server_credentials_ssl(
-            None, [module.SslPemKeyCertPair(key, chain)], False
-        ),
+        tls=lambda key, chain: credentials(
+            None, [pair(key, chain)], False
+        ),  # asks clients for no certificate
     )

@@ -18,7 +18,11 @@ __all__ = ["CallerLostError", "Context", "Handler", "IncomingCall", "RefusedErro
 
 
 class Context(Protocol):
-    """What a handler uses of a call; ``grpc.aio.ServicerContext`` has it too."""
+    """What a handler uses of a call; ``grpc.aio.ServicerContext`` has it too.
+
+    Headers can be sent once, at the latest with the first message. ``Hello`` and ``GetWorkItems`` send them
+    themselves.
+    """
 
     def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
         """The headers that the client sent."""
@@ -33,7 +37,7 @@ class Context(Protocol):
         """Send a message of the answer; returns when the next one can be sent."""
 
     async def abort(self, code: grpc.StatusCode, details: str = "") -> NoReturn:
-        """End the call with a status."""
+        """End the call with a status other than OK. What details say is cut to what a header can carry."""
 
 
 Handler: TypeAlias = "Callable[[bytes, Context], Coroutine[object, object, bytes | None]]"
@@ -109,8 +113,11 @@ class IncomingCall:
         """See ``Context``.
 
         Raises:
+            RuntimeError: they were sent before.
             CallerLostError: nobody takes them.
         """
+        if self._has_headers:
+            raise RuntimeError(f"The headers of this call of {self.method} were sent before.")
         self._has_headers = True
         await self._send((self._core.send_headers(initial_metadata, _FLAGS),))
 
@@ -123,7 +130,13 @@ class IncomingCall:
         await self._send((*self._headers(), self._core.send_message(message, _FLAGS)))
 
     async def abort(self, code: grpc.StatusCode, details: str = "") -> NoReturn:
-        """See ``Context``."""
+        """See ``Context``.
+
+        Raises:
+            ValueError: the status is OK.
+        """
+        if code is grpc.StatusCode.OK:
+            raise ValueError("A call is not aborted with the status OK: return its answer instead.")
         raise RefusedError(code, details)
 
     # --- for the server ------------------------------------------------------------------------------------
@@ -145,9 +158,8 @@ class IncomingCall:
 
     def refuse(self, code: grpc.StatusCode, details: str) -> None:
         """End the call with another status."""
-        status = self._core.send_status(
-            NO_METADATA, code.value[0], details.encode("utf-8", "replace"), _FLAGS
-        )
+        text = fitting_details(details).encode("utf-8", "replace")
+        status = self._core.send_status(NO_METADATA, code.value[0], text, _FLAGS)
         self._end((*self._headers(), status))
 
     def _end(self, batch: Batch) -> None:

@@ -128,15 +128,18 @@ class TaskHubServer:
     async def stop(self, grace: float = 5.0) -> None:
         """Stop listening; calls under way have ``grace`` seconds, waits and streams end at once."""
         server = self._server
-        if server is None or self._is_stopping:
+        if server is None:
+            return
+        if self._is_stopping:
+            await self._has_stopped.wait()
             return
         self._is_stopping = True
         stopping = asyncio.ensure_future(server.stop(grace))
+        stopping.add_done_callback(lambda _: self._has_stopped.set())
         await asyncio.sleep(0)
         for task in list(self._long_calls):
             task.cancel()
         await asyncio.shield(stopping)  # once begun it goes on, whether or not somebody waits for it
-        self._has_stopped.set()
 
     async def wait_stopped(self) -> None:
         """Return when the server has stopped."""
@@ -238,6 +241,9 @@ class TaskHubServer:
         async def handle_long(data: bytes, context: Context) -> bytes | None:
             task = asyncio.current_task()
             assert task is not None  # noqa: S101 - handlers run in tasks
+            is_late = self._is_stopping
+            if is_late:
+                await refuse(context, rpc, TransportUnavailableError("The server is shutting down."))
             self._long_calls.add(task)
             try:
                 return await handle(data, context)

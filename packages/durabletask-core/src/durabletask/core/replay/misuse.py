@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from durabletask.core.errors import (
     ForeignAwaitableError,
@@ -131,22 +131,21 @@ def foreign_member(value: object, where: str) -> ForeignAwaitableError:
     )
 
 
-_NO_LOOP: Final = {
-    RuntimeError: "no running event loop",
-    AttributeError: "'NoneType' object has no attribute 'create_",
-}
-"""How asyncio complains, and how its locks and queues do, which ask a loop that is ``None``."""
-
-
 def missing_event_loop(error: BaseException) -> ForeignAwaitableError | None:
     """The error behind asyncio's complaint that no event loop runs, if ``error`` is that."""
-    complaint = _NO_LOOP.get(type(error))
-    if complaint is None or complaint not in str(error):
-        return None
-    name, trace = "", error.__traceback__
+    name, module, trace = "", "", error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_name if trace.tb_frame.f_code.co_name in _REPLACEMENTS else name
+        module = trace.tb_frame.f_globals.get("__name__", "")
         trace = trace.tb_next
+    if type(error) is AttributeError:  # its locks and queues ask a loop that is None
+        is_that = module.startswith("asyncio.") and "'NoneType' object has no attribute 'create_" in str(
+            error
+        )
+    else:
+        is_that = type(error) is RuntimeError and "no running event loop" in str(error)
+    if not is_that:
+        return None
     return ForeignAwaitableError(
         f"The orchestrator used asyncio{'.' + name if name else ''} at {traceback_location(error.__traceback__)}. "
         f"An orchestrator can only await durable tasks. Use instead: {_REPLACEMENTS.get(name, _ELSE)}."

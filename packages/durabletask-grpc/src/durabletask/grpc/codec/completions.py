@@ -147,11 +147,14 @@ class PartialResults:
         parts: dict[int, pb.OrchestratorResponse], last: pb.OrchestratorResponse
     ) -> pb.OrchestratorResponse:
         count = last.chunkIndex.value if last.HasField("chunkIndex") else len(parts)
-        missing = sorted(set(range(count)) - set(parts))
-        if missing:
+        if count < 0:
+            raise InvalidRequestError(f"chunkIndex is {count}; it counts parts.")
+        # The number is a stranger's: look at no more of them than there are parts.
+        missing = next((index for index in range(count) if index not in parts), None)
+        if missing is not None:
             raise InvalidRequestError(
-                f"The answer to the episode of {last.instanceId!r} has come in parts, and of these {missing} are "
-                "missing. Send all parts again."
+                f"The answer to the episode of {last.instanceId!r} has come in {count + 1} parts, of which part "
+                f"{missing} is missing (counted from 0). Send all parts again."
             )
         ordered = [parts[index] for index in range(count)]
         whole = pb.OrchestratorResponse()

@@ -12,7 +12,8 @@ ways give equal events.
 
 Why a match is an event: it begins where the one before it ended, and every length inside it is checked. Its
 own length is not; if that reached farther than the match, the rest would count as one more event, or could
-not be read at all. So the events that were found are counted, and the count must be that of protobuf.
+not be read at all. So the events that were found are counted, and the count must be that of protobuf. (Were it
+shorter, the end of the event would be fields of the request to protobuf: numbers that no serializer writes there.)
 
 There are two ways to cut. A history with a few events for each episode is cut into turns: a match is the end
 of an episode, the start of the next, an answer and a scheduling. In a history with many events for each
