@@ -8,11 +8,13 @@ import logging
 import socket
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import grpc
 import grpc.aio
 import pytest
+import wire_server
 from durabletask.core.errors import ConfigurationError
 from durabletask.grpc import grpc_core
 from durabletask.grpc.aio_server import AioServer
@@ -22,7 +24,7 @@ from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from durabletask.grpc.server import TaskHubServer
 from durabletask.testing.backend import InMemoryBackend
 from google.protobuf.empty_pb2 import Empty
-from wire_server import serving
+from wire_server import RawClient, serving
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("both_servers")]
 
@@ -121,13 +123,11 @@ async def test_a_subclass_can_wrap_what_serves_a_call(
     both_servers: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A wrapper sees every call, may refuse it, and may fail without harm to others."""
-    import wire_server
-
     server = _Wrapping(wire_server.DIRECT)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            client = wire_server.RawClient(channel)
+            client = RawClient(channel)
             await client.call("Hello", Empty())
             refusal = await client.refusal("GetInstance", b"")
             with caplog.at_level(logging.CRITICAL, logger="grpc"):
@@ -141,29 +141,38 @@ async def test_a_subclass_can_wrap_what_serves_a_call(
     assert broken.code() in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 
 
-async def test_calls_under_way_have_the_grace() -> None:
-    """A server that stops lets short calls end, refuses new connections, and ends what lasts longer."""
-    entered, goes_on = asyncio.Event(), asyncio.Event()
+class _Slow(TaskHubServer):
+    """Answers ``GetInstance`` when it is told to."""
 
-    class Slow(TaskHubServer):
-        def wrap_handler(self, rpc: str, handler: Handler) -> Handler:
-            async def slow(data: bytes, context: Context) -> bytes | None:
-                entered.set()
-                await goes_on.wait()
-                return await handler(data, context)
+    def __init__(self) -> None:
+        super().__init__(InMemoryBackend(), direct=wire_server.DIRECT)
+        self.entered, self.goes_on = asyncio.Event(), asyncio.Event()
 
-            return slow if rpc == "GetInstance" else handler
+    def wrap_handler(self, rpc: str, handler: Handler) -> Handler:
+        async def slow(data: bytes, context: Context) -> bytes | None:
+            self.entered.set()
+            await self.goes_on.wait()
+            return await handler(data, context)
 
-    import wire_server
+        return slow if rpc == "GetInstance" else handler
 
-    server = Slow(InMemoryBackend(), direct=wire_server.DIRECT)
+
+@asynccontextmanager
+async def _with_a_call_under_way() -> AsyncIterator[tuple[_Slow, RawClient, asyncio.Future[bytes]]]:
+    server = _Slow()
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        client = wire_server.RawClient(channel)
+        client = RawClient(channel)
         call = asyncio.ensure_future(client.call("GetInstance", pb.GetInstanceRequest(instanceId="i")))
-        await entered.wait()
+        await server.entered.wait()
+        yield server, client, call
+
+
+async def test_calls_under_way_have_the_grace() -> None:
+    """A server that stops lets short calls end, refuses new connections, and ends what lasts longer."""
+    async with _with_a_call_under_way() as (server, client, call):
         stopping = asyncio.ensure_future(server.stop(30))
-        goes_on.set()
+        server.goes_on.set()
         assert await call == b""
         await stopping
         await server.wait_stopped()
@@ -173,15 +182,13 @@ async def test_calls_under_way_have_the_grace() -> None:
 
 async def test_calls_that_arrive_with_the_end_are_served(caplog: pytest.LogCaptureFixture) -> None:
     """Stopping in the middle of a burst ends every call with an answer or a status, and logs no error."""
-    import wire_server
-
     for _ in range(3):
         server = TaskHubServer(InMemoryBackend(), direct=wire_server.DIRECT)
         await server.start()
         channel = grpc.aio.insecure_channel(
             f"127.0.0.1:{server.port}", options=[("grpc.use_local_subchannel_pool", 1)]
         )
-        client = wire_server.RawClient(channel)
+        client = RawClient(channel)
         await client.call("StartInstance", pb.CreateInstanceRequest(name="n", instanceId="i"))
         calls = [
             asyncio.ensure_future(client.call("GetInstance", pb.GetInstanceRequest(instanceId="i")))
@@ -197,8 +204,6 @@ async def test_calls_that_arrive_with_the_end_are_served(caplog: pytest.LogCaptu
 
 async def test_callers_that_vanish_while_the_server_stops_do_no_harm() -> None:
     """Requests, broken connections and the end of the server may come in any order."""
-    import wire_server
-
     for round_number in range(20):
         server = TaskHubServer(InMemoryBackend(), direct=wire_server.DIRECT)
         await server.start()
@@ -208,7 +213,7 @@ async def test_callers_that_vanish_while_the_server_stops_do_no_harm() -> None:
             )
             for _ in range(4)
         ]
-        clients = [wire_server.RawClient(channel) for channel in channels]
+        clients = [RawClient(channel) for channel in channels]
         await asyncio.gather(*(client.call("Hello", Empty()) for client in clients))
         calls = [
             asyncio.ensure_future(
@@ -336,25 +341,7 @@ async def test_a_server_goes_on_after_an_interrupt(monkeypatch: pytest.MonkeyPat
 
 async def test_a_stop_that_nobody_waits_for_any_more_goes_on() -> None:
     """Whoever calls ``stop`` or ``wait_stopped`` next waits for its end."""
-    entered, goes_on = asyncio.Event(), asyncio.Event()
-
-    class Slow(TaskHubServer):
-        def wrap_handler(self, rpc: str, handler: Handler) -> Handler:
-            async def slow(data: bytes, context: Context) -> bytes | None:
-                entered.set()
-                await goes_on.wait()
-                return await handler(data, context)
-
-            return slow if rpc == "GetInstance" else handler
-
-    import wire_server
-
-    server = Slow(InMemoryBackend(), direct=wire_server.DIRECT)
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        client = wire_server.RawClient(channel)
-        call = asyncio.ensure_future(client.call("GetInstance", pb.GetInstanceRequest(instanceId="i")))
-        await entered.wait()
+    async with _with_a_call_under_way() as (server, _, call):
         first = asyncio.ensure_future(server.stop(30))
         for _ in range(5):
             await asyncio.sleep(0)
@@ -363,7 +350,7 @@ async def test_a_stop_that_nobody_waits_for_any_more_goes_on() -> None:
         for _ in range(5):
             await asyncio.sleep(0)
         assert not any(other.done() for other in others)
-        goes_on.set()
+        server.goes_on.set()
         assert await call == b""
         await asyncio.gather(*others)
 
@@ -397,13 +384,11 @@ async def test_a_wrapper_that_misuses_a_call_is_told(caplog: pytest.LogCaptureFi
 
             return wrong
 
-    import wire_server
-
     server = Wrong(InMemoryBackend(), direct=True)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            client = wire_server.RawClient(channel)
+            client = RawClient(channel)
             with caplog.at_level(logging.ERROR):
                 assert (await client.refusal("GetInstance", b"")).code() is grpc.StatusCode.INTERNAL
                 assert (await client.refusal("SuspendInstance", b"")).code() is grpc.StatusCode.INTERNAL

@@ -262,7 +262,7 @@ def _not_finite(value: object, path: str = "") -> _NotFiniteError:
 
 def _with_lists_for_sets(value: object, encode: Callable[[object], bytes]) -> object:
     """The same value with every set as a list, in the order of the members' texts. Models order theirs themselves."""
-    if hasattr(value, "model_dump") or not _survey(value) & _HAS_SET:
+    if type(value) in _ATOMS or hasattr(value, "model_dump"):
         return value
     if isinstance(value, (set, frozenset)):
         return sorted((_with_lists_for_sets(member, encode) for member in value), key=encode)
@@ -270,11 +270,12 @@ def _with_lists_for_sets(value: object, encode: Callable[[object], bytes]) -> ob
         return {key: _with_lists_for_sets(member, encode) for key, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [_with_lists_for_sets(member, encode) for member in value]
+    parts = [(step.lstrip("."), part, _with_lists_for_sets(part, encode)) for step, part in _parts(value)]
+    replaced = {name: changed for name, part, changed in parts if changed is not part}
+    if not replaced:
+        return value
     clone = copy.copy(value)
-    for step, part in _parts(value):
-        name, changed = step.lstrip("."), _with_lists_for_sets(part, encode)
-        if changed is part:
-            continue
+    for name, changed in replaced.items():
         if isinstance(clone, msgspec.Struct):
             msgspec.structs.force_setattr(clone, name, changed)
         else:
@@ -298,23 +299,25 @@ class JsonDataConverter(DataConverter):
         """See ``DataConverter.serialize``."""
         if value is None:
             return None
+        kind, plain = type(value), value
         try:
-            data = self._encode(value)
-            kind = type(value)
             if kind is str or kind is int:  # the usual scalars need no second look
-                return data.decode()
+                return self._encode(value).decode()
+            if hasattr(kind, "model_dump"):
+                plain = _plain_model(value)  # once, for both that look at it
+            data = self._encode(plain)
             if b"[" in data or b"null" in data:  # without them there is neither
-                found = _survey(value)
+                found = _survey(plain)
                 if found & _HAS_NOT_FINITE:
-                    raise _not_finite(value)
+                    raise _not_finite(plain)
                 if found & _HAS_SET:
-                    data = self._encode(_with_lists_for_sets(value, self._encode))
+                    data = self._encode(_with_lists_for_sets(plain, self._encode))
             return data.decode()
         except (TypeError, ValueError, NotImplementedError, OverflowError, RecursionError) as error:
             is_known = isinstance(error, _NotFiniteError)
-            where = str(error) if is_known else _Blame(self._encoder).find(value)
+            where = str(error) if is_known else _Blame(self._encoder).find(plain)
             raise SerializationError(
-                f"A value of type {_type_name(type(value))} cannot be serialized: {where}"
+                f"A value of type {_type_name(kind)} cannot be serialized: {where}"
             ) from error
 
     def deserialize(self, payload: str | None, target: object = None) -> object:

@@ -18,19 +18,20 @@ class AioServer(grpc.GenericRpcHandler):
     """A gRPC server on the loop that runs when it starts.
 
     Args:
-        handlers: path of a method -> what serves it.
-        streams: paths of the methods that answer with any number of messages.
+        unary: path of a method -> what serves it, with one answer.
+        streams: the same of methods that answer with any number of messages.
         options: channel arguments of gRPC.
     """
 
     def __init__(
-        self, handlers: Mapping[str, Handler], streams: frozenset[str], options: Sequence[tuple[str, object]]
+        self,
+        unary: Mapping[str, Handler],
+        streams: Mapping[str, Handler],
+        options: Sequence[tuple[str, object]],
     ) -> None:
         self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            path: grpc.unary_stream_rpc_method_handler(handler)
-            if path in streams
-            else grpc.unary_unary_rpc_method_handler(handler)
-            for path, handler in handlers.items()
+            **{path: grpc.unary_unary_rpc_method_handler(handler) for path, handler in unary.items()},
+            **{path: grpc.unary_stream_rpc_method_handler(handler) for path, handler in streams.items()},
         }
         self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers((self,))

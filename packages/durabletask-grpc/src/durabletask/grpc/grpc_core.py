@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["Batch", "CoreCall", "CoreEvent", "CoreQueue", "CoreServer", "GrpcCore", "load"]
+__all__ = [
+    "NO_METADATA",
+    "Batch",
+    "CoreCall",
+    "CoreEvent",
+    "CoreQueue",
+    "CoreServer",
+    "GrpcCore",
+    "load",
+]
 
 _MODULE: Final = "grpc._cython.cygrpc"
 NO_METADATA: Final[tuple[tuple[str, str], ...]] = ()

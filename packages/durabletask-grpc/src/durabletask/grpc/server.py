@@ -38,7 +38,6 @@ DEFAULT_STREAM_ABOVE: Final[int] = 1024 * 1024
 _LONGEST_REST: Final = 86400.0 * 365  # seconds; what is longer is no deadline
 _MOST_WAITING: Final = 1_000_000  # calls that have arrived and are not taken yet
 _MARGIN: Final = 0.1  # seconds before a deadline, for the way back
-_STREAMS: Final = frozenset({f"{SERVICE}GetWorkItems", f"{SERVICE}StreamInstanceHistory"})
 
 
 class TaskHubServer:
@@ -175,29 +174,31 @@ class TaskHubServer:
             ("grpc.server.max_pending_requests", _MOST_WAITING),
             ("grpc.server.max_pending_requests_hard_limit", _MOST_WAITING),
         ]
-        handlers = self._make_handlers()
+        unary, streams = self._make_handlers()
         core = None if self._direct is False else load()
         if core is not None:
-            return DirectServer(core, handlers, options)
+            return DirectServer(core, {**unary, **streams}, options)
         if self._direct:
             raise ConfigurationError(
                 "direct=True needs parts of gRPC that the installed grpcio does not have. Leave it out, or install "
                 "another version of grpcio."
             )
-        return AioServer(handlers, _STREAMS, options)
+        return AioServer(unary, streams, options)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
-    def _make_handlers(self) -> dict[str, Handler]:
-        handlers: dict[str, Handler] = {}
+    def _make_handlers(self) -> tuple[dict[str, Handler], dict[str, Handler]]:
+        """Path of a method -> what serves it: those with one answer, and those with any number of messages."""
+        unary: dict[str, Handler] = {}
         for rpc, spec in UNARY_CALLS.items():
             handle = self._unary(rpc, spec)
             if rpc in WAITS:
                 handle = self._long(rpc, self._wait(handle))
-            handlers[SERVICE + rpc] = self.wrap_handler(rpc, handle)
-        for rpc, stream in (("GetWorkItems", self._work_items), ("StreamInstanceHistory", self._history)):
-            handlers[SERVICE + rpc] = self.wrap_handler(rpc, self._long(rpc, stream))
-        return handlers
+            unary[SERVICE + rpc] = self.wrap_handler(rpc, handle)
+        streams = {"GetWorkItems": self._work_items, "StreamInstanceHistory": self._history}
+        return unary, {
+            SERVICE + rpc: self.wrap_handler(rpc, self._long(rpc, stream)) for rpc, stream in streams.items()
+        }
 
     def _unary(self, rpc: str, spec: UnarySpec) -> Handler:
         parse, run, hub_of = spec.request.FromString, spec.run, self._hubs.of

@@ -99,9 +99,8 @@ class Call(Task[object], Waiter):
         if self._retries is not None:
             self._retries.timer = None
         ledger = self._scope
-        ledger.pending.pop(
-            self._action.id, None
-        )  # a history may tell of a failure before it confirms the attempt
+        # A history may tell of a failure before it confirms the attempt.
+        ledger.pending.pop(self._action.id, None)
         self._action = msgspec.structs.replace(self._action, id=ledger.next_id(), trace_context=None)
         ledger.pending[self._action.id] = self._open[self._action.id] = self
 

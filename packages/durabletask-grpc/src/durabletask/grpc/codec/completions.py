@@ -128,18 +128,18 @@ class PartialResults:
         parts[index] = response
         self._bytes += response.ByteSize()
         while self._bytes > self._max_bytes and len(self._parts) > 1:
-            self._take(next(iter(self._parts)))
+            self._drop(next(iter(self._parts)))
         return None
 
     def forget(self, response: pb.OrchestratorResponse) -> None:
         """The answer that ended with this message was carried out."""
-        self._take(_key(response))
+        self._drop(_key(response))
 
     def forget_instance(self, instance_id: str) -> None:
         """An episode is handed out anew: parts that came without a token belong to an attempt that is over."""
-        self._take(instance_id)
+        self._drop(instance_id)
 
-    def _take(self, key: str) -> None:
+    def _drop(self, key: str) -> None:
         self._bytes -= sum(part.ByteSize() for part in self._parts.pop(key, {}).values())
 
     @staticmethod
