@@ -22,7 +22,7 @@ from durabletask.core.instances import (
 from durabletask.core.transport import Transport
 from durabletask.core.work_items import EntityBatchResult, EntityWorkItem, OrchestratorWorkItem
 from durabletask.testing import VirtualClock
-from durabletask.testing.backend.embedded import EmbeddedTransport, from_connection_string
+from durabletask.testing.hub.embedded import EmbeddedTransport, from_connection_string
 from scripted_worker import Reader, ScriptedWorker, complete
 
 S = OrchestrationStatus

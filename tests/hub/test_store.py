@@ -161,7 +161,7 @@ async def test_a_link_to_the_file_is_the_file(tmp_path: Path) -> None:
 
 async def test_a_query_tells_only_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that shows a change which is being written waits for it, as every other answer does."""
-    from durabletask.testing.backend.store import sqlite as module
+    from durabletask.testing.hub.store import sqlite as module
 
     hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
     reader = Reader(hub)
@@ -286,7 +286,7 @@ async def test_a_failed_commit_acknowledges_nothing_and_the_hub_recovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls, waits and streams end in errors; afterwards the state is that of the disk."""
-    from durabletask.testing.backend.store import sqlite as module
+    from durabletask.testing.hub.store import sqlite as module
 
     hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
     await hub.create_instance(request("kept"))
@@ -323,7 +323,7 @@ async def test_a_failed_commit_acknowledges_nothing_and_the_hub_recovers(
 
 async def test_concurrent_commands_share_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred creates at once take a handful of transactions."""
-    from durabletask.testing.backend.store import sqlite as module
+    from durabletask.testing.hub.store import sqlite as module
 
     commits = 0
     write = module._write_changes
@@ -344,7 +344,7 @@ async def test_a_chain_needs_one_commit_for_each_activity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer of an activity and the turn it causes are written together."""
-    from durabletask.testing.backend.store import sqlite as module
+    from durabletask.testing.hub.store import sqlite as module
 
     commits = 0
     write = module._write_changes
@@ -355,7 +355,7 @@ async def test_a_chain_needs_one_commit_for_each_activity(
         write(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "_write_changes", counting)
-    monkeypatch.setattr("durabletask.testing.backend.journal._PATIENCE", 5.0)
+    monkeypatch.setattr("durabletask.testing.hub.journal._PATIENCE", 5.0)
     hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
     async with ScriptedWorker(hub, {"O": chain}, concurrent=True).serving():
         await hub.create_instance(request("i"))
@@ -430,7 +430,7 @@ async def test_a_failed_read_is_an_error_of_the_call_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lookup that fails raises StorageError; the next one works, and nothing was lost."""
-    from durabletask.testing.backend.store import sqlite as module
+    from durabletask.testing.hub.store import sqlite as module
 
     hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
     await hub.create_instance(request("i"))
@@ -469,7 +469,7 @@ async def test_text_that_cannot_be_written_is_refused_and_the_hub_goes_on(tmp_pa
 
 async def test_a_read_only_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit on a connection that may not write raises StorageError and acknowledges nothing."""
-    from durabletask.testing.backend.store import sqlite as module
+    from durabletask.testing.hub.store import sqlite as module
 
     hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(tmp_path / "a.db"))
     await hub.create_instance(request("kept"))

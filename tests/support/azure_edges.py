@@ -32,7 +32,7 @@ from cryptography.x509.oid import NameOID
 from durabletask.core.errors import TaskHubNotFoundError
 from durabletask.grpc.incoming_call import Context, Handler
 from durabletask.grpc.server import TaskHubServer
-from durabletask.testing.backend import InMemoryBackend
+from durabletask.testing.hub import InMemoryBackend
 
 SIGN_IN_HOST = "login.microsoftonline.com"
 AUDIENCE = "https://durabletask.io"

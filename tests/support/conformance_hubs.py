@@ -7,10 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from durabletask.core.transport import Transport
-from durabletask.testing.backend import InMemoryBackend, SqliteStore
-from durabletask.testing.backend.transitions import entities as entity_transitions
 from durabletask.testing.clock import VirtualClock
 from durabletask.testing.conformance import Capabilities, ConformanceHub
+from durabletask.testing.hub import InMemoryBackend, SqliteStore
+from durabletask.testing.hub.transitions import entities as entity_transitions
 
 
 class LocalCapabilities(Capabilities):

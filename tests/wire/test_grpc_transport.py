@@ -27,7 +27,7 @@ from durabletask.grpc.channel import ChannelHolder
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from durabletask.grpc.server import TaskHubServer
 from durabletask.grpc.transport import GrpcTransport, from_connection_string
-from durabletask.testing.backend import InMemoryBackend
+from durabletask.testing.hub import InMemoryBackend
 from google.protobuf.empty_pb2 import Empty
 
 pytestmark = pytest.mark.process

@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
-from durabletask.testing.backend import InMemoryBackend
+from durabletask.testing.hub import InMemoryBackend
 from wire_server import RawClient, serving
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("both_servers")]

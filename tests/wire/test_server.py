@@ -18,7 +18,7 @@ from durabletask.core.work_items import WorkItem, WorkItemStreamOptions
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from durabletask.grpc.server import TaskHubServer
 from durabletask.grpc.server_calls import UNARY_CALLS
-from durabletask.testing.backend import InMemoryBackend
+from durabletask.testing.hub import InMemoryBackend
 from google.protobuf.empty_pb2 import Empty
 from wire_server import RawClient, serving
 

@@ -22,7 +22,7 @@ from durabletask.grpc.direct_server import _MOST_EVENTS, DirectServer
 from durabletask.grpc.incoming_call import Context, Handler
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from durabletask.grpc.server import TaskHubServer
-from durabletask.testing.backend import InMemoryBackend
+from durabletask.testing.hub import InMemoryBackend
 from google.protobuf.empty_pb2 import Empty
 from wire_server import RawClient, serving
 

@@ -29,7 +29,7 @@ from durabletask.core.actions import CompleteOrchestration
 from durabletask.core.errors import ResourceExhaustedError
 from durabletask.core.history import ExecutionStarted, OrchestratorStarted
 from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem
-from durabletask.testing.backend import InMemoryBackend
+from durabletask.testing.hub import InMemoryBackend
 from fake_transport import NOON, FakeTransport
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from durabletask import DurableTaskClient, DurableTaskWorker, OrchestrationContext
 from durabletask.core.hosting.sessions import SessionCache
-from durabletask.testing.backend import InMemoryBackend
+from durabletask.testing.hub import InMemoryBackend
 
 
 async def waiting(ctx: OrchestrationContext) -> object:

@@ -31,7 +31,7 @@ from durabletask.core.work_items import (
 )
 from durabletask.grpc.server import TaskHubServer
 from durabletask.grpc.transport import GrpcTransport
-from durabletask.testing.backend import InMemoryBackend
+from durabletask.testing.hub import InMemoryBackend
 from fake_transport import NOON, FakeTransport
 
 PARENT = TraceContext("00-" + "a" * 32 + "-" + "b" * 16 + "-01", None, "b" * 16)

@@ -16,7 +16,7 @@ from durabletask.core.execution.threads import DaemonThreads
 HANGING = """
 import asyncio, time
 from durabletask import DurableTaskClient, DurableTaskWorker
-from durabletask.testing.backend import InMemoryBackend
+from durabletask.testing.hub import InMemoryBackend
 
 begun = asyncio.Event()
 

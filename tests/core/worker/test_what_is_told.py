@@ -13,7 +13,7 @@ from durabletask import (
     OrchestrationState,
     sync,
 )
-from durabletask.testing.backend import InMemoryBackend
+from durabletask.testing.hub import InMemoryBackend
 
 
 def refuse(ctx: ActivityContext, item: str) -> str:

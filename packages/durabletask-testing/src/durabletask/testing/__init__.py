@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .activity_environment import ActivityTestEnvironment as ActivityTestEnvironment
-    from .backend import HubRegistry as HubRegistry
-    from .backend import InMemoryBackend as InMemoryBackend
-    from .backend import SqliteStore as SqliteStore
     from .clock import Clock as Clock
     from .clock import SystemClock as SystemClock
     from .clock import VirtualClock as VirtualClock
@@ -21,6 +18,9 @@ if TYPE_CHECKING:
     from .faults import Chaos as Chaos
     from .faults import ChaosDivergenceError as ChaosDivergenceError
     from .faults import FaultCounts as FaultCounts
+    from .hub import HubRegistry as HubRegistry
+    from .hub import InMemoryBackend as InMemoryBackend
+    from .hub import SqliteStore as SqliteStore
     from .replay_check import ReplayReport as ReplayReport
     from .replay_check import assert_replays as assert_replays
     from .replay_check import check_replay as check_replay
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 else:
     _HOMES = {
         "activity_environment": ("ActivityTestEnvironment",),
-        "backend": ("HubRegistry", "InMemoryBackend", "SqliteStore"),
+        "hub": ("HubRegistry", "InMemoryBackend", "SqliteStore"),
         "clock": ("Clock", "SystemClock", "VirtualClock"),
         "environment": ("OrchestrationTestEnvironment",),
         "fakes": ("ActivityCall", "FakeActivity"),

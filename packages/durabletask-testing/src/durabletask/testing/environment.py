@@ -27,11 +27,11 @@ from durabletask.core.versioning import VersioningOptions
 from durabletask.core.worker import DurableTaskWorker
 from typing_extensions import Self
 
-from .backend import InMemoryBackend
 from .clock import VirtualClock
 from .commands import Command, CommandQueue
 from .fakes import ActivityCall, FakeActivity, SideEffect
 from .faults import Chaos, ChaosTransport, FaultCounts, compare_outcomes
+from .hub import InMemoryBackend
 from .recorder import Recorder
 from .run import OrchestrationRun, StuckOrchestrationError
 

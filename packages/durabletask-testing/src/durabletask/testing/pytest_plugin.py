@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from durabletask.core.serialization import DataConverter
     from durabletask.core.versioning import VersioningOptions
 
-    from .backend import InMemoryBackend
     from .clock import VirtualClock
     from .conformance import ConformanceReport
     from .environment import OrchestrationTestEnvironment
     from .faults import Chaos
+    from .hub import InMemoryBackend
     from .sync import OrchestrationTestEnvironment as BlockingEnvironment
 
 __all__ = ["DurableEnv", "durable_env", "task_hub", "virtual_clock"]
@@ -66,7 +66,7 @@ def virtual_clock() -> VirtualClock:
 @pytest.fixture
 def task_hub(virtual_clock: VirtualClock) -> InMemoryBackend:
     """An empty in-memory task hub on the virtual clock: a transport for clients and workers."""
-    from .backend import InMemoryBackend  # noqa: PLC0415
+    from .hub import InMemoryBackend  # noqa: PLC0415
 
     return InMemoryBackend("test", clock=virtual_clock)
 

@@ -1,9 +1,7 @@
-"""The local task hub: pure transitions, a store behind them, and a ``Transport`` in front."""
+"""The former home of ``durabletask.testing.hub``. The names that programs import from here keep working."""
 
 from __future__ import annotations
 
-from .facade import InMemoryBackend
-from .registry import HubRegistry
-from .store import SqliteStore
+from durabletask.testing.hub import HubRegistry, InMemoryBackend, SqliteStore
 
 __all__ = ["HubRegistry", "InMemoryBackend", "SqliteStore"]

@@ -14,7 +14,7 @@ from typing import Final
 
 from durabletask.core.connection_string import CONNECTION_STRING_VARIABLE, TASK_HUB_VARIABLE
 from durabletask.grpc.server import TaskHubServer
-from durabletask.testing.backend import HubRegistry
+from durabletask.testing.hub import HubRegistry
 
 __all__ = ["run_command", "running_server", "serve"]
 

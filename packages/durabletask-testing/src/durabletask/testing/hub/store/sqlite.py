@@ -18,9 +18,9 @@ from typing import Final, Literal, TypeVar
 from durabletask.core.errors import StorageError
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import TERMINAL_STATUSES
-from durabletask.testing.backend.paging import Position
-from durabletask.testing.backend.queries import Selection
-from durabletask.testing.backend.state import Instance
+from durabletask.testing.hub.paging import Position
+from durabletask.testing.hub.queries import Selection
+from durabletask.testing.hub.state import Instance
 
 from . import codec
 from .base import Changes, HubStore, Loaded, Store

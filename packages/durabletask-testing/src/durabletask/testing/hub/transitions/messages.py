@@ -20,8 +20,8 @@ from durabletask.core.history import (
 )
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import ActivityResult
-from durabletask.testing.backend.effects import Transition
-from durabletask.testing.backend.state import Activity, DurableTimer, Instance
+from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.state import Activity, DurableTimer, Instance
 
 from .ending import finish
 

@@ -10,8 +10,8 @@ from durabletask.core.history import (
     SubOrchestrationInstanceFailed,
 )
 from durabletask.core.instances import OrchestrationStatus
-from durabletask.testing.backend.effects import Transition
-from durabletask.testing.backend.state import Instance
+from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.state import Instance
 
 __all__ = ["FIRE_AND_FORGET", "drop_open_tasks", "finish", "remove", "terminate"]
 
@@ -33,7 +33,7 @@ def finish(
     instance.failure = failure
     instance.updated_at = instance.completed_at = tx.now
     instance.replace_inbox([])
-    instance.is_held = instance.wants_turn = instance.is_suspended = instance.is_paused = False
+    instance.is_held = instance.wants_episode = instance.is_suspended = instance.is_paused = False
     instance.changed_row = True
     tx.changed[instance] = None
     drop_open_tasks(tx, instance)
@@ -61,7 +61,7 @@ def remove(tx: Transition, instance: Instance, *, tell_waiting: bool) -> None:
     drop_open_tasks(tx, instance)
     del tx.state.instances[instance.instance_id]
     instance.replace_inbox([])
-    instance.wants_turn = False
+    instance.wants_episode = False
     tx.changed.pop(instance, None)
     tx.removed.append((instance, tell_waiting))
 

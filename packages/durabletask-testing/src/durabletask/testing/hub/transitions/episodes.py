@@ -39,13 +39,13 @@ from durabletask.core.history import (
 )
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem
-from durabletask.testing.backend.effects import Transition
-from durabletask.testing.backend.state import Activity, DurableTimer, Episode, Instance
+from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.state import Activity, DurableTimer, Episode, Instance
 
 from . import entities
 from .creation import child_id_of, create_child
 from .ending import finish, terminate
-from .generations import continue_as_new
+from .executions import continue_as_new
 from .rewinding import apply_rewind, check_rewound
 
 __all__ = ["begin_episode", "complete_episode"]
@@ -115,7 +115,7 @@ def complete_episode(tx: Transition, instance: Instance, result: OrchestratorRes
     completion = _completion_of(instance, result.actions)
     events = _consume(instance, episode, result.num_events_processed)
     instance.episode = None
-    instance.wants_turn = False
+    instance.wants_episode = False
     instance.abandons = 0
     history = instance.history
     history += events

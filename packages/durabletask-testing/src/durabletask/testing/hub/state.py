@@ -92,7 +92,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
         inbox: events that have arrived and are not yet part of the history.
         is_queued: waits for a worker (or for the end of a back-off) and must not be queued twice.
         is_held: its scheduled start has not come.
-        wants_turn: runs an episode although its inbox is empty (after a rewind).
+        wants_episode: runs an episode although its inbox is empty (after a rewind).
         is_suspended: the last suspend or resume request that was accepted was a suspend.
         is_paused: the last one that an episode has consumed was.
         terminates_children: a recursive terminate request was accepted.
@@ -130,7 +130,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
     abandons: int = 0
     is_queued: bool = False
     is_held: bool = False
-    wants_turn: bool = False
+    wants_episode: bool = False
     is_suspended: bool = False
     is_paused: bool = False
     terminates_children: bool = False
@@ -148,7 +148,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
     @property
     def is_runnable(self) -> bool:
         """Whether an episode can be handed out now."""
-        return self.episode is None and not self.is_held and (bool(self.inbox) or self.wants_turn)
+        return self.episode is None and not self.is_held and (bool(self.inbox) or self.wants_episode)
 
     def replace_inbox(self, events: list[HistoryEvent]) -> None:
         """Put other events in the place of those that wait."""

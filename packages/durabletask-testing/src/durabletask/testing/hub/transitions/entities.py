@@ -18,8 +18,8 @@ from durabletask.core.history import (
     EntityUnlockSent,
     ExecutionTerminated,
 )
-from durabletask.testing.backend.effects import Transition
-from durabletask.testing.backend.state import Instance
+from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.state import Instance
 
 __all__ = ["NOT_YET", "call", "request_lock", "signal", "unlock"]
 

@@ -18,8 +18,8 @@ from durabletask.core.history import (
 )
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import OrchestrationTraceContext
-from durabletask.testing.backend.paging import microseconds
-from durabletask.testing.backend.state import Activity, Instance
+from durabletask.testing.hub.paging import microseconds
+from durabletask.testing.hub.state import Activity, Instance
 
 from .base import InstanceChange
 
@@ -160,7 +160,7 @@ def restore_flags(instance: Instance, now: datetime) -> None:
     """Work out of history and inbox what is not stored by itself."""
     if instance.history:
         instance.updated_at = max(instance.updated_at, instance.history[-1].timestamp)
-        instance.wants_turn = isinstance(instance.history[-1], ExecutionRewound)
+        instance.wants_episode = isinstance(instance.history[-1], ExecutionRewound)
     for event in instance.history:
         if isinstance(event, (ExecutionSuspended, ExecutionResumed)):
             instance.is_paused = isinstance(event, ExecutionSuspended)

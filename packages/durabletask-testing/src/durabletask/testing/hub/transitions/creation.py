@@ -19,11 +19,11 @@ from durabletask.core.history import (
     TraceContext,
 )
 from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus
-from durabletask.testing.backend.effects import Transition
-from durabletask.testing.backend.state import Instance
+from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.state import Instance
 
 from .ending import FIRE_AND_FORGET, finish, remove
-from .generations import started_event
+from .executions import started_event
 
 __all__ = ["child_id_of", "create_child", "create_instance", "restart_instance", "start_scheduled"]
 

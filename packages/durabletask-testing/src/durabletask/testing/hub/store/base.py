@@ -8,9 +8,9 @@ from concurrent.futures import Future
 
 import msgspec
 from durabletask.core.history import HistoryEvent
-from durabletask.testing.backend.paging import Position
-from durabletask.testing.backend.queries import Selection
-from durabletask.testing.backend.state import Activity, Instance
+from durabletask.testing.hub.paging import Position
+from durabletask.testing.hub.queries import Selection
+from durabletask.testing.hub.state import Activity, Instance
 
 __all__ = ["Changes", "HubStore", "InstanceChange", "Loaded", "Store"]
 

@@ -12,8 +12,8 @@ from durabletask.core.history import (
     HistoryEvent,
 )
 from durabletask.core.instances import OrchestrationStatus
-from durabletask.testing.backend.effects import Transition
-from durabletask.testing.backend.state import Instance
+from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.state import Instance
 
 from .ending import drop_open_tasks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from durabletask.testing.backend.effects import Transition
+from durabletask.testing.hub.effects import Transition
 
 from .ending import remove
 

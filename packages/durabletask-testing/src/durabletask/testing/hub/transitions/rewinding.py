@@ -16,8 +16,8 @@ from durabletask.core.history import (
     SubOrchestrationInstanceFailed,
 )
 from durabletask.core.instances import OrchestrationStatus
-from durabletask.testing.backend.effects import Transition
-from durabletask.testing.backend.state import Activity, DurableTimer, Instance, open_tasks
+from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.state import Activity, DurableTimer, Instance, open_tasks
 
 from .creation import create_child
 
@@ -59,7 +59,7 @@ def apply_rewind(tx: Transition, instance: Instance, new_history: Sequence[Histo
     instance.execution_id = started.execution_id or tx.state.new_id()
     instance.parent = started.parent
     instance.is_rewritten = instance.changed_row = True
-    instance.wants_turn = True
+    instance.wants_episode = True
     for orphan in instance.activities.values():
         orphan.is_cancelled = True
     for timer in instance.timers.values():
