@@ -1,14 +1,14 @@
 """The replay vectors of the protocol, judged by their own rules and by our decisions.
 
-``DURABLETASK_VECTORS`` names the folder; the default is the one beside the repository. ``vectors_extra`` holds more
-of the same form for what the given ones leave open; what they expect is what another SDK of the protocol was seen to
-do (rules of ours apply as to the given ones) or, where their notes say so, our own choice.
+``DURABLETASK_VECTORS`` names a folder with more. ``vectors_extra`` holds vectors of the same form for what those in
+``tests/vectors`` leave open; what they expect is what another SDK of the protocol was seen to do (rules of ours apply
+as to the others) or, where their notes say so, our own choice.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,12 +20,9 @@ from proto_json import result_to_json
 from step_language import FORMS
 from vector_compare import ENGINE_ERRORS, differences
 from vector_episodes import Episode, Vector
+from vector_files import ADDED, EXTRA, FOLDER, vector_files
 from vector_rules import adapt
 from vector_runner import VectorRunner, expectation
-
-_ROOT = Path(__file__).resolve().parents[2]
-_VARIABLE = "DURABLETASK_VECTORS"
-_FOLDER = (_ROOT / os.environ.get(_VARIABLE, "../shared/protocol/vectors")).resolve()
 
 
 def _completed(action_id: int, status: str, **members: Any) -> Mapping[str, Any]:
@@ -73,17 +70,15 @@ AS_THE_VECTOR: Mapping[str, int] = {
 that no rule speaks of, is reported as an expected failure: its flag says that an implementation should differ."""
 
 
-def _load(folder: Path) -> list[Vector]:
-    if not folder.is_dir():
-        return []
-    return [Vector(json.loads(path.read_text("utf-8"))) for path in sorted(folder.glob("*.json"))]
+def _load(path: Path) -> Vector:
+    return Vector(json.loads(path.read_text("utf-8")))
 
 
-_VECTORS = _load(_FOLDER)
-_OUR_VECTORS = _load(Path(__file__).parent / "vectors_extra")
+_VECTORS = {name: _load(path) for name, path in vector_files().items()}
+_OUR_VECTORS = [_load(path) for path in sorted(EXTRA.glob("*.json"))]
 _CASES = [
-    pytest.param(vector, index, form, id=f"{vector.id}-{index}-{form}")
-    for vector in _VECTORS
+    pytest.param(vector, index, form, id=f"{name}-{index}-{form}")
+    for name, vector in _VECTORS.items()
     for index in range(len(vector.raw["episodes"]))
     for form in FORMS
 ]
@@ -138,12 +133,12 @@ def _execution_ids(episode: Episode) -> set[str]:
     return {found} if found else set()
 
 
-def test_vectors_are_there() -> None:
-    """The suite says so when it ran without the vectors, and fails when they were asked for by name."""
-    if _VARIABLE in os.environ:
-        assert _VECTORS, f"{_VARIABLE} names {_FOLDER}, which holds no vector"
-    elif not _VECTORS:
-        pytest.skip(f"no replay vectors in {_FOLDER}; set {_VARIABLE}")
+def test_no_vector_is_missing() -> None:
+    """The vectors of the repository are those of its index, and an added folder has some."""
+    index = re.findall(r"^\| (\d+\S+) \|", (FOLDER / "README.md").read_text("utf-8"), re.MULTILINE)
+
+    assert [path.stem for path in sorted(FOLDER.glob("*.json"))] == sorted(index)
+    assert ADDED is None or list(ADDED.glob("*.json")), f"{ADDED} holds no vector"
 
 
 @_every_episode
@@ -192,9 +187,7 @@ def test_vector_of_ours(vector: Vector, form: str) -> None:
 @pytest.mark.parametrize("name", sorted({name for name, _ in OVERRIDES} | set(AS_THE_VECTOR)))
 def test_table_names_real_vectors(name: str) -> None:
     """No row of the tables is left over from a vector that is gone."""
-    if _VARIABLE in os.environ or not _VECTORS:
-        pytest.skip("the tables speak of the default folder")
-    assert name in {vector.id for vector in _VECTORS}
+    assert name in _VECTORS
 
 
 _FAN_OUT = [

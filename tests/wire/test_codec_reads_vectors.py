@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from durabletask.core.history import (
     EPOCH,
     ExecutionStarted,
@@ -23,14 +20,11 @@ from durabletask.grpc.codec.history_encoding import encode_event
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from google.protobuf import json_format
 from proto_json import action_to_json, event_from_json, event_to_json
-
-_FOLDER = Path(__file__).resolve().parents[2] / os.environ.get(
-    "DURABLETASK_VECTORS", "../shared/protocol/vectors"
-)
+from vector_files import vector_files
 
 
 def _episodes() -> Iterator[Mapping[str, Any]]:
-    for path in sorted(_FOLDER.glob("*.json")):
+    for path in vector_files().values():
         yield from json.loads(path.read_text("utf-8"))["episodes"]
 
 
@@ -40,12 +34,10 @@ def _unique(items: Iterator[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 _EVENTS = _unique(event for episode in _episodes() for event in [*episode["past"], *episode["new"]])
 _ACTIONS = _unique(action for episode in _episodes() for action in episode["expect"].get("actions", []))
-_needs_vectors = pytest.mark.skipif(not _EVENTS, reason=f"no replay vectors in {_FOLDER}")
 
 TIMED = (OrchestratorStarted, ExecutionStarted, SubOrchestrationInstanceCreated, TimerCreated)
 
 
-@_needs_vectors
 def test_events_survive_the_wire() -> None:
     """An event read from protobuf is the model that its JSON form describes, and is written back the same."""
     for event in _EVENTS:
@@ -59,7 +51,6 @@ def test_events_survive_the_wire() -> None:
         assert event_to_json(decoded) == event
 
 
-@_needs_vectors
 def test_past_events_lose_only_times_without_meaning() -> None:
     """What is read for replay differs from the exact event in the timestamps that replay and tracing ignore."""
     for event in _EVENTS:
@@ -71,7 +62,6 @@ def test_past_events_lose_only_times_without_meaning() -> None:
         assert exact == past
 
 
-@_needs_vectors
 def test_actions_survive_the_wire() -> None:
     """An action read from protobuf has the JSON form that the vector gives."""
     for action in _ACTIONS:
