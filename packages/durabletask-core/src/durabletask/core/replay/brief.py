@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from durabletask.core.errors import OrchestratorMisuseError, ReplayError
 from durabletask.core.history import Answers, Schedulings, Turns, expand
-from durabletask.core.tasks import RAW_RESULT
 
 from .calls import ActivityCall
 from .fibers import Fiber
 from .groups import AllOf
+from .tasks import RAW_RESULT
 from .transitions import RUNNING
 
 if TYPE_CHECKING:
@@ -83,14 +83,14 @@ def _apply_turns(
         call = None if done is None else activities.pop(done, None)
         if call is not None:
             try:
-                waiter = call._waiter
-                if type(waiter) is Fiber and call._others is None:  # as ``_settle`` does, for one who waits
-                    call._state = RAW_RESULT
-                    call._value = result
-                    call._waiter = None
+                waiter = call.waiter
+                if type(waiter) is Fiber and call.others is None:  # as ``_settle`` does, for one who waits
+                    call.state = RAW_RESULT
+                    call.value = result
+                    call.waiter = None
                     waiter.step()  # nothing else is ready between two events
                 else:
-                    call._settle(RAW_RESULT, result)
+                    call.settle(RAW_RESULT, result)
                 if ready or ledger.restart is not None:
                     ledger.drain()
             except ENGINE_ERRORS as error:
@@ -116,16 +116,16 @@ def _apply_answers(
         call = pop(number, None)
         if call is None:
             continue
-        waiter = call._waiter
-        if type(waiter) is AllOf and waiter._open > 1 and waiter._source is None and call._others is None:
+        waiter = call.waiter
+        if type(waiter) is AllOf and waiter._open > 1 and waiter._source is None and call.others is None:
             # One of many: nobody else is told, and no code of the user's runs.
-            call._state = RAW_RESULT
-            call._value = result
-            call._waiter = None
+            call.state = RAW_RESULT
+            call.value = result
+            call.waiter = None
             waiter._open -= 1
             continue
         try:
-            call._settle(RAW_RESULT, result)
+            call.settle(RAW_RESULT, result)
             ledger.drain()
         except ENGINE_ERRORS as error:
             fail(error)

@@ -13,7 +13,8 @@ import msgspec
 from durabletask.core.actions import CreateSubOrchestration, ScheduleTask
 from durabletask.core.errors import TaskFailedError
 from durabletask.core.failures import FailureDetails
-from durabletask.core.tasks import (
+
+from .tasks import (
     FAILURE,
     PENDING,
     RAW_FAILURE,
@@ -21,10 +22,9 @@ from durabletask.core.tasks import (
     RESULT,
     UNSEEN,
     WAITED_FOR,
-    Task,
+    EngineTask,
     Waiter,
 )
-
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ class Retries:
         self.timer: Timer | None = None
 
 
-class Call(Task[object], Waiter):
+class Call(EngineTask[object], Waiter):
     """A call that the hub answers under the id of the action that made it."""
 
     __slots__ = ("_made", "_open", "_result_type", "_retries")
 
-    _scope: Ledger
+    sink: Ledger
 
     _made: ScheduleTask | CreateSubOrchestration | None
     _open: dict[int, Call]
@@ -62,12 +62,12 @@ class Call(Task[object], Waiter):
     _retries: Retries | None
 
     @property
-    def _action(self) -> ScheduleTask | CreateSubOrchestration:
+    def action(self) -> ScheduleTask | CreateSubOrchestration:
         made = self._made
         return self._make() if made is None else made
 
-    @_action.setter
-    def _action(self, action: ScheduleTask | CreateSubOrchestration) -> None:
+    @action.setter
+    def action(self, action: ScheduleTask | CreateSubOrchestration) -> None:
         self._made = action
 
     def _make(self) -> ScheduleTask | CreateSubOrchestration:
@@ -80,47 +80,47 @@ class Call(Task[object], Waiter):
         retries = self._retries
         if retries is not None:
             retries.attempts += 1
-            ledger = self._scope
+            ledger = self.sink
             try:
                 due = retries.policy.next_attempt(
                     failure, attempts=retries.attempts, started_at=retries.started_at, now=ledger.clock
                 )
             except Exception as error:  # noqa: BLE001 - the predicate is user code
-                self._settle(FAILURE, error)
+                self.settle(FAILURE, error)
                 return
             if due is not None:
-                retries.timer = Timer(ledger, due, self._code, self._lasti)
-                retries.timer._subscribe(self)
+                retries.timer = Timer(ledger, due, self.code, self.lasti)
+                retries.timer.subscribe(self)
                 return
-        self._settle(RAW_FAILURE, failure)
+        self.settle(RAW_FAILURE, failure)
 
-    def wake(self, task: Task[object]) -> None:
+    def wake(self, task: EngineTask[object]) -> None:
         """The delay is over: try again under a new id."""
         if self._retries is not None:
             self._retries.timer = None
-        ledger = self._scope
+        ledger = self.sink
         # A history may tell of a failure before it confirms the attempt.
-        ledger.pending.pop(self._action.id, None)
-        self._action = msgspec.structs.replace(self._action, id=ledger.next_id(), trace_context=None)
-        ledger.pending[self._action.id] = self._open[self._action.id] = self
+        ledger.pending.pop(self.action.id, None)
+        self.action = msgspec.structs.replace(self.action, id=ledger.next_id(), trace_context=None)
+        ledger.pending[self.action.id] = self._open[self.action.id] = self
 
-    def _withdraw(self) -> None:
-        self._scope.pending.pop(self._action.id, None)
-        self._open.pop(self._action.id, None)
+    def withdraw(self) -> None:
+        self.sink.pending.pop(self.action.id, None)
+        self._open.pop(self.action.id, None)
         if self._retries is not None and self._retries.timer is not None:
-            self._retries.timer._unsubscribe(self)
+            self._retries.timer.unsubscribe(self)
             self._retries.timer.cancel()
 
-    def _read(self) -> object:
-        if self._state != RAW_RESULT:
-            return super()._read()
-        raw: Any = self._value  # text, as every answer of an activity or child has it
-        self._value = value = self._scope.converter.deserialize(raw, self._result_type)
-        self._state = RESULT
+    def read(self) -> object:
+        if self.state != RAW_RESULT:
+            return super().read()
+        raw: Any = self.value  # text, as every answer of an activity or child has it
+        self.value = value = self.sink.converter.deserialize(raw, self._result_type)
+        self.state = RESULT
         return value
 
-    def _explain(self, raw: object) -> BaseException:
-        return task_failure(raw, self._describe(), self._action.name, self._action.id)
+    def explain(self, raw: object) -> BaseException:
+        return task_failure(raw, self.describe(), self.action.name, self.action.id)
 
 
 class ActivityCall(Call):
@@ -134,27 +134,27 @@ class ActivityCall(Call):
     _tags: dict[str, str] | None
     _version: str | None
 
-    def __await__(self) -> Generator[Task[object], object, object]:
+    def __await__(self) -> Generator[EngineTask[object], object, object]:
         # As in ``Task.__await__`` and ``_read``, spelled out: no call but that of the converter.
-        scope = self._scope
+        scope = self.sink
         if scope.thread != get_ident() and not scope.gives_in():
-            raise self._foreign()
-        if self._state == PENDING:
+            raise self.foreign()
+        if self.state == PENDING:
             yield self
-        self._observed = WAITED_FOR
-        if self._state != RAW_RESULT:
-            return self._read()
-        raw: Any = self._value
-        self._value = value = scope.converter.deserialize(raw, self._result_type)
-        self._state = RESULT
+        self.observed = WAITED_FOR
+        if self.state != RAW_RESULT:
+            return self.read()
+        raw: Any = self.value
+        self.value = value = scope.converter.deserialize(raw, self._result_type)
+        self.state = RESULT
         return value
 
     def _make(self) -> ScheduleTask:
         self._made = made = ScheduleTask(self._id, self._name, self._version, self._input, self._tags)
         return made
 
-    def _describe(self) -> str:
-        return f"activity {self._action.name!r}, id {self._action.id}"
+    def describe(self) -> str:
+        return f"activity {self.action.name!r}, id {self.action.id}"
 
 
 _new = ActivityCall.__new__
@@ -177,14 +177,14 @@ def call_activity(
     less ado than a class, and there may be a hundred thousand calls to replay.
     """
     call = _new(ActivityCall)
-    call._scope = ledger
-    call._code = code
-    call._lasti = lasti
-    call._state = PENDING
-    call._value = None
-    call._observed = UNSEEN
-    call._waiter = None
-    call._others = None
+    call.sink = ledger
+    call.code = code
+    call.lasti = lasti
+    call.state = PENDING
+    call.value = None
+    call.observed = UNSEEN
+    call.waiter = None
+    call.others = None
     call._made = None
     call._open = activities = ledger.activities
     call._result_type = result_type
@@ -221,12 +221,12 @@ class ChildCall(Call):
 
     def use_instance_id(self, instance_id: str) -> None:
         """Keep to the id that the history records: the next attempt starts the same child."""
-        action = self._action
+        action = self.action
         if isinstance(action, CreateSubOrchestration) and action.instance_id != instance_id:
-            self._action = msgspec.structs.replace(action, instance_id=instance_id)
+            self.action = msgspec.structs.replace(action, instance_id=instance_id)
 
-    def _describe(self) -> str:
-        return f"sub-orchestration {self._action.name!r}, id {self._action.id}"
+    def describe(self) -> str:
+        return f"sub-orchestration {self.action.name!r}, id {self.action.id}"
 
 
 def task_failure(raw: object, what: str, name: str, action_id: int) -> TaskFailedError:

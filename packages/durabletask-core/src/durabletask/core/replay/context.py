@@ -1,6 +1,6 @@
 """The context that orchestrators get during replay: it turns calls into actions and tasks."""
 
-# ruff: noqa: A002, D102 - "input" is the protocol's word; the abstract class documents the methods
+# ruff: noqa: A002 - "input" is the protocol's word; the abstract class documents the methods
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from types import CodeType
 from typing import TYPE_CHECKING
 
 from durabletask.core.history import EPOCH, EventRaised
-from durabletask.core.tasks import FAILURE, PENDING, RAW_RESULT, Task, Waiter
 
+from .tasks import FAILURE, PENDING, RAW_RESULT, EngineTask, Waiter
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["EventWait", "Mailbox"]
 
 
-class EventWait(Task[object], Waiter):
+class EventWait(EngineTask[object], Waiter):
     """A wait for one event. It is *parked* when an event came by while nobody waited for it any more."""
 
     __slots__ = ("_data_type", "_is_parked", "_name", "_timer")
 
-    _scope: Ledger
+    sink: Ledger
 
     def __init__(
         self, ledger: Ledger, name: str, data_type: object, code: CodeType | None, lasti: int
@@ -36,43 +36,43 @@ class EventWait(Task[object], Waiter):
 
     def limit_to(self, fire_at: datetime) -> None:
         """Give up at that time."""
-        self._timer = Timer(self._scope, fire_at, self._code, self._lasti)
-        self._timer._subscribe(self)
+        self._timer = Timer(self.sink, fire_at, self.code, self.lasti)
+        self._timer.subscribe(self)
 
     def deliver(self, payload: str | None) -> None:
         """End with an event."""
         self._stop_timer()
-        self._settle(RAW_RESULT, payload)
+        self.settle(RAW_RESULT, payload)
 
-    def wake(self, task: Task[object]) -> None:
+    def wake(self, task: EngineTask[object]) -> None:
         """The time is over."""
         self._timer = None
-        if self._state == PENDING:
-            self._settle(FAILURE, TimeoutError(f"No event named {self._name!r} arrived in time."))
+        if self.state == PENDING:
+            self.settle(FAILURE, TimeoutError(f"No event named {self._name!r} arrived in time."))
 
     def park(self) -> None:
         """Leave the queue; being awaited again brings it back."""
         self._is_parked = True
 
-    def _subscribe(self, waiter: Waiter) -> None:
-        super()._subscribe(waiter)
+    def subscribe(self, waiter: Waiter) -> None:
+        super().subscribe(waiter)
         if self._is_parked:
             self._is_parked = False
-            self._scope.mailbox.enter(self)
+            self.sink.mailbox.enter(self)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
-            self._timer._unsubscribe(self)
+            self._timer.unsubscribe(self)
             self._timer.cancel()
             self._timer = None
 
-    def _withdraw(self) -> None:
+    def withdraw(self) -> None:
         self._stop_timer()
 
-    def _decode(self, raw: object) -> object:
-        return self._scope.decode(raw, self._data_type)
+    def decode(self, raw: object) -> object:
+        return self.sink.decode(raw, self._data_type)
 
-    def _describe(self) -> str:
+    def describe(self) -> str:
         return f"wait for the event {self._name!r}"
 
 
@@ -126,13 +126,13 @@ class Mailbox:
 
     def open_waits(self) -> list[EventWait]:
         """Every wait that is still in a queue."""
-        return [wait for queue in self._waits.values() for wait in queue if wait._state == PENDING]
+        return [wait for queue in self._waits.values() for wait in queue if wait.state == PENDING]
 
 
 def _wants_event(wait: EventWait) -> bool:
-    if wait._state != PENDING:
+    if wait.state != PENDING:
         return False
-    if not wait._is_live:
+    if not wait.is_live:
         wait.park()
         return False
     return True

@@ -19,10 +19,10 @@ from durabletask.core.errors import (
     OrchestratorMisuseError,
     TaskCancelledError,
 )
-from durabletask.core.tasks import FAILURE, PENDING, RESULT, WAITED_FOR, Task, Waiter
 
 from . import misuse
 from .calls import ActivityCall
+from .tasks import FAILURE, PENDING, RESULT, WAITED_FOR, EngineTask, Waiter
 
 if TYPE_CHECKING:
     from .ledger import Ledger
@@ -40,7 +40,7 @@ def is_body(value: object) -> TypeGuard[Body]:
     return isinstance(value, (CoroutineType, GeneratorType, Coroutine))
 
 
-class Fiber(Task[object], Waiter):
+class Fiber(EngineTask[object], Waiter):
     """A coroutine or generator of the user in the middle of its run."""
 
     __slots__ = (
@@ -53,13 +53,13 @@ class Fiber(Task[object], Waiter):
         "is_running",
     )
 
-    _scope: Ledger
+    sink: Ledger
 
     def __init__(self, ledger: Ledger, body: Body) -> None:
         super().__init__(ledger, _code_of(body))
         self._body = body
         self._is_generator = isinstance(body, GeneratorType)
-        self._awaiting: Task[object] | None = None
+        self._awaiting: EngineTask[object] | None = None
         self._injected: BaseException | None = None
         self._is_queued = False
         self.is_running: bool = False
@@ -71,14 +71,14 @@ class Fiber(Task[object], Waiter):
             self._is_started = True
             self._enqueue()
 
-    def wake(self, task: Task[object]) -> None:
+    def wake(self, task: EngineTask[object]) -> None:
         """The awaited task has ended: go on at the next drain."""
         self._enqueue()
 
     def step(self) -> None:
         """Run the body up to its next wait or its end."""
         self._is_queued = False
-        if self._state != PENDING:
+        if self.state != PENDING:
             return
         value: object = None
         error: BaseException | None = None
@@ -88,7 +88,7 @@ class Fiber(Task[object], Waiter):
         elif self._is_generator and awaited is not None:
             value, error = _outcome(awaited)
         send = self._body.send
-        scope = self._scope
+        scope = self.sink
         while True:
             self.is_running = True
             try:
@@ -106,18 +106,18 @@ class Fiber(Task[object], Waiter):
             value = error = None
             if (  # the usual one: as below, without the calls
                 type(yielded) is ActivityCall
-                and yielded._scope is scope
-                and yielded._state == PENDING
-                and yielded._waiter is None
-                and yielded._others is None
+                and yielded.sink is scope
+                and yielded.state == PENDING
+                and yielded.waiter is None
+                and yielded.others is None
             ):
-                yielded._waiter = self
-                yielded._observed = WAITED_FOR
+                yielded.waiter = self
+                yielded.observed = WAITED_FOR
                 self._awaiting = yielded
                 return
             task = self._accept(yielded)
-            if task._state == PENDING:
-                task._subscribe(self)
+            if task.state == PENDING:
+                task.subscribe(self)
                 self._awaiting = task
                 return
             if self._is_generator:
@@ -125,16 +125,16 @@ class Fiber(Task[object], Waiter):
 
     def cancel(self) -> bool:
         """Raise ``TaskCancelledError`` inside the fiber where it waits; a fiber not yet started never runs."""
-        if self._state != PENDING or self._scope.thread != get_ident():
+        if self.state != PENDING or self.sink.thread != get_ident():
             return False
-        self._observed = self._observed or WAITED_FOR
+        self.observed = self.observed or WAITED_FOR
         cancelled = TaskCancelledError(f"{self} was cancelled.")
         if self._awaiting is None and self._injected is None:
             self._body.close()
             self._end(FAILURE, cancelled)
         else:
             if self._awaiting is not None:
-                self._awaiting._unsubscribe(self)
+                self._awaiting.unsubscribe(self)
             self._injected = cancelled
             self._enqueue()
         return True
@@ -142,7 +142,7 @@ class Fiber(Task[object], Waiter):
     def close(self) -> None:
         """Abandon the body. Its ``finally`` blocks run now, once; what they raise is of no interest."""
         if self._awaiting is not None:
-            self._awaiting._unsubscribe(self)
+            self._awaiting.unsubscribe(self)
         try:
             self._body.close()
         except KeyboardInterrupt:
@@ -153,35 +153,35 @@ class Fiber(Task[object], Waiter):
     def _enqueue(self) -> None:
         if not self._is_queued:
             self._is_queued = True
-            self._scope.ready.append(self)
+            self.sink.ready.append(self)
 
     def _end(self, state: int, value: object) -> None:
-        ledger = self._scope
+        ledger = self.sink
         ledger.fibers.pop(self._body, None)
-        if state == FAILURE and not self._is_live and not ledger.is_replaying:
+        if state == FAILURE and not self.is_live and not ledger.is_replaying:
             _logger.warning(
                 "Instance %r: %s, which nobody awaits any more, raised %r.",
                 ledger.instance_id,
-                self._describe(),
+                self.describe(),
                 value,
             )
-        self._settle(state, value)
+        self.settle(state, value)
 
-    def _accept(self, yielded: object) -> Task[object]:
+    def _accept(self, yielded: object) -> EngineTask[object]:
         """A task of this orchestration. A generator may yield a coroutine or generator: it runs as a fiber."""
-        if isinstance(yielded, Task):
+        if isinstance(yielded, EngineTask):
             return (
                 yielded
-                if yielded._scope is self._scope
-                else self._fail_for(yielded._foreign(misuse.place_of(self._body)))
+                if yielded.sink is self.sink
+                else self._fail_for(yielded.foreign(misuse.place_of(self._body)))
             )
         if self._is_generator and is_body(yielded):
-            fiber = self._scope.spawn(yielded)
+            fiber = self.sink.spawn(yielded)
             fiber.start()
             return fiber
         return self._fail_for(misuse.foreign_awaitable(self._body, yielded))
 
-    def _fail_for(self, error: OrchestratorMisuseError | ForeignTaskError) -> Task[object]:
+    def _fail_for(self, error: OrchestratorMisuseError | ForeignTaskError) -> EngineTask[object]:
         """Show the error to the user's code, for its traceback and clean-up, and end the orchestration."""
         try:
             self._body.throw(error)
@@ -191,14 +191,14 @@ class Fiber(Task[object], Waiter):
             raise error from None
         raise error
 
-    def _describe(self) -> str:
+    def describe(self) -> str:
         return f"coroutine {getattr(self._body, '__qualname__', self._body)!r}"
 
 
-def _outcome(task: Task[object]) -> tuple[object, BaseException | None]:
-    task._observed = WAITED_FOR
+def _outcome(task: EngineTask[object]) -> tuple[object, BaseException | None]:
+    task.observed = WAITED_FOR
     try:
-        return task._read(), None
+        return task.read(), None
     except BaseException as error:  # noqa: BLE001 - raised again inside the generator
         return None, error
 

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from durabletask.core.errors import SchedulingError, TaskFailedError
 from durabletask.core.failures import FailureDetails
-from durabletask.core.tasks import (
+
+from .calls import ActivityCall
+from .fibers import Fiber
+from .locations import calling_frame
+from .tasks import (
     FAILURE,
     LOOKED_AT,
     PENDING,
@@ -15,13 +19,9 @@ from durabletask.core.tasks import (
     RAW_RESULT,
     RESULT,
     WAITED_FOR,
-    Task,
+    EngineTask,
     Waiter,
 )
-
-from .calls import ActivityCall
-from .fibers import Fiber
-from .locations import calling_frame
 
 if TYPE_CHECKING:
     from .ledger import Ledger
@@ -29,33 +29,33 @@ if TYPE_CHECKING:
 __all__ = ["AllOf", "AnyOf"]
 
 
-class _Group(Task[object], Waiter):
+class _Group(EngineTask[object], Waiter):
     """What both kinds share: members, and leaving them when the group ends."""
 
     __slots__ = ("_members",)
 
-    _scope: Ledger
+    sink: Ledger
 
     def __init__(self, ledger: Ledger) -> None:
         frame = calling_frame()
         super().__init__(ledger, frame.f_code, frame.f_lasti)
-        self._members: list[Task[object]] = []
+        self._members: list[EngineTask[object]] = []
 
     @property
     def is_waiting(self) -> bool:
-        return self._state == PENDING and self._is_live
+        return self.state == PENDING and self.is_live
 
     def _leave_members(self) -> None:
         for member in self._members:
-            if member._state == PENDING:
-                member._unsubscribe(self)
+            if member.state == PENDING:
+                member.unsubscribe(self)
 
     @property
     def is_running(self) -> bool:
         """Whether a member's code is what runs at this moment."""
         return any(m.is_running for m in self._members if isinstance(m, (Fiber, _Group)))
 
-    def _withdraw(self) -> None:
+    def withdraw(self) -> None:
         if self.is_running:
             raise SchedulingError(f"{self} cannot be cancelled by one of its members.")
         self._leave_members()
@@ -88,7 +88,7 @@ class AllOf(_Group):
         # A sequence is adopted at once, so that no coroutine of it is lost; any other iterable is pulled.
         if limit is None or isinstance(members, (list, tuple)):
             adopt = ledger.adopt
-            tasks = [m if type(m) is ActivityCall and m._scope is ledger else adopt(m) for m in members]
+            tasks = [m if type(m) is ActivityCall and m.sink is ledger else adopt(m) for m in members]
             if limit is None:
                 self._take_all(tasks)
                 return
@@ -96,29 +96,29 @@ class AllOf(_Group):
         self._source = iter(members)
         self._pull()
 
-    def wake(self, task: Task[object]) -> None:
+    def wake(self, task: EngineTask[object]) -> None:
         """A member has ended."""
-        if self._state != PENDING:
+        if self.state != PENDING:
             return
         self._open -= 1
-        if self._fail_fast and task._state >= RAW_FAILURE:
+        if self._fail_fast and task.state >= RAW_FAILURE:
             self._end(RAW_FAILURE, task)
         elif self._open == 0 or self._source is not None:
             self._pull()
 
-    def _take_all(self, members: list[Task[object]]) -> None:
+    def _take_all(self, members: list[EngineTask[object]]) -> None:
         """Take all members at once; end when all of them have ended."""
         self._members = members
-        failed: Task[object] | None = None
+        failed: EngineTask[object] | None = None
         for member in members:
             if (  # the usual one: as ``_await`` does, without the calls
                 type(member) is ActivityCall
-                and member._state == PENDING
-                and member._waiter is None
-                and member._others is None
+                and member.state == PENDING
+                and member.waiter is None
+                and member.others is None
             ):
-                member._waiter = self
-                member._observed = WAITED_FOR
+                member.waiter = self
+                member.observed = WAITED_FOR
                 self._open += 1
             else:
                 failed = self._take(member, failed)
@@ -126,12 +126,12 @@ class AllOf(_Group):
 
     def _pull(self) -> None:
         """Take members from the source as far as the limit allows; end when nothing is left."""
-        failed: Task[object] | None = None
+        failed: EngineTask[object] | None = None
         while self._source is not None and (self._limit is None or self._open < self._limit):
             try:
                 member = next(self._source)
-                if not isinstance(member, Task) or member._scope is not self._scope:
-                    member = self._scope.adopt(member)
+                if not isinstance(member, EngineTask) or member.sink is not self.sink:
+                    member = self.sink.adopt(member)
             except StopIteration:
                 self._source = None
                 break
@@ -144,62 +144,64 @@ class AllOf(_Group):
             failed = self._take(member, failed)
         self._end_if_over(failed)
 
-    def _take(self, member: Task[object], failed: Task[object] | None) -> Task[object] | None:
+    def _take(
+        self, member: EngineTask[object], failed: EngineTask[object] | None
+    ) -> EngineTask[object] | None:
         """Await a member, if it is open; the one of the members up to it that ends the group by its failure."""
-        if member._state == PENDING:
+        if member.state == PENDING:
             self._await(member)
             return failed
-        member._observed = member._observed or LOOKED_AT
-        if not self._fail_fast or member._state < RAW_FAILURE:
+        member.observed = member.observed or LOOKED_AT
+        if not self._fail_fast or member.state < RAW_FAILURE:
             return failed
-        return member if failed is None or member._order < failed._order else failed
+        return member if failed is None or member.order < failed.order else failed
 
-    def _end_if_over(self, failed: Task[object] | None) -> None:
+    def _end_if_over(self, failed: EngineTask[object] | None) -> None:
         if failed is not None:
             self._end(RAW_FAILURE, failed)
         elif self._open == 0 and self._source is None:
             # With ``fail_fast`` a failure would have ended the group before.
             may_fail = not self._fail_fast and not self._return_exceptions
-            is_failed = may_fail and any(m._state >= RAW_FAILURE for m in self._members)
-            self._settle(RAW_FAILURE if is_failed else RAW_RESULT, None)
+            is_failed = may_fail and any(m.state >= RAW_FAILURE for m in self._members)
+            self.settle(RAW_FAILURE if is_failed else RAW_RESULT, None)
 
-    def _await(self, member: Task[object]) -> None:
+    def _await(self, member: EngineTask[object]) -> None:
         if isinstance(member, Fiber):
             member.start()
-        if not member._has_waiter(self):
-            member._subscribe(self)
+        if not member.has_waiter(self):
+            member.subscribe(self)
             self._open += 1
 
     def _end(self, state: int, value: object) -> None:
         self._source = None
         self._leave_members()
-        self._settle(state, value)
+        self.settle(state, value)
 
-    def _decode(self, raw: object) -> object:
+    def decode(self, raw: object) -> object:
         del raw
-        deserialize = self._scope.converter.deserialize
+        deserialize = self.sink.converter.deserialize
         results: list[object] = []
         for member in self._members:
-            state = member._state
+            state = member.state
             if state == RAW_RESULT and type(member) is ActivityCall:  # as its ``_read`` does
-                payload: Any = member._value
-                member._value = value = deserialize(payload, member._result_type)
-                member._state = RESULT
+                payload: Any = member.value
+                member.value = value = deserialize(payload, member._result_type)
+                member.state = RESULT
                 results.append(value)
             else:
-                results.append(member._failure() if state >= RAW_FAILURE else member._read())
+                results.append(member.failure() if state >= RAW_FAILURE else member.read())
         return results
 
-    def _explain(self, raw: object) -> BaseException:
-        if isinstance(raw, Task):
-            return raw._failure()
-        failures = [_as_task_failure(m._failure()) for m in self._members if m._state >= RAW_FAILURE]
+    def explain(self, raw: object) -> BaseException:
+        if isinstance(raw, EngineTask):
+            return raw.failure()
+        failures = [_as_task_failure(m.failure()) for m in self._members if m.state >= RAW_FAILURE]
         first = failures[0]
         return TaskFailedError(
             str(first), first.details, task_name=first.task_name, task_id=first.task_id, failures=failures
         )
 
-    def _describe(self) -> str:
+    def describe(self) -> str:
         return f"task_all of {len(self._members)}"
 
 
@@ -216,21 +218,21 @@ class AnyOf(_Group):
         for member in self._members:
             if isinstance(member, Fiber):
                 member.start()
-            member._observed = member._observed or 1
-        ended = next((member for member in self._members if member._state != PENDING), None)
+            member.observed = member.observed or 1
+        ended = next((member for member in self._members if member.state != PENDING), None)
         if ended is not None:
-            self._settle(RESULT, ended)
+            self.settle(RESULT, ended)
             return
         for member in self._members:
-            member._subscribe(self)
+            member.subscribe(self)
 
-    def wake(self, task: Task[object]) -> None:
+    def wake(self, task: EngineTask[object]) -> None:
         """A member has ended: it is the winner."""
-        if self._state == PENDING:
+        if self.state == PENDING:
             self._leave_members()
-            self._settle(RESULT, task)
+            self.settle(RESULT, task)
 
-    def _describe(self) -> str:
+    def describe(self) -> str:
         return f"task_any of {len(self._members)}"
 
 

@@ -30,7 +30,7 @@ from durabletask.core.errors import ForeignTaskError, SchedulingError, Serializa
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import EPOCH, ExecutionStarted, HistoryEvent, TraceContext
 from durabletask.core.instances import OrchestrationStatus
-from durabletask.core.tasks import FAILURE, UNSEEN, Awaitables, Task, TaskScope, Waiter
+from durabletask.core.tasks import Awaitables, TaskScope
 
 from . import misuse
 from .calls import Call
@@ -39,6 +39,7 @@ from .fibers import Body, Fiber, is_body
 from .groups import AllOf, AnyOf
 from .locations import here
 from .locks import CriticalSection, EntityCall, LockRequest
+from .tasks import FAILURE, UNSEEN, EngineTask, Waiter
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -66,12 +67,12 @@ _KEPT: Final = ("pending", "mailbox", "section", "restart", "custom_status", "la
 class OneWay:
     """An action that nobody waits for."""
 
-    __slots__ = ("_action", "_code", "_lasti")
+    __slots__ = ("action", "code", "lasti")
 
     def __init__(self, action: OrchestratorAction, code: CodeType | None = None, lasti: int = 0) -> None:
-        self._action = action
-        self._code = code
-        self._lasti = lasti
+        self.action = action
+        self.code = code
+        self.lasti = lasti
 
 
 Proposal: TypeAlias = Union[OneWay, Call, Timer, EntityCall, LockRequest]
@@ -222,8 +223,8 @@ class Ledger(TaskScope):
         self.history_is_rewound: bool = False
         self.most_groups: int = 64
         self.most_unseen: int = 256
-        self.unseen: list[Task[object]] = []
-        self.unawaited_groups: dict[Task[object], None] = {}
+        self.unseen: list[EngineTask[object]] = []
+        self.unawaited_groups: dict[EngineTask[object], None] = {}
         self.scheduled_events: dict[int, HistoryEvent] = {}
 
     @property
@@ -326,10 +327,10 @@ class Ledger(TaskScope):
             fiber = self.fibers[body] = Fiber(self, body)
         return fiber
 
-    def adopt(self, member: object) -> Task[object]:
+    def adopt(self, member: object) -> EngineTask[object]:
         """A member of a group as a task of this orchestration."""
-        if isinstance(member, Task):
-            if member._scope is not self:
+        if isinstance(member, EngineTask):
+            if member.sink is not self:
                 raise ForeignTaskError(
                     f"The group at {here()} contains {member}, which belongs to another orchestration instance: a group "
                     "can only hold tasks of its own."
@@ -341,25 +342,25 @@ class Ledger(TaskScope):
 
     def make_all(
         self, members: Awaitables[object], *, return_exceptions: bool, fail_fast: bool, limit: int | None
-    ) -> Task[list[object]]:
+    ) -> EngineTask[list[object]]:
         """See ``task_all``."""
         self.check_open("task_all")
-        made: Task[list[object]] = AllOf(  # type: ignore[assignment]
+        made: EngineTask[list[object]] = AllOf(  # type: ignore[assignment]
             self, members, return_exceptions=return_exceptions, fail_fast=fail_fast, limit=limit
         )
         self._watch(made)
         return made
 
-    def make_any(self, members: Awaitables[object]) -> Task[Task[object]]:
+    def make_any(self, members: Awaitables[object]) -> EngineTask[EngineTask[object]]:
         """See ``task_any``."""
         self.check_open("task_any")
-        made: Task[Task[object]] = AnyOf(self, members)  # type: ignore[assignment]
+        made: EngineTask[EngineTask[object]] = AnyOf(self, members)  # type: ignore[assignment]
         self._watch(made)
         return made
 
-    def _watch(self, group: Task[object]) -> None:
+    def _watch(self, group: EngineTask[object]) -> None:
         if len(self.unawaited_groups) >= self.most_groups:  # forget those that somebody awaited meanwhile
-            self.unawaited_groups = {g: None for g in self.unawaited_groups if g._observed == UNSEEN}
+            self.unawaited_groups = {g: None for g in self.unawaited_groups if g.observed == UNSEEN}
             self.most_groups = max(64, 2 * len(self.unawaited_groups))  # constant work for each, however many
         self.unawaited_groups[group] = None
 
@@ -368,10 +369,10 @@ class Ledger(TaskScope):
         self.failures += 1
         return self.failures
 
-    def note_unseen(self, task: Task[object]) -> None:
+    def note_unseen(self, task: EngineTask[object]) -> None:
         """Remember a task that ended before anybody looked at it."""
         if len(self.unseen) >= self.most_unseen:  # forget those that somebody looked at meanwhile
-            self.unseen = [seen for seen in self.unseen if seen._observed == UNSEEN]
+            self.unseen = [seen for seen in self.unseen if seen.observed == UNSEEN]
             self.most_unseen = max(256, 2 * len(self.unseen))
         self.unseen.append(task)
 
@@ -388,7 +389,7 @@ class Ledger(TaskScope):
     def begin(self, body: Body) -> None:
         """Start the orchestrator's own fiber."""
         self.main = self.spawn(body)
-        self.main._subscribe(_MainWaiter())
+        self.main.subscribe(_MainWaiter())
         self.main.start()
 
     def close_fibers(self) -> None:
@@ -412,17 +413,17 @@ class Ledger(TaskScope):
                 "Instance %r: %s catches every exception, even the GeneratorExit that ends it, and goes on. Write "
                 "'except Exception' instead of a bare 'except' or 'except BaseException'.",
                 self.instance_id,
-                fiber._describe(),
+                fiber.describe(),
             )
 
     # --- completion --------------------------------------------------------------------------------------
 
     def finish(self, main: Fiber) -> None:
         """The orchestrator returned or raised."""
-        if main._state == FAILURE:
-            self.finish_with_error(main._failure())
+        if main.state == FAILURE:
+            self.finish_with_error(main.failure())
         else:
-            self.finish_with(main._value)
+            self.finish_with(main.value)
 
     def finish_with_error(self, error: BaseException) -> None:
         """Complete with what the orchestrator raised."""
@@ -524,10 +525,10 @@ class Ledger(TaskScope):
             raise UnawaitedTaskError(message)
         _logger.warning("%s", message)
 
-    def _never_awaited(self) -> list[Task[object]]:
-        return [task for task in dict.fromkeys(self._unfinished()) if task._observed == UNSEEN]
+    def _never_awaited(self) -> list[EngineTask[object]]:
+        return [task for task in dict.fromkeys(self._unfinished()) if task.observed == UNSEEN]
 
-    def _unfinished(self) -> Iterable[Task[object]]:
+    def _unfinished(self) -> Iterable[EngineTask[object]]:
         yield from self.unseen
         for table in (self.activities, self.children, self.timers, self.entity_calls, self.lock_requests):
             yield from table.values()
@@ -540,6 +541,6 @@ class _MainWaiter(Waiter):
 
     __slots__ = ()
 
-    def wake(self, task: Task[object]) -> None:
+    def wake(self, task: EngineTask[object]) -> None:
         if isinstance(task, Fiber):
-            task._scope.finish(task)
+            task.sink.finish(task)

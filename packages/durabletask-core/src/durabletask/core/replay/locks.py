@@ -9,10 +9,10 @@ from durabletask.core.actions import CallEntity, RequestEntityLock, UnlockEntity
 from durabletask.core.context import EntityLock, EntityLockTask
 from durabletask.core.entities import EntityId
 from durabletask.core.errors import EntityLockError
-from durabletask.core.tasks import RESULT, Task
 
 from .calls import task_failure
 from .locations import here
+from .tasks import RESULT, EngineTask
 
 if TYPE_CHECKING:
     from .ledger import Ledger
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["CriticalSection", "EntityCall", "LockRequest"]
 
 
-class EntityCall(Task[object]):
+class EntityCall(EngineTask[object]):
     """A two-way call of an entity."""
 
-    __slots__ = ("_action", "_request_id", "_result_type")
+    __slots__ = ("_request_id", "_result_type", "action")
 
-    _scope: Ledger
+    sink: Ledger
 
     def __init__(
         self, ledger: Ledger, action: CallEntity, result_type: object, code: CodeType | None, lasti: int
     ) -> None:
         super().__init__(ledger, code, lasti)
-        self._action = action
+        self.action = action
         self._request_id = action.request_id
         self._result_type = result_type
         ledger.pending[action.id] = self
@@ -39,28 +39,28 @@ class EntityCall(Task[object]):
 
     def use_request_id(self, request_id: str) -> None:
         """Listen to the request id that the history records."""
-        self._scope.entity_calls.pop(self._request_id, None)
+        self.sink.entity_calls.pop(self._request_id, None)
         self._request_id = request_id
-        self._scope.entity_calls[request_id] = self
+        self.sink.entity_calls[request_id] = self
 
-    def _settle(self, state: int, value: object) -> None:
-        section = self._scope.section
+    def settle(self, state: int, value: object) -> None:
+        section = self.sink.section
         if section is not None:
             section.call_ended(self)
-        super()._settle(state, value)
+        super().settle(state, value)
 
-    def _withdraw(self) -> None:
-        self._scope.pending.pop(self._action.id, None)
-        self._scope.entity_calls.pop(self._request_id, None)
+    def withdraw(self) -> None:
+        self.sink.pending.pop(self.action.id, None)
+        self.sink.entity_calls.pop(self._request_id, None)
 
-    def _decode(self, raw: object) -> object:
-        return self._scope.decode(raw, self._result_type)
+    def decode(self, raw: object) -> object:
+        return self.sink.decode(raw, self._result_type)
 
-    def _explain(self, raw: object) -> BaseException:
-        return task_failure(raw, self._describe(), self._action.operation, self._action.id)
+    def explain(self, raw: object) -> BaseException:
+        return task_failure(raw, self.describe(), self.action.operation, self.action.id)
 
-    def _describe(self) -> str:
-        return f"operation {self._action.operation!r} of entity {self._action.target_instance_id!r}"
+    def describe(self) -> str:
+        return f"operation {self.action.operation!r} of entity {self.action.target_instance_id!r}"
 
 
 class CriticalSection(EntityLock):
@@ -128,7 +128,7 @@ class CriticalSection(EntityLock):
 
     def call_ended(self, call: EntityCall) -> None:
         """A call is no longer in flight."""
-        target = call._action.target_instance_id
+        target = call.action.target_instance_id
         if self._busy.get(target) is call:
             del self._busy[target]
 
@@ -155,12 +155,12 @@ class CriticalSection(EntityLock):
             )
 
 
-class LockRequest(EntityLockTask):
+class LockRequest(EngineTask[EntityLock], EntityLockTask):
     """The wait for the locks of a critical section."""
 
-    __slots__ = ("_action", "_section", "_section_id")
+    __slots__ = ("_section", "_section_id", "action")
 
-    _scope: Ledger
+    sink: Ledger
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class LockRequest(EntityLockTask):
         lasti: int,
     ) -> None:
         super().__init__(ledger, code, lasti)
-        self._action = action
+        self.action = action
         self._section = section
         self._section_id = action.critical_section_id
         ledger.pending[action.id] = self
@@ -179,17 +179,17 @@ class LockRequest(EntityLockTask):
 
     def use_section_id(self, section_id: str) -> None:
         """Listen to the id that the history records."""
-        self._scope.lock_requests.pop(self._section_id, None)
+        self.sink.lock_requests.pop(self._section_id, None)
         self._section_id = self._section._id = section_id
-        self._scope.lock_requests[section_id] = self
+        self.sink.lock_requests[section_id] = self
 
     def granted(self) -> None:
         """All entities are locked."""
         self._section.grant()
-        self._settle(RESULT, self._section)
+        self.settle(RESULT, self._section)
 
-    def _withdraw(self) -> None:
+    def withdraw(self) -> None:
         self._section.release()
 
-    def _describe(self) -> str:
-        return f"lock of {', '.join(self._action.lock_set)}"
+    def describe(self) -> str:
+        return f"lock of {', '.join(self.action.lock_set)}"

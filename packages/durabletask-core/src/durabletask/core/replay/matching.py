@@ -36,10 +36,10 @@ from durabletask.core.history import (
     TimerCreated,
 )
 from durabletask.core.instances import decode_payload
-from durabletask.core.tasks import Task
 
 from .locations import locate
 from .locks import EntityCall, LockRequest
+from .tasks import EngineTask
 
 if TYPE_CHECKING:
     from .calls import ChildCall
@@ -149,7 +149,7 @@ def confirm(ledger: Ledger, event: HistoryEvent) -> None:
     proposal = ledger.pending.pop(event_id, None)
     if proposal is None:
         raise NonDeterminismError(_report(ledger, event, None))
-    action = proposal._action
+    action = proposal.action
     agree, agree_strictly = _RULES.get((type(event), type(action)), (_never, _never))
     if not agree(event, action):
         if isinstance(action, CompleteOrchestration):  # nothing but the end of the batch takes it away
@@ -164,7 +164,7 @@ def confirm(ledger: Ledger, event: HistoryEvent) -> None:
         proposal.use_request_id(_recorded_id(event, "request_id") or proposal._request_id)
     elif isinstance(proposal, LockRequest):
         proposal.use_section_id(_recorded_id(event, "critical_section_id") or proposal._section_id)
-    if ledger.observer is not None and isinstance(proposal, Task):
+    if ledger.observer is not None and isinstance(proposal, EngineTask):
         ledger.scheduled_events[event_id] = event
 
 
@@ -172,7 +172,7 @@ def confirm_activity(ledger: Ledger, event: TaskScheduled) -> None:
     """``confirm`` for the event that histories are full of; anything unusual takes the long way."""
     proposal = ledger.pending.get(event.event_id)
     if proposal is not None and not ledger.strict and ledger.observer is None:
-        action = proposal._action
+        action = proposal.action
         if type(action) is ScheduleTask and action.name == event.name:
             del ledger.pending[event.event_id]
             ledger.matched.append(proposal)
@@ -239,9 +239,9 @@ def _report(ledger: Ledger, event: HistoryEvent | None, proposal: Proposal | Non
     in_history = "nothing" if event is None else _words(event, with_payload=ledger.strict)
     in_code, place = "nothing", ""
     if proposal is not None:
-        in_code = _words(proposal._action, with_payload=ledger.strict)
-        place = f" at {locate(proposal._code, proposal._lasti)}" if proposal._code is not None else ""
-    number = event.event_id if event is not None else cast("Proposal", proposal)._action.id
+        in_code = _words(proposal.action, with_payload=ledger.strict)
+        place = f" at {locate(proposal.code, proposal.lasti)}" if proposal.code is not None else ""
+    number = event.event_id if event is not None else cast("Proposal", proposal).action.id
     name = ledger.started.name if ledger.started is not None else "?"
     lines = [
         f"Orchestrator {name!r}, instance {ledger.instance_id!r}: the code took another path than its history.",
@@ -250,8 +250,8 @@ def _report(ledger: Ledger, event: HistoryEvent | None, proposal: Proposal | Non
     if ledger.matched:
         lines.append("The last actions that matched:")
         lines += [
-            f"  {matched._action.id}: {_words(matched._action, with_payload=False)} "
-            f"at {locate(matched._code, matched._lasti)}"
+            f"  {matched.action.id}: {_words(matched.action, with_payload=False)} "
+            f"at {locate(matched.code, matched.lasti)}"
             for matched in ledger.matched
         ]
     lines.append(_CAUSES)

@@ -14,9 +14,9 @@ from durabletask.core.errors import (
 )
 from durabletask.core.registry import name_of
 from durabletask.core.retry import RetryPolicy
-from durabletask.core.tasks import Task
 
 from .locations import frame_location, innermost_user_frame, locate, traceback_location
+from .tasks import EngineTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -176,7 +176,7 @@ def unserializable(
     return SerializationError(f"{what} cannot be serialized. {error}")
 
 
-def forgotten_await(error: BaseException, tasks: Sequence[Task[object]]) -> UnawaitedTaskError | None:
+def forgotten_await(error: BaseException, tasks: Sequence[EngineTask[object]]) -> UnawaitedTaskError | None:
     """The error for code that used a task as if it were its result, or ``None`` if that cannot be the reason."""
     if not tasks or not isinstance(error, (TypeError, AttributeError)):
         return None
@@ -190,9 +190,9 @@ def forgotten_await(error: BaseException, tasks: Sequence[Task[object]]) -> Unaw
     return made
 
 
-def never_awaited(tasks: Iterable[Task[object]]) -> str:
+def never_awaited(tasks: Iterable[EngineTask[object]]) -> str:
     """One line per task that nobody awaited."""
-    return "\n".join(f"  {task} made at {locate(task._code, task._lasti)}" for task in tasks)
+    return "\n".join(f"  {task} made at {locate(task.code, task.lasti)}" for task in tasks)
 
 
 def _unawaited_within(value: object) -> str | None:
@@ -211,8 +211,8 @@ def _unawaited_within(value: object) -> str | None:
 
 
 def _unawaited(value: object) -> str | None:
-    if isinstance(value, Task):
-        return f"the task {value} made at {locate(value._code, value._lasti)}"
+    if isinstance(value, EngineTask):
+        return f"the task {value} made at {locate(value.code, value.lasti)}"
     if isinstance(value, CoroutineType):
         code = value.cr_code
         return f"the coroutine {value.__qualname__!r} (defined at {code.co_filename}:{code.co_firstlineno})"

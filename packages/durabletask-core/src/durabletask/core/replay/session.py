@@ -291,13 +291,13 @@ class OrchestrationSession:
         """End with an error of the engine's; in strict mode also after a completion that replay made."""
         ledger = self._ledger
         if ledger.status is not None and isinstance(error, (NonDeterminismError, UnawaitedTaskError)):
-            if any(_is_engines_failure(proposal._action) for proposal in ledger.pending.values()):
+            if any(_is_engines_failure(proposal.action) for proposal in ledger.pending.values()):
                 return  # what stopped the code first explains why the rest of the history has no counterpart
             ledger.status = None
             ledger.pending = {
                 number: proposal
                 for number, proposal in ledger.pending.items()
-                if not _completes(proposal._action)
+                if not _completes(proposal.action)
             }
         ledger.fail(error, non_retriable=isinstance(error, (ReplayError, OrchestratorMisuseError)) or None)
 
@@ -305,16 +305,16 @@ class OrchestrationSession:
         ledger = self._ledger
         if ledger.observer is not None:
             self._attach_traces(ledger.observer)
-        return [proposal._action for proposal in ledger.pending.values()]
+        return [proposal.action for proposal in ledger.pending.values()]
 
     def _attach_traces(self, observer: ReplayObserver) -> None:
         """Give trace contexts to work that was scheduled now; work of the past has its own."""
         for proposal in self._ledger.pending.values():
-            action = proposal._action
+            action = proposal.action
             if isinstance(action, (ScheduleTask, CreateSubOrchestration)):
                 if action.trace_context is None:
                     context = observer.trace_for(action)
-                    proposal._action = msgspec.structs.replace(action, trace_context=context)
+                    proposal.action = msgspec.structs.replace(action, trace_context=context)
             elif isinstance(proposal, OneWay) and not _completes(action):
                 observer.sent(action)
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
-from durabletask.core.tasks import PENDING, WAITED_FOR, Task
-
 from .calls import ActivityCall, Call, ChildCall
 from .events import EventWait
 from .locations import locate
 from .locks import EntityCall, LockRequest
+from .tasks import PENDING, WAITED_FOR, EngineTask
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class OpenTask(msgspec.Struct, frozen=True, kw_only=True):
         return f"{' '.join(parts)}, asked for at {self.location}"
 
 
-_KINDS: Final[tuple[tuple[type[Task[object]], OpenTaskKind], ...]] = (
+_KINDS: Final[tuple[tuple[type[EngineTask[object]], OpenTaskKind], ...]] = (
     (ActivityCall, "activity"),
     (ChildCall, "sub-orchestration"),
     (EventWait, "event"),
@@ -81,8 +80,8 @@ def open_tasks(session: OrchestrationSession) -> list[OpenTask]:
     ledger = session._ledger
     if ledger.status is not None:
         return []
-    found: dict[int, Task[object]] = {}
-    tables: tuple[Iterable[Task[object]], ...] = (
+    found: dict[int, EngineTask[object]] = {}
+    tables: tuple[Iterable[EngineTask[object]], ...] = (
         ledger.activities.values(),
         ledger.children.values(),
         ledger.entity_calls.values(),
@@ -90,17 +89,17 @@ def open_tasks(session: OrchestrationSession) -> list[OpenTask]:
         ledger.mailbox.open_waits(),
     )
     for table in tables:
-        found.update((id(task), task) for task in table if task._state == PENDING)
+        found.update((id(task), task) for task in table if task.state == PENDING)
     shown = [_describe(task) for task in found.values()]
     for timer in ledger.timers.values():
-        owner = timer._waiter
-        if timer._state != PENDING or isinstance(owner, EventWait):
+        owner = timer.waiter
+        if timer.state != PENDING or isinstance(owner, EventWait):
             continue
         shown.append(_describe(owner if isinstance(owner, Call) else timer))  # a call: its next attempt
     return sorted(shown, key=lambda task: (task.task_id is None, task.task_id or 0))
 
 
-def _timer_of(task: Task[object]) -> Timer | None:
+def _timer_of(task: EngineTask[object]) -> Timer | None:
     if isinstance(task, EventWait):
         return task._timer
     if isinstance(task, Call) and task._retries is not None:
@@ -108,10 +107,10 @@ def _timer_of(task: Task[object]) -> Timer | None:
     return None
 
 
-def _describe(task: Task[object]) -> OpenTask:
-    location = locate(task._code, task._lasti)
-    is_awaited = task._observed == WAITED_FOR
-    action = getattr(task, "_action", None)
+def _describe(task: EngineTask[object]) -> OpenTask:
+    location = locate(task.code, task.lasti)
+    is_awaited = task.observed == WAITED_FOR
+    action = getattr(task, "action", None)
     timer = _timer_of(task)
     if isinstance(task, Timer):
         fire_at = task._fire_at
@@ -119,7 +118,7 @@ def _describe(task: Task[object]) -> OpenTask:
             kind="timer",
             name=fire_at.isoformat(),
             location=location,
-            task_id=task._action.id,
+            task_id=task.action.id,
             due=fire_at,
             is_awaited=is_awaited,
         )
@@ -137,20 +136,20 @@ def _describe(task: Task[object]) -> OpenTask:
     )
 
 
-def _name(task: Task[object]) -> str:
+def _name(task: EngineTask[object]) -> str:
     if isinstance(task, EventWait):
         return task._name
     if isinstance(task, EntityCall):
-        return task._action.operation
+        return task.action.operation
     if isinstance(task, LockRequest):
-        return ", ".join(task._action.lock_set)
+        return ", ".join(task.action.lock_set)
     assert isinstance(task, Call)  # noqa: S101 - for the type checker
-    return task._action.name
+    return task.action.name
 
 
-def _target(task: Task[object]) -> str | None:
+def _target(task: EngineTask[object]) -> str | None:
     if isinstance(task, EntityCall):
-        return task._action.target_instance_id
+        return task.action.target_instance_id
     if isinstance(task, ChildCall):
-        return str(getattr(task._action, "instance_id", ""))
+        return str(getattr(task.action, "instance_id", ""))
     return None

@@ -7,7 +7,8 @@ from types import CodeType
 from typing import TYPE_CHECKING
 
 from durabletask.core.actions import CreateTimer
-from durabletask.core.tasks import PENDING, RESULT, Task
+
+from .tasks import PENDING, RESULT, EngineTask
 
 if TYPE_CHECKING:
     from .ledger import Ledger
@@ -17,12 +18,12 @@ __all__ = ["Timer"]
 _ROUNDING = timedelta(minutes=1)  # a hub may keep times less finely; no part of a split timer is that short
 
 
-class Timer(Task[None]):
+class Timer(EngineTask[None]):
     """A timer, or the first of several that together reach a far fire time."""
 
-    __slots__ = ("_action", "_fire_at")
+    __slots__ = ("_fire_at", "action")
 
-    _scope: Ledger
+    sink: Ledger
 
     def __init__(
         self, ledger: Ledger, fire_at: datetime, code: CodeType | None = None, lasti: int = 0
@@ -37,29 +38,27 @@ class Timer(Task[None]):
         What the hub recorded decides and not what would be asked for today: the worker that asked may have
         known another longest interval.
         """
-        if self._state != PENDING:
+        if self.state != PENDING:
             return
-        is_part = self._action.fire_at < self._fire_at
+        is_part = self.action.fire_at < self._fire_at
         if fire_at < self._fire_at and (is_part or self._fire_at - fire_at > _ROUNDING):
-            self._scope.pending.pop(
-                self._action.id, None
-            )  # unless the history confirmed it, as it should have
+            self.sink.pending.pop(self.action.id, None)  # unless the history confirmed it, as it should have
             self._create(fire_at)
         else:
-            self._settle(RESULT, None)
+            self.settle(RESULT, None)
 
     def _create(self, start: datetime) -> None:
-        ledger = self._scope
+        ledger = self.sink
         longest = ledger.maximum_timer_interval
         fire_at = self._fire_at
         if longest is not None and fire_at - start > longest:
             fire_at = start + longest
-        self._action = CreateTimer(id=ledger.next_id(), fire_at=fire_at)
-        ledger.pending[self._action.id] = ledger.timers[self._action.id] = self
+        self.action = CreateTimer(id=ledger.next_id(), fire_at=fire_at)
+        ledger.pending[self.action.id] = ledger.timers[self.action.id] = self
 
-    def _withdraw(self) -> None:
-        self._scope.pending.pop(self._action.id, None)
-        self._scope.timers.pop(self._action.id, None)
+    def withdraw(self) -> None:
+        self.sink.pending.pop(self.action.id, None)
+        self.sink.timers.pop(self.action.id, None)
 
-    def _describe(self) -> str:
+    def describe(self) -> str:
         return f"timer until {self._fire_at.isoformat()}"

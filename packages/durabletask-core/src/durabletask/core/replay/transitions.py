@@ -53,11 +53,11 @@ from durabletask.core.history import (
     UnknownEvent,
 )
 from durabletask.core.instances import OrchestrationStatus, decode_payload
-from durabletask.core.tasks import RAW_FAILURE, RAW_RESULT
 
 from .ledger import Ledger
 from .matching import confirm, confirm_activity
 from .start import start_orchestrator
+from .tasks import RAW_FAILURE, RAW_RESULT
 
 __all__ = ["CONTINUING", "ENDED", "INERT", "RUNNING", "SUSPENDED", "Handler", "Table", "unsupported"]
 
@@ -154,7 +154,7 @@ def _task_completed(ledger: Ledger, event: TaskCompleted) -> None:
     if call is not None:
         if ledger.observer is not None:
             _tell(ledger, event.task_scheduled_id, event)
-        call._settle(RAW_RESULT, event.result)
+        call.settle(RAW_RESULT, event.result)
 
 
 def _task_failed(ledger: Ledger, event: TaskFailed) -> None:
@@ -168,7 +168,7 @@ def _child_completed(ledger: Ledger, event: SubOrchestrationInstanceCompleted) -
     call = ledger.children.pop(event.task_scheduled_id, None)
     if call is not None:
         _tell(ledger, event.task_scheduled_id, event)
-        call._settle(RAW_RESULT, event.result)
+        call.settle(RAW_RESULT, event.result)
 
 
 def _child_failed(ledger: Ledger, event: SubOrchestrationInstanceFailed) -> None:
@@ -216,14 +216,14 @@ def _legacy_answer(ledger: Ledger, event: EventRaised) -> None:
     result, error_type = members.get("result"), members.get("exceptionType")
     recorded = members.get("failureDetails")
     if error_type is None and recorded is None:
-        call._settle(RAW_RESULT, result)
+        call.settle(RAW_RESULT, result)
         return
     try:
         failure = msgspec.convert(_legacy_names(recorded), FailureDetails)
     except msgspec.ValidationError:
         message = decode_payload(result if isinstance(result, str) else None)
         failure = FailureDetails(str(error_type or "durabletask.EntityFailure"), str(message or ""))
-    call._settle(RAW_FAILURE, failure)
+    call.settle(RAW_FAILURE, failure)
 
 
 _LEGACY_NAMES: Final = {
@@ -245,15 +245,15 @@ def _legacy_names(recorded: object) -> object:
 def _operation_completed(ledger: Ledger, event: EntityOperationCompleted) -> None:
     call = ledger.entity_calls.pop(event.request_id, None)
     if call is not None:
-        _tell(ledger, call._action.id, event)
-        call._settle(RAW_RESULT, event.output)
+        _tell(ledger, call.action.id, event)
+        call.settle(RAW_RESULT, event.output)
 
 
 def _operation_failed(ledger: Ledger, event: EntityOperationFailed) -> None:
     call = ledger.entity_calls.pop(event.request_id, None)
     if call is not None:
-        _tell(ledger, call._action.id, event)
-        call._settle(RAW_FAILURE, event.failure)
+        _tell(ledger, call.action.id, event)
+        call.settle(RAW_FAILURE, event.failure)
 
 
 def _lock_granted(ledger: Ledger, event: EntityLockGranted) -> None:

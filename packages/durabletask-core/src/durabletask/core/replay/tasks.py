@@ -1,0 +1,252 @@
+"""What every task of the engine is: a state, a value, and the waiters that are woken when it ends.
+
+States::
+
+    PENDING ──> RAW_RESULT ──> RESULT        an answer of the hub; decoded when the result is first read
+            ──> RESULT                       a timer, a fiber that returned, the winner of a ``task_any``
+            ──> RAW_FAILURE ──> FAILURE      a failure in the history; an exception when it is first read
+            ──> FAILURE                      an exception raised by user code, or a cancellation
+
+``settle`` is the only way out of PENDING and is called once. It is called by the handlers of events, by ``cancel``
+and by the scheduler, never while the settled task's own waiters run: waking a waiter only queues a fiber or settles
+a group. Reading (``read``, ``failure``) moves from a raw state to its final one, and nothing else does.
+
+Users see ``durabletask.core.Task``. ``EngineTask`` implements it; the names below that class are for the engine.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from durabletask.core.errors import ForeignTaskError, SchedulingError, TaskCancelledError, UnawaitedTaskError
+from durabletask.core.tasks import Task, running_scopes
+
+from .locations import here, locate
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from .ledger import Ledger
+
+__all__ = [
+    "FAILURE",
+    "LOOKED_AT",
+    "PENDING",
+    "RAW_FAILURE",
+    "RAW_RESULT",
+    "RESULT",
+    "UNSEEN",
+    "WAITED_FOR",
+    "EngineTask",
+    "Waiter",
+]
+
+T_co = TypeVar("T_co", covariant=True)
+
+# The life of a task. "Raw" states hold what the history says, not yet turned into Python objects.
+PENDING: Final = 0
+RAW_RESULT: Final = 1
+RESULT: Final = 2
+RAW_FAILURE: Final = 3
+FAILURE: Final = 4
+
+_STATE_NAMES: Final = ("pending", "completed", "completed", "failed", "failed")
+
+# How far user code has looked at a task.
+UNSEEN: Final = 0
+LOOKED_AT: Final = 1
+WAITED_FOR: Final = 2
+
+
+class Waiter(ABC):
+    """Something that is woken when a task ends."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def wake(self, task: EngineTask[object]) -> None:
+        """The task has just ended."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the answer still reaches user code through this waiter."""
+        return True
+
+
+class EngineTask(Task[T_co]):
+    """The engine's side of ``Task``."""
+
+    __slots__ = ("code", "lasti", "observed", "order", "others", "sink", "state", "value", "waiter")
+
+    def __init__(self, sink: Ledger, code: CodeType | None = None, lasti: int = 0) -> None:
+        self.sink: Ledger = sink
+        self.code: CodeType | None = code
+        self.lasti: int = lasti
+        self.state: int = PENDING
+        self.value: object = None
+        self.observed: int = UNSEEN
+        self.waiter: Waiter | None = None
+        self.others: dict[Waiter, None] | None = None
+
+    # --- what users see ------------------------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Task[object], object, T_co]:
+        if self.sink.thread != get_ident() and not self.sink.gives_in():
+            raise self.foreign()
+        if self.state == PENDING:
+            yield self
+        self.observed = WAITED_FOR
+        return self.read()
+
+    @property
+    def is_complete(self) -> bool:
+        self.look_at()
+        return self.state != PENDING
+
+    @property
+    def is_failed(self) -> bool:
+        self.look_at()
+        return self.state >= RAW_FAILURE
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.state == FAILURE and isinstance(self.value, TaskCancelledError)
+
+    @property
+    def result(self) -> T_co:
+        self.look_at()
+        return self.read()
+
+    @property
+    def exception(self) -> BaseException | None:
+        self.look_at()
+        return self.failure() if self.state >= RAW_FAILURE else None
+
+    def cancel(self) -> bool:
+        if self.state != PENDING or self.sink.thread != get_ident():
+            return False
+        self.look_at()
+        self.withdraw()
+        if self.state == PENDING:
+            self.settle(FAILURE, TaskCancelledError(f"{self} was cancelled."))
+        return True
+
+    def __repr__(self) -> str:
+        return f"<{self.describe()}: {_STATE_NAMES[self.state]}>"
+
+    # --- what kinds of tasks differ in -----------------------------------------------------------------------
+
+    def describe(self) -> str:
+        """What the task is, for messages."""
+        return type(self).__name__
+
+    def withdraw(self) -> None:
+        """Undo what waiting for the answer needs; part of ``cancel``."""
+
+    def decode(self, raw: object) -> object:
+        """Turn what the history says into the result."""
+        return raw
+
+    def explain(self, raw: object) -> BaseException:
+        """Turn what the history says into an exception."""
+        raise NotImplementedError(raw)
+
+    # --- the state -------------------------------------------------------------------------------------------
+
+    def settle(self, state: int, value: object) -> None:
+        """End the task and wake its waiters, in the order in which they came."""
+        self.state = state
+        self.value = value
+        if state >= RAW_FAILURE:
+            self.order: int = self.sink.count_failure()
+        waiter, others = self.waiter, self.others
+        if waiter is not None:
+            self.waiter = None
+            waiter.wake(self)
+        elif others is None and not self.observed:
+            self.sink.note_unseen(self)
+        if others is not None:
+            self.others = None
+            for other in others:
+                other.wake(self)
+
+    def read(self) -> T_co:
+        """The result; raises the failure of a failed task."""
+        state = self.state
+        if state == RAW_RESULT:
+            self.value = self.decode(self.value)
+            self.state = state = RESULT
+        if state == RESULT:
+            return cast("T_co", self.value)
+        if state == PENDING:
+            raise UnawaitedTaskError(
+                f"{self} has no result yet: 'await' it (or 'yield' it, in a generator) before reading the result."
+            )
+        raise self.failure()
+
+    def failure(self) -> BaseException:
+        """The exception of a failed task."""
+        if self.state == RAW_FAILURE:
+            self.value = self.explain(self.value)
+            self.state = FAILURE
+        return cast("BaseException", self.value)
+
+    # --- waiters ---------------------------------------------------------------------------------------------
+
+    def look_at(self) -> None:
+        """User code has looked at the task: it is no longer reported as never awaited."""
+        self.observed = self.observed or LOOKED_AT
+
+    def subscribe(self, waiter: Waiter) -> None:
+        """Wake ``waiter`` when the task ends."""
+        self.observed = WAITED_FOR
+        if self.waiter is None and self.others is None:
+            self.waiter = waiter
+        elif self.waiter is not waiter:
+            if self.others is None:
+                self.others = {}
+            self.others[waiter] = None
+
+    def has_waiter(self, waiter: Waiter) -> bool:
+        """Whether ``waiter`` is subscribed."""
+        return self.waiter is waiter or (self.others is not None and waiter in self.others)
+
+    def unsubscribe(self, waiter: Waiter) -> None:
+        """Undo ``subscribe``."""
+        if self.waiter is waiter:
+            self.waiter = None
+        elif self.others is not None:
+            self.others.pop(waiter, None)
+            if not self.others:
+                self.others = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether an answer can reach user code: it has not been awaited yet, or it is awaited now."""
+        if self.observed < WAITED_FOR or (self.waiter is not None and self.waiter.is_waiting):
+            return True
+        return self.others is not None and any(other.is_waiting for other in self.others)
+
+    # --- messages --------------------------------------------------------------------------------------------
+
+    @property
+    def location(self) -> str:
+        """``file:line`` of the user code that made the task."""
+        return locate(self.code, self.lasti)
+
+    def foreign(self, where: str | None = None) -> SchedulingError | ForeignTaskError:
+        """The error for awaiting the task in a place where it cannot be awaited."""
+        running = running_scopes.get(get_ident())
+        where = where or here()
+        if running is not None and running is not self.sink:
+            return ForeignTaskError(
+                f"{self}, awaited at {where}, belongs to another orchestration instance. Await only tasks made by the context of this "
+                "orchestrator; keep no tasks in globals or objects that instances share."
+            )
+        return SchedulingError(
+            f"{self} was awaited at {where}, outside its orchestrator (in asyncio code, another thread, or after completion). "
+            "Durable tasks can only be awaited in the code of the orchestrator that made them."
+        )
