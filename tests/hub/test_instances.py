@@ -205,7 +205,7 @@ async def test_closing_ends_what_is_in_flight_and_the_hub_stays_usable(hub: InMe
 
 
 async def test_suspend_and_resume_never_reach_the_engine_twice(hub: InMemoryBackend) -> None:
-    """A second suspend and a stray resume are dropped (rows 066 and 067); status follows the commits."""
+    """A second suspend and a stray resume are dropped (vectors 066 and 067); status follows the commits."""
     reader = Reader(hub)
     await hub.create_instance(create("i"))
     await reader.answer(await reader.episode())

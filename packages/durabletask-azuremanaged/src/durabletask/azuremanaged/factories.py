@@ -43,7 +43,7 @@ def scheduler_transport(
         taskhub: name of the task hub.
         token_credential: a sync or async ``TokenCredential``; ``None`` for a hub without sign-in.
         secure_channel: whether to use TLS when the address has no scheme.
-        resource_id: for which resource tokens are asked; ``None`` means that of the cloud (section 2.3).
+        resource_id: for which resource tokens are asked; ``None`` means that of the cloud.
         allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
         transport_options: handed to the transport.
 
@@ -84,7 +84,7 @@ class DurableTaskSchedulerClient(DurableTaskClient):
         taskhub: name of the task hub.
         token_credential: a sync or async ``TokenCredential``; ``None`` for a hub without sign-in.
         secure_channel: whether to use TLS when the address has no scheme.
-        resource_id: for which resource tokens are asked; ``None`` means that of the cloud (section 2.3).
+        resource_id: for which resource tokens are asked; ``None`` means that of the cloud.
         allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
         default_version: version of orchestrations that are started without one.
         data_converter: how values become payloads; must be the one that workers use.
@@ -131,7 +131,7 @@ class DurableTaskSchedulerWorker(DurableTaskWorker):
         concurrency: as of ``DurableTaskWorker``.
         versioning: as of ``DurableTaskWorker``.
         data_converter: how values become payloads; must be the one that clients use.
-        resource_id: for which resource tokens are asked; ``None`` means that of the cloud (section 2.3).
+        resource_id: for which resource tokens are asked; ``None`` means that of the cloud.
         allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
         transport_options: handed to the transport.
     """

@@ -77,7 +77,7 @@ class AzureCredentialProvider(CredentialProvider):
 
     @property
     def transport_options(self) -> Mapping[str, object]:
-        """The scheduler takes timers of any length and instance ids of up to 100 characters (section 1.2)."""
+        """The scheduler takes timers of any length and instance ids of up to 100 characters."""
         return SCHEDULER_OPTIONS
 
     async def get_token(self, *, force_new: bool = False) -> AccessToken:

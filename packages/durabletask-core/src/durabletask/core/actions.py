@@ -97,8 +97,8 @@ class TerminateOrchestration(OrchestratorActionBase, frozen=True):
     recurse: bool = False
 
 
-class RewindOrchestration(OrchestratorActionBase, frozen=True):
-    """Replace the history of the instance (protocol section 12.8)."""
+class RewindOrchestration(OrchestratorActionBase, frozen=True):  # protocol section 12.8
+    """Replace the history of the instance, so that what failed runs again."""
 
     new_history: Sequence[HistoryEvent]
 

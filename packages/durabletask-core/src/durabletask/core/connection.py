@@ -46,7 +46,7 @@ class AccessToken:
     """A bearer token. Its text never appears in ``repr`` or ``str``.
 
     Attributes:
-        value: the token, to be sent as ``authorization: Bearer <value>`` (section 1.3).
+        value: the token, to be sent as ``authorization: Bearer <value>``.
         expires_at: when the hub stops accepting it, aware UTC. A stream that lives longer must be reopened
             with a newer token before this time.
         refresh_at: from when on ``get_token`` would rather give a newer one; ``None`` when unknown.

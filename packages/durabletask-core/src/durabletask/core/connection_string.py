@@ -81,7 +81,7 @@ class ConnectionString:
     Attributes:
         endpoint: address of the hub with its scheme (``https://`` when none was given), no trailing slash.
         task_hub: name of the task hub, or ``None`` when it is given elsewhere.
-        authentication: an Authentication value in its usual spelling (section 2.2), or ``None`` when absent.
+        authentication: an Authentication value in its usual spelling, or ``None`` when absent.
         client_id: client id of a managed or workload identity.
         tenant_id: tenant of a workload identity.
         additionally_allowed_tenants: further tenants for which a workload identity may get tokens.
@@ -199,7 +199,7 @@ class ConnectionString:
 
     @property
     def is_secure(self) -> bool:
-        """Whether the scheme asks for TLS (section 1.2)."""
+        """Whether the scheme asks for TLS."""
         return self.scheme in _SECURE_SCHEMES
 
     @property

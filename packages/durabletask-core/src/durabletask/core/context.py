@@ -161,7 +161,7 @@ class OrchestrationContext(ABC):
 
     @abstractmethod
     def new_uuid(self) -> str:
-        """A UUID that is the same on every replay (protocol section 8.12)."""
+        """A UUID that is the same on every replay."""
 
     @property
     @abstractmethod
@@ -439,7 +439,7 @@ class OrchestrationContext(ABC):
             orchestrator: the child's function, class or object, or its registered name.
             input: serialized at once.
             return_type: as for ``call_activity``.
-            instance_id: id of the child; by default one that never repeats (decisions, row 8).
+            instance_id: id of the child; by default one that never repeats, even after continue-as-new.
             retry_policy: when and how often to start it again after a failure, under the same id.
             tags: tags of the child.
             version: version of the child; the worker's default version by default.
@@ -498,7 +498,7 @@ class OrchestrationContext(ABC):
         """Call an operation of an entity and wait for its answer. An id as text has the form ``@name@key``.
 
         Raises:
-            EntityLockError: a rule of the present critical section forbids the call (protocol section 11.6).
+            EntityLockError: inside a critical section, the entity is not locked or already has a call in flight.
             ValueError: the operation is empty.
         """
 

@@ -29,7 +29,7 @@ StateT = TypeVar("StateT", default=Any)
 class EntityContext:
     """What an operation of an entity gets: its state, and ways to reach others.
 
-    State and messages take effect when the operation ends; an exception undoes both (protocol section 11.4).
+    State and messages take effect when the operation ends; an exception undoes both.
     """
 
     def __init__(self, entity_id: EntityId, converter: DataConverter, serialized_state: str | None) -> None:

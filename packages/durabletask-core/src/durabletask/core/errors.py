@@ -280,7 +280,7 @@ class EntityOperationNotFoundError(NotRegisteredError):
 
 
 class VersionMismatchError(DurableTaskError):
-    """The version of an instance is not one that this worker accepts (protocol section 9)."""
+    """The version of an instance is not one that this worker accepts."""
 
 
 # --- raised by activities to steer retries -------------------------------------------------------------------

@@ -19,7 +19,7 @@ RETRY_AFTER_PROPERTY = "durabletask.retryAfterSeconds"
 
 
 def qualified_name(error_type: type[BaseException]) -> str:
-    """The name of an exception type on the wire, ``module.QualName`` (decisions, row 21)."""
+    """The name of an exception type on the wire, ``module.QualName``."""
     return f"{error_type.__module__}.{error_type.__qualname__}"
 
 

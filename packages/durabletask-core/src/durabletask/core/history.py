@@ -71,8 +71,8 @@ __all__ = [
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-class TraceContext(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A W3C trace context that travels with work (protocol section 10)."""
+class TraceContext(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):  # protocol section 10
+    """A W3C trace context that travels with work."""
 
     trace_parent: str
     trace_state: str | None = None
@@ -122,7 +122,7 @@ class ExecutionStarted(HistoryEventBase, frozen=True):
 
 
 class ExecutionCompleted(HistoryEventBase, frozen=True):
-    """The completion action was processed. ``status`` is the number of protocol section 5.2."""
+    """The completion action was processed. ``status`` is the number of an ``OrchestrationStatus``."""
 
     status: int
     result: str | None = None
@@ -148,8 +148,8 @@ class ExecutionResumed(HistoryEventBase, frozen=True):
     input: str | None = None
 
 
-class ExecutionRewound(HistoryEventBase, frozen=True):
-    """A rewind request (protocol section 12.8)."""
+class ExecutionRewound(HistoryEventBase, frozen=True):  # protocol section 12.8
+    """A rewind request: what failed runs again."""
 
     reason: str | None = None
     parent_execution_id: str | None = None

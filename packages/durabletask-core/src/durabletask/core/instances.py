@@ -40,8 +40,8 @@ __all__ = [
 T = TypeVar("T")
 
 
-class OrchestrationStatus(enum.Enum):
-    """Status of an instance; the values are the numbers of the wire (protocol section 5.2)."""
+class OrchestrationStatus(enum.Enum):  # protocol section 5.2
+    """Status of an instance; the values are the numbers of the wire."""
 
     RUNNING = 0
     COMPLETED = 1
@@ -159,8 +159,8 @@ class OrchestrationState(msgspec.Struct, frozen=True, kw_only=True):
         return self.runtime_status.is_terminal
 
 
-class ReusePolicy(msgspec.Struct, frozen=True):
-    """Which old instances of the same id a new one may replace (protocol section 12.1).
+class ReusePolicy(msgspec.Struct, frozen=True):  # protocol section 12.1
+    """Which old instances of the same id a new one may replace.
 
     ``ReusePolicy(frozenset())`` means none. A live instance whose status is listed is terminated first.
     """
@@ -178,10 +178,10 @@ class ReusePolicy(msgspec.Struct, frozen=True):
         return cls(frozenset(OrchestrationStatus))
 
 
-class CreateInstanceRequest(msgspec.Struct, frozen=True, kw_only=True):
+class CreateInstanceRequest(msgspec.Struct, frozen=True, kw_only=True):  # decisions row 23
     """Everything a hub needs to create an instance. No ``instance_id``: the hub makes one.
 
-    ``reuse_policy=None`` leaves the choice to the hub; ours then replaces nothing (decisions, row 23).
+    ``reuse_policy=None`` leaves the choice to the hub; ours then replaces nothing.
     """
 
     name: str

@@ -13,7 +13,7 @@ def utc_now() -> datetime:
 
 
 def as_utc(time: datetime | timedelta | None, now: datetime | None = None) -> datetime | None:
-    """A time as aware UTC: naive ones are UTC (decisions, row 18), a delay counts from ``now``."""
+    """A time as aware UTC: naive ones are UTC, a delay counts from ``now``."""
     if time is None:
         return None
     if isinstance(time, timedelta):

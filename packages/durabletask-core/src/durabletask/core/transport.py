@@ -15,7 +15,7 @@ half. What it must guarantee (the conformance kit of ``durabletask-testing`` che
 * **Order.** Events raised by one caller at one instance arrive in the order in which the calls returned.
 * **Time.** All times are aware UTC. Time-outs are measured on the hub's clock, which may be virtual.
 
-Sections of the protocol are named at the methods.
+The rules behind the operations: protocol sections 12 (clients), 3 and 7 (work items), 11 (entities).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def connect(self) -> None:
-        """Make sure that the hub answers (the Hello of protocol section 1.4)."""
+        """Make sure that the hub answers (the protocol's Hello call)."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -99,7 +99,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def create_instance(self, request: CreateInstanceRequest) -> str:
-        """Create an instance and return its id (section 12.1).
+        """Create an instance and return its id.
 
         Raises:
             InstanceAlreadyExistsError: the id is in use and may not be replaced.
@@ -110,13 +110,13 @@ class Transport(ABC):
     async def get_instance(
         self, instance_id: str, *, include_payloads: bool = True
     ) -> OrchestrationState | None:
-        """The state of an instance, or ``None`` (section 12.2)."""
+        """The state of an instance, or ``None``."""
 
     @abstractmethod
     async def wait_for_instance_start(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
-        """Wait until the status is no longer PENDING; ``None`` at the time-out (section 12.2).
+        """Wait until the status is no longer PENDING; ``None`` at the time-out.
 
         An unknown instance is waited for: its creation may be in flight.
 
@@ -132,7 +132,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def raise_event(self, instance_id: str, name: str, data: str | None = None) -> None:
-        """Deliver an external event; dropped by a terminal instance (section 12.3).
+        """Deliver an external event; dropped by a terminal instance.
 
         Raises:
             InstanceNotFoundError: there is no such instance (hubs may also drop the event).
@@ -142,31 +142,31 @@ class Transport(ABC):
     async def terminate_instance(
         self, instance_id: str, *, output: str | None = None, recursive: bool = True
     ) -> None:
-        """Ask an instance to end as TERMINATED; no-op when missing or terminal (section 12.3)."""
+        """Ask an instance to end as TERMINATED; no-op when missing or terminal."""
 
     @abstractmethod
     async def suspend_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """Suspend an instance; no-op when terminal or suspended (section 12.3)."""
+        """Suspend an instance; no-op when terminal or suspended."""
 
     @abstractmethod
     async def resume_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """Resume an instance; no-op when it is not suspended (section 12.3)."""
+        """Resume an instance; no-op when it is not suspended."""
 
     @abstractmethod
     async def query_instances(self, query: InstanceQuery) -> InstancePage:
-        """One page of instances, ordered by creation time, then id; entities excluded (section 12.4)."""
+        """One page of instances, ordered by creation time, then id; entities excluded."""
 
     @abstractmethod
     async def list_instance_ids(self, query: InstanceIdQuery) -> InstanceIdPage:
-        """One page of ids of terminal instances, ordered by completion time, then id (section 12.5)."""
+        """One page of ids of terminal instances, ordered by completion time, then id."""
 
     @abstractmethod
     async def purge_instances(self, request: PurgeRequest) -> PurgeResult:
-        """Remove terminal instances and their histories (section 12.6)."""
+        """Remove terminal instances and their histories."""
 
     @abstractmethod
     async def restart_instance(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
-        """Run a terminal instance again from its start and return the id of the new run (section 12.7).
+        """Run a terminal instance again from its start and return the id of the new run.
 
         Raises:
             InstanceNotFoundError: there is no such instance.
@@ -175,7 +175,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def rewind_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """Undo the failures of a FAILED instance and go on (section 12.8).
+        """Undo the failures of a FAILED instance and go on.
 
         Raises:
             InstanceNotFoundError: there is no such instance.
@@ -186,7 +186,7 @@ class Transport(ABC):
     def stream_history(
         self, instance_id: str, *, execution_id: str | None = None
     ) -> AsyncIterator[Sequence[HistoryEvent]]:
-        """The history of an instance, in chunks (section 12.9).
+        """The history of an instance, in chunks.
 
         Raises:
             InstanceNotFoundError: there is no such instance (a hub may also give an empty stream).
@@ -195,15 +195,15 @@ class Transport(ABC):
     async def force_terminate_instances(
         self, instance_ids: Sequence[str], *, reason: str | None = None
     ) -> Sequence[str]:
-        """End up to 500 instances as TERMINATED without running them; ids that could not (section 12.10)."""
+        """End up to 500 instances as TERMINATED without running them; ids that could not."""
         raise NotSupportedError(f"{type(self).__name__} cannot terminate without running the orchestrator.")
 
     async def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:
-        """Create the task hub (section 12.10)."""
+        """Create the task hub."""
         raise NotSupportedError(f"{type(self).__name__} cannot create task hubs.")
 
     async def delete_task_hub(self) -> None:
-        """Delete the task hub and everything in it (section 12.10)."""
+        """Delete the task hub and everything in it."""
         raise NotSupportedError(f"{type(self).__name__} cannot delete task hubs.")
 
     # --- client half, entities (section 11.8) --------------------------------------------------------------
@@ -250,7 +250,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
-        """Commit an episode. A stale token is ignored (section 3.1)."""
+        """Commit an episode. A stale token is ignored."""
 
     @abstractmethod
     async def complete_activity(self, result: ActivityResult) -> None:

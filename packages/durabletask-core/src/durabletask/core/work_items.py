@@ -163,8 +163,8 @@ WorkItem: TypeAlias = Union[OrchestratorWorkItem, ActivityWorkItem, EntityWorkIt
 """Anything that a hub hands to a worker."""
 
 
-class WorkerCapability:
-    """Names of what a worker announces (protocol section 1.4)."""
+class WorkerCapability:  # protocol section 1.4
+    """Names of what a worker announces."""
 
     HISTORY_STREAMING = "history-streaming"
     SCHEDULED_TASKS = "scheduled-tasks"
@@ -191,8 +191,8 @@ class EntityFilter(msgspec.Struct, frozen=True):
     name: str
 
 
-class WorkItemFilters(msgspec.Struct, frozen=True):
-    """What a worker accepts: an empty category means nothing of it (protocol section 1.6)."""
+class WorkItemFilters(msgspec.Struct, frozen=True):  # protocol section 1.6
+    """What a worker accepts: an empty category means nothing of it."""
 
     orchestrations: tuple[OrchestrationFilter, ...] = ()
     activities: tuple[ActivityFilter, ...] = ()

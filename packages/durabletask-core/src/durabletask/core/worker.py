@@ -154,7 +154,7 @@ class DurableTaskWorker:
         versioning: which versions of orchestrations to accept.
         data_converter: how values become payloads; must be the one that clients use.
         filters: what to ask the hub for: ``None`` for everything, ``"auto"`` for what is registered.
-        strict: also fail orchestrations for deviations that a lenient worker lets pass (decisions, row 17).
+        strict: also fail orchestrations for a new action in a past episode, or another input, fire time or target.
         session_cache_size: how many live orchestrations to keep in memory between turns; 0 for none.
         session_cache_age: how long one may lie unused.
         session_cache_events: bound of the history events that all of them have consumed.

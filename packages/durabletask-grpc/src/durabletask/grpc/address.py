@@ -32,8 +32,8 @@ class Address:
     is_local: bool
 
     @classmethod
-    def parse(cls, endpoint: str) -> Address:
-        """Read ``scheme://host[:port]``; without a scheme it is ``https`` (protocol sections 1.2 and 2.1).
+    def parse(cls, endpoint: str) -> Address:  # protocol sections 1.2 and 2.1
+        """Read ``scheme://host[:port]``; without a scheme it is ``https``.
 
         Raises:
             ConfigurationError: the text is no such address; the message says what is wrong with it.

@@ -66,7 +66,7 @@ SILENCE_LIMIT: Final[timedelta] = timedelta(seconds=120)
 """A stream without any message for this long is dead; hubs send pings well below it."""
 
 DEFAULT_MAXIMUM_TIMER_INTERVAL: Final[timedelta] = timedelta(days=3)
-"""The longest timer that is asked of a hub of which nothing is known (decisions, row 19)."""
+"""The longest timer that is asked of a hub of which nothing is known."""
 
 _OPTIONS: Final = frozenset(
     {

@@ -287,7 +287,7 @@ class Ledger(TaskScope):
         return True
 
     def new_uuid(self) -> str:
-        """The next deterministic UUID (protocol section 8.12)."""
+        """The next deterministic UUID."""
         name = f"{self.instance_id}_{self.clock:%Y-%m-%dT%H:%M:%S.%f}Z_{self.uuids}"
         self.uuids += 1
         return str(uuid.uuid5(_UUID_NAMESPACE, name))

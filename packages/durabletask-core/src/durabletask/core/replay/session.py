@@ -63,7 +63,8 @@ class OrchestrationSession:
         execution_id: id of the generation, if the work item tells it; else the history's.
         maximum_timer_interval: longest timer the hub takes; longer ones are split. ``None``: any length.
         versioning: which instances this worker accepts, and the default version of children.
-        strict: also fail for what replay alone would tolerate (decisions, row 17), and for tasks never awaited.
+        strict: also fail for tasks never awaited and for changes that replay alone would tolerate: a new action in a
+            past episode, another input, fire time or target.
         observer: told about new work and answers; see ``ReplayObserver``.
     """
 

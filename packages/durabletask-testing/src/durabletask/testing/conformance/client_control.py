@@ -33,8 +33,8 @@ async def _ends(probe: Probe, waiting: asyncio.Future[OrchestrationState | None]
 
 
 @spec("wait")
-class TestWait:
-    """Waiting for the start and the end of an instance (protocol section 12.2)."""
+class TestWait:  # protocol section 12.2
+    """Waiting for the start and the end of an instance."""
 
     async def test_a_start_wait_ends_when_the_first_episode_is_committed(self, probe: Probe) -> None:
         """PENDING is waited for, RUNNING ends the wait."""
@@ -130,8 +130,8 @@ class TestWait:
 
 
 @spec("external_events")
-class TestExternalEvents:
-    """Raising events (protocol section 12.3)."""
+class TestExternalEvents:  # protocol section 12.3
+    """Raising events."""
 
     async def test_an_event_arrives_as_it_was_raised(self, probe: Probe) -> None:
         """Name and data arrive character for character, with event id -1."""
@@ -211,8 +211,8 @@ class TestExternalEvents:
 
 
 @spec("control")
-class TestControl:
-    """Terminate, suspend and resume (protocol sections 7.5 and 12.3)."""
+class TestControl:  # protocol sections 7.5 and 12.3
+    """Terminate, suspend and resume."""
 
     async def test_terminate_reaches_the_orchestrator_with_its_output(self, probe: Probe) -> None:
         """The request arrives as ExecutionTerminated; the worker's answer ends the instance."""

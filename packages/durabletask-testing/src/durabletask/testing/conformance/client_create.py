@@ -117,8 +117,8 @@ class TestConnection:
 
 
 @spec("create")
-class TestCreate:
-    """Creation, and what happens when the id is in use (protocol section 12.1)."""
+class TestCreate:  # protocol section 12.1
+    """Creation, and what happens when the id is in use."""
 
     async def test_create_returns_the_chosen_id(self, probe: Probe) -> None:
         """The caller's id is used as it is."""
@@ -254,8 +254,8 @@ async def _clock(probe: Probe) -> OrchestrationState:
 
 
 @spec("read")
-class TestRead:
-    """The state that clients see (protocol sections 5 and 12.2)."""
+class TestRead:  # protocol sections 5 and 12.2
+    """The state that clients see."""
 
     async def test_an_unknown_instance_is_none(self, probe: Probe) -> None:
         """Reading an unknown id is no error."""

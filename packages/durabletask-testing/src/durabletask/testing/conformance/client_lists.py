@@ -56,8 +56,8 @@ def _ids(states: Sequence[OrchestrationState]) -> list[str]:
 
 
 @spec("query")
-class TestQuery:
-    """Listing instances (protocol section 12.4)."""
+class TestQuery:  # protocol section 12.4
+    """Listing instances."""
 
     async def test_an_empty_hub_has_no_instances(self, probe: Probe) -> None:
         """A query over nothing is one empty, last page."""
@@ -165,8 +165,8 @@ class TestQuery:
 
 
 @spec("list_instance_ids")
-class TestListInstanceIds:
-    """Listing finished instances (protocol section 12.5)."""
+class TestListInstanceIds:  # protocol section 12.5
+    """Listing finished instances."""
 
     async def test_finished_instances_are_listed_by_completion(self, probe: Probe) -> None:
         """Terminal instances only, in the order of their completion, page by page."""
@@ -205,8 +205,8 @@ async def _listed(probe: Probe, page_size: int = 100, **filters: object) -> list
 
 
 @spec("purge")
-class TestPurge:
-    """Removing instances (protocol section 12.6)."""
+class TestPurge:  # protocol section 12.6
+    """Removing instances."""
 
     async def test_a_finished_instance_is_gone(self, probe: Probe) -> None:
         """State and history disappear, and the id is free again."""
@@ -273,8 +273,8 @@ class TestPurge:
 
 
 @spec("history")
-class TestHistory:
-    """Reading a history (protocol sections 6.3 and 12.9)."""
+class TestHistory:  # protocol sections 6.3 and 12.9
+    """Reading a history."""
 
     async def test_a_history_is_what_the_worker_saw_and_did(self, probe: Probe) -> None:
         """Per episode: start, inbound events, confirmations in the order of actions, completion, end."""
@@ -324,8 +324,8 @@ def _members(event: object) -> list[tuple[str, object]]:
 
 
 @spec("restart")
-class TestRestart:
-    """Running an instance again (protocol section 12.7)."""
+class TestRestart:  # protocol section 12.7
+    """Running an instance again."""
 
     async def test_a_restart_under_the_same_id_begins_anew(self, probe: Probe) -> None:
         """Name, input and version are kept; history, output and execution id are new."""
@@ -363,8 +363,8 @@ class TestRestart:
 
 
 @spec("rewind")
-class TestRewind:
-    """Undoing failures (protocol section 12.8)."""
+class TestRewind:  # protocol section 12.8
+    """Undoing failures."""
 
     async def test_a_failed_instance_goes_on_from_before_its_failure(self, probe: Probe) -> None:
         """The worker sees the whole past and the request, and its new history replaces the old one."""

@@ -51,8 +51,8 @@ def _same(left: Sequence[HistoryEvent], right: Sequence[HistoryEvent]) -> bool:
 
 
 @spec("episodes")
-class TestEpisodes:
-    """One turn of an orchestrator as the hub sees it (protocol sections 3.2, 6.3 and 7)."""
+class TestEpisodes:  # protocol sections 3.2, 6.3 and 7
+    """One turn of an orchestrator as the hub sees it."""
 
     async def test_the_first_episode_starts_the_instance(self, probe: Probe) -> None:
         """No past; the new events are OrchestratorStarted and ExecutionStarted with the whole request."""
@@ -195,8 +195,8 @@ class TestEpisodes:
 
 
 @spec("activities")
-class TestActivities:
-    """Activities (protocol sections 3.3 and 7.2)."""
+class TestActivities:  # protocol sections 3.3 and 7.2
+    """Activities."""
 
     async def test_an_activity_is_described_whole(self, probe: Probe) -> None:
         """The item carries name, input, version, tags, task id and the ids of its orchestration."""
@@ -287,8 +287,8 @@ class TestActivities:
 
 
 @spec("tokens")
-class TestTokens:
-    """A completion counts once, with the token of the present delivery (protocol section 3.1)."""
+class TestTokens:  # protocol section 3.1
+    """A completion counts once, with the token of the present delivery."""
 
     async def test_every_delivery_has_a_token_of_its_own(self, probe: Probe) -> None:
         """Tokens differ between items and between deliveries."""
@@ -367,8 +367,8 @@ class TestTokens:
 
 
 @spec("redelivery")
-class TestRedelivery:
-    """What a worker does not finish is delivered again (protocol sections 3.1 and 3.7)."""
+class TestRedelivery:  # protocol sections 3.1 and 3.7
+    """What a worker does not finish is delivered again."""
 
     async def test_a_closed_stream_gives_its_episode_back(self, probe: Probe) -> None:
         """The same past and new events come again on another stream."""
@@ -463,8 +463,8 @@ class TestRedelivery:
             await worker.nothing()
         assert [event.result for event in of_type(episode.new_events, TaskCompleted)] == ["2"]
 
-    async def test_the_token_alone_gives_work_back(self, probe: Probe) -> None:
-        """Over the wire an abandoned item is nothing but its token (protocol section 3.5)."""
+    async def test_the_token_alone_gives_work_back(self, probe: Probe) -> None:  # protocol section 3.5
+        """Over the wire an abandoned item is nothing but its token."""
         await probe.create("given-up")
         async with probe.worker() as worker:
             item = await worker.episode("given-up")
@@ -499,8 +499,8 @@ class TestRedelivery:
 
 
 @spec("limits")
-class TestLimits:
-    """The limits of a stream (protocol section 1.4)."""
+class TestLimits:  # protocol section 1.4
+    """The limits of a stream."""
 
     async def test_episodes_are_bounded(self, probe: Probe) -> None:
         """No more episodes are out than the worker asked for; completing one makes room."""
@@ -546,8 +546,8 @@ def _episode(item: object) -> OrchestratorWorkItem:
 
 
 @spec("filters")
-class TestFilters:
-    """Streams restricted to names and versions (protocol section 1.6)."""
+class TestFilters:  # protocol section 1.6
+    """Streams restricted to names and versions."""
 
     async def test_only_accepted_names_are_delivered(self, probe: Probe) -> None:
         """What no stream accepts stays queued until one does."""

@@ -34,8 +34,8 @@ CONTINUED = OrchestrationStatus.CONTINUED_AS_NEW
 
 
 @spec("timers")
-class TestTimers:
-    """Durable timers (protocol section 7.2)."""
+class TestTimers:  # protocol section 7.2
+    """Durable timers."""
 
     async def test_a_timer_fires_at_its_time_and_not_before(self, probe: Probe) -> None:
         """TimerFired comes once the hub's clock has reached the time, with id and time of the timer."""
@@ -101,8 +101,8 @@ class TestTimers:
 
 
 @spec("children")
-class TestChildren:
-    """Sub-orchestrations (protocol section 7.4)."""
+class TestChildren:  # protocol section 7.4
+    """Sub-orchestrations."""
 
     async def test_a_child_knows_its_parent(self, probe: Probe) -> None:
         """ExecutionStarted of a child names the parent's instance and the action that created it."""
@@ -187,8 +187,8 @@ class TestChildren:
 
 
 @spec("continue_as_new")
-class TestContinueAsNew:
-    """Generations of an instance (protocol section 7.3)."""
+class TestContinueAsNew:  # protocol section 7.3
+    """Generations of an instance."""
 
     async def test_the_next_generation_starts_with_the_new_input(self, probe: Probe) -> None:
         """Same id, name and tags; a new execution id, an empty past and the chosen input."""
@@ -287,8 +287,8 @@ class TestContinueAsNew:
 
 
 @spec("send_event")
-class TestMessages:
-    """What orchestrators send to other instances (protocol section 7.2)."""
+class TestMessages:  # protocol section 7.2
+    """What orchestrators send to other instances."""
 
     async def test_a_sent_event_is_raised_at_its_target(self, probe: Probe) -> None:
         """The target gets an EventRaised; the sender's history has an EventSent."""

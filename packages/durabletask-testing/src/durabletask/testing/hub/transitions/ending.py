@@ -16,7 +16,7 @@ from durabletask.testing.hub.state import Instance
 __all__ = ["FIRE_AND_FORGET", "drop_open_tasks", "finish", "remove", "terminate"]
 
 FIRE_AND_FORGET = "FireAndForget"
-"""A tag of the protocol: nobody waits for the orchestration (section 7.4). Children do not inherit it."""
+"""A tag of the protocol: no parent waits for the orchestration. Children do not inherit it."""
 
 
 def finish(

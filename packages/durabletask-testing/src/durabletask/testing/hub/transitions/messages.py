@@ -44,8 +44,8 @@ def raise_event(tx: Transition, instance_id: str, name: str, data: str | None) -
         tx.deliver(instance, EventRaised(-1, tx.now, name, data))
 
 
-def suspend(tx: Transition, instance_id: str, reason: str | None) -> None:
-    """Suspend a live instance. A second request changes nothing: engines must not see it (row 066).
+def suspend(tx: Transition, instance_id: str, reason: str | None) -> None:  # vector 066
+    """Suspend a live instance. A second request changes nothing: engines must not see it.
 
     Raises:
         InstanceNotFoundError: there is no such instance.
@@ -56,8 +56,8 @@ def suspend(tx: Transition, instance_id: str, reason: str | None) -> None:
         tx.deliver(instance, ExecutionSuspended(-1, tx.now, reason))
 
 
-def resume(tx: Transition, instance_id: str, reason: str | None) -> None:
-    """Resume a suspended instance; others are left alone, engines must not see a stray resume (row 067).
+def resume(tx: Transition, instance_id: str, reason: str | None) -> None:  # vector 067
+    """Resume a suspended instance; others are left alone, engines must not see a stray resume.
 
     Raises:
         InstanceNotFoundError: there is no such instance.
