@@ -132,6 +132,21 @@ async def test_a_refused_token_is_renewed_once() -> None:
         assert [item async for item in transport.work_items(WorkItemStreamOptions())]
 
 
+async def test_every_stream_renews_a_refused_token_once() -> None:
+    """A history, and the past of a work item, are asked for again with a new token; a second refusal is an error."""
+    async with scripted(credential=Tokens()) as (script, transport):
+        script.refusals["StreamInstanceHistory"] = [grpc.StatusCode.UNAUTHENTICATED]
+        assert [events async for events in transport.stream_history("i")] == [[]]
+        assert script.headers["StreamInstanceHistory"]["authorization"] == "Bearer token2"
+        script.refusals["StreamInstanceHistory"] = [grpc.StatusCode.UNAUTHENTICATED] * 2
+        with pytest.raises(UnauthenticatedError):
+            await anext(transport.stream_history("i"))
+        request = pb.OrchestratorRequest(instanceId="i", requiresHistoryStreaming=True)
+        script.items = [pb.WorkItem(orchestratorRequest=request, completionToken="t").SerializeToString()]
+        script.refusals["StreamInstanceHistory"] = [grpc.StatusCode.UNAUTHENTICATED]
+        assert [item async for item in transport.work_items(WorkItemStreamOptions())]
+
+
 async def test_calls_have_deadlines() -> None:
     """Calls end after the call time-out, Hello after thirty seconds."""
     async with scripted(call_timeout=timedelta(seconds=7)) as (script, transport):

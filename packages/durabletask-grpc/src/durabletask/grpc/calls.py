@@ -1,12 +1,15 @@
 """One call to a hub: headers, tokens, deadlines, and errors in core's terms.
 
-Everything that a transport does goes through ``Caller``: it adds the headers of protocol section 1.3,
-asks for a new token once when the hub does not accept the present one, and turns a status into an error.
+Every call of a transport goes through ``Caller``: it adds the headers, asks for a new token once when the hub does
+not accept the present one, and turns a status into an error. ``exchange`` makes the calls with one answer;
+``stream`` makes those with many, see ``message_stream``.
+
+Tokens are secrets. Crash reporters record the local variables of every frame of a failed call, so no function here
+binds a token, or headers that contain one, to a name while it waits for the network.
 """
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import os
 import socket
@@ -14,8 +17,14 @@ import uuid
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import quote
 
-from durabletask.core.errors import InvalidRequestError, RemoteError, TransportUnavailableError
+from durabletask.core.errors import (
+    InvalidRequestError,
+    RemoteError,
+    TransportUnavailableError,
+    UnauthenticatedError,
+)
 from google.protobuf.message import DecodeError, Message
 
 import grpc
@@ -23,12 +32,14 @@ import grpc.aio
 
 from .address import Address, ChannelOptions
 from .channel import ChannelHolder, Metadata
+from .interruption import CallEndedError, unless_ended
+from .message_stream import MessageStream
 from .status import error_of
 
 if TYPE_CHECKING:
     from durabletask.core.connection import AccessToken, CredentialProvider
 
-__all__ = ["SERVER_HEADER", "Caller", "default_user_agent"]
+__all__ = ["SERVER_HEADER", "Caller", "default_user_agent", "encode"]
 
 SERVER_HEADER: Final[str] = "x-durabletask-server"
 """Header by which our own server names itself in the answer to Hello."""
@@ -46,12 +57,12 @@ _WORKER_CALLS: Final = frozenset(
     }
 )
 
-_M = TypeVar("_M", bound=Message)
+_T = TypeVar("_T")
 
 
 @cache
 def default_user_agent() -> str:
-    """What calls say about who makes them, ``durabletask-python/<version>``."""
+    """The ``x-user-agent`` header that is sent unless another one is given: ``durabletask-python/<version>``."""
     return f"durabletask-python/{importlib.metadata.version('durabletask-grpc')}"
 
 
@@ -80,7 +91,8 @@ class Caller:
         self._credential = credential
         agent = user_agent or default_user_agent()
         self._headers: Metadata = (("taskhub", task_hub), ("x-user-agent", agent))
-        worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4()}"
+        # Machines may be named in any script; a header is ASCII.
+        worker_id = f"{quote(socket.gethostname(), safe=' ')}:{os.getpid()}:{uuid.uuid4()}"
         self._worker_headers: Metadata = (*self._headers, ("workerid", worker_id))
 
     @property
@@ -88,65 +100,95 @@ class Caller:
         """Whether calls carry a token."""
         return self._credential is not None
 
-    async def headers(self, rpc: str, *, force_new: bool = False) -> Metadata:
-        """The headers of a call, with a token if there is a credential."""
-        token = None if self._credential is None else await self.token(force_new=force_new)
-        return self.headers_with(rpc, token)
+    async def token(self, *, force_new: bool = False) -> AccessToken | None:
+        """A token; ``None`` without a credential."""
+        return None if self._credential is None else await self._credential.get_token(force_new=force_new)
 
-    async def token(self, *, force_new: bool = False) -> AccessToken:
-        """A token; only if there is a credential."""
-        assert self._credential is not None  # noqa: S101 - asked for by whoever looked at `has_credential`
-        return await self._credential.get_token(force_new=force_new)
+    def headers(self, rpc: str, token: AccessToken | None) -> Metadata:
+        """The headers of a call.
 
-    def headers_with(self, rpc: str, token: AccessToken | None) -> Metadata:
-        """The headers of a call with a given token."""
+        Raises:
+            UnauthenticatedError: the token has a character that a header cannot carry.
+        """
         headers = self._worker_headers if rpc in _WORKER_CALLS else self._headers
-        return headers if token is None else (*headers, ("authorization", f"Bearer {token.value}"))
+        if token is None:
+            return headers
+        if not (token.value.isascii() and token.value.isprintable()):
+            raise UnauthenticatedError(
+                "The credential gave a token that cannot be sent: it has a line break or another character that a "
+                "header cannot carry. Strip what surrounds the token where it is read."
+            )
+        return (*headers, ("authorization", f"Bearer {token.value}"))
 
-    async def unary(self, rpc: str, request: Message, answer: type[_M], *, timeout: float | None) -> _M:
+    async def call(
+        self, rpc: str, request: Message, decode: Callable[[bytes], _T], *, timeout: float | None
+    ) -> _T:
         """Make a call with one answer.
 
         Raises:
             TransportError: of the kind that the status stands for.
         """
-        data = await self.send(rpc, encode(rpc, request), timeout=timeout)
+        data, _ = await self.exchange(rpc, encode(rpc, request), timeout=timeout)
         try:
-            return answer.FromString(data)
+            return decode(data)
         except DecodeError as error:
             raise self.unreadable(rpc, error) from None
-
-    async def send(self, rpc: str, request: bytes, *, timeout: float | None) -> bytes:
-        """Make a call with one answer, bytes in and bytes out."""
-        return (await self.exchange(rpc, request, timeout=timeout))[0]
 
     async def exchange(
         self, rpc: str, request: bytes, *, timeout: float | None
     ) -> tuple[bytes, grpc.aio.UnaryUnaryCall[bytes, bytes]]:
-        """Like ``send``, with the call, for its headers."""
-        force_new = False
+        """Make a call with one answer, bytes in and bytes out; the answer, and the call for its headers."""
+        is_renewed = False
         while True:
-            metadata = await self.headers(rpc, force_new=force_new)
-            generation = self.channels.generation
-            call = self.channels.unary(rpc)(request, timeout=timeout, metadata=metadata)
+            start = self.channels.unary(rpc)
+            call = start(
+                request,
+                timeout=timeout,
+                metadata=self.headers(rpc, await self.token(force_new=is_renewed)),
+            )
             self.channels.under_way.add(call)
             try:
-                data = await call
+                data = await unless_ended(call, call)
             except grpc.aio.AioRpcError as error:
-                if self._may_retry(error.code(), retried=force_new):
-                    force_new = True
+                if self.may_renew_token(error.code()) and not is_renewed:
+                    is_renewed = True
                     continue
                 raise self.failure(rpc, error) from None
-            except asyncio.CancelledError:
-                raise self.interruption(rpc, generation) from None
-            except grpc.aio.UsageError:  # the channel was closed between the two lines above
-                raise self._closed(rpc) from None
+            except (
+                CallEndedError,
+                grpc.aio.UsageError,
+            ):  # UsageError: the channel was closed before the start
+                raise self.closed(rpc) from None
             finally:
                 self.channels.under_way.discard(call)
             self.channels.succeeded()
             return data, call
 
-    def _may_retry(self, code: grpc.StatusCode, *, retried: bool) -> bool:
-        return code is grpc.StatusCode.UNAUTHENTICATED and self.has_credential and not retried
+    def stream(
+        self,
+        rpc: str,
+        request: bytes,
+        *,
+        silence_limit: float,
+        token: AccessToken | None = None,
+        is_resumable: bool = False,
+    ) -> MessageStream:
+        """A call with a stream of answers: ``async with caller.stream(...) as answers: async for data in answers``.
+
+        Args:
+            rpc: name of the call.
+            request: its request.
+            silence_limit: seconds without a message after which the call is given up.
+            token: the token to open it with, if one was asked for before.
+            is_resumable: each message stands for itself, so the call may be opened again between two of them.
+        """
+        return MessageStream(
+            self, rpc, request, silence_limit=silence_limit, token=token, is_resumable=is_resumable
+        )
+
+    def may_renew_token(self, code: grpc.StatusCode) -> bool:
+        """Whether a call that failed with this status is made again with a new token."""
+        return code is grpc.StatusCode.UNAUTHENTICATED and self.has_credential
 
     def failure(self, rpc: str, error: grpc.aio.AioRpcError) -> Exception:
         """The error to raise for a failed call."""
@@ -160,26 +202,15 @@ class Caller:
             task_hub=self.task_hub,
         )
 
-    def interruption(self, rpc: str, generation: int) -> BaseException:
-        """What to raise when a call was cancelled: by us from outside, or because its channel was closed."""
-        if self.channels.generation == generation or _is_being_cancelled():
-            return asyncio.CancelledError()
-        return self._closed(rpc)
-
     def unreadable(self, rpc: str, error: DecodeError) -> Exception:
         """The error to raise for an answer that is no message of the protocol."""
         return RemoteError(f"{self.address.endpoint} answered {rpc} with what cannot be parsed: {error}")
 
-    def _closed(self, rpc: str) -> TransportUnavailableError:
+    def closed(self, rpc: str) -> Exception:
+        """The error to raise for a call that ended because its channel was closed."""
         return TransportUnavailableError(
             f"The transport to {self.address.endpoint} was closed while {rpc} was under way."
         )
-
-
-def _is_being_cancelled() -> bool:
-    """Whether somebody asked the current task to end; before Python 3.11 nobody can tell."""
-    cancelling: Callable[[], int] | None = getattr(asyncio.current_task(), "cancelling", None)
-    return cancelling is not None and cancelling() > 0
 
 
 def encode(rpc: str, request: Message) -> bytes:

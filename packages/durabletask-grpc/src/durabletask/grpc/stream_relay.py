@@ -75,7 +75,7 @@ class StreamRelay:
         Raises:
             TransportError: it ended by a failure, or there is no token.
         """
-        token = await self._caller.token()
+        token = await self._token()
         self._start(token)
         renewal = asyncio.get_running_loop().create_task(self._renew(token))
         try:
@@ -98,6 +98,11 @@ class StreamRelay:
         for stream in tuple(self._streams):
             stream.outstanding.discard(completion_token)
             _close_if_idle(stream)
+
+    async def _token(self) -> AccessToken:
+        token = await self._caller.token()
+        assert token is not None  # noqa: S101 - streams are relayed only where there is a credential
+        return token
 
     def _start(self, token: AccessToken) -> None:
         stream = _Stream()
@@ -128,7 +133,7 @@ class StreamRelay:
             else:  # nothing newer is to be had, or this machine's clock is wrong; the hub will tell
                 await asyncio.sleep(_RETRY)
             try:
-                newer = await self._caller.token()
+                newer = await self._token()
             except TransportError as error:
                 _LOGGER.warning("The stream of work could not be renewed: %s", error)
                 continue

@@ -9,40 +9,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar, cast
 
 from durabletask.core.connection import require_protection
 from durabletask.core.connection_string import ConnectionString
-from durabletask.core.entities import CleanEntityStorageResult, EntityMetadata, EntityPage, EntityQuery
-from durabletask.core.errors import (
-    ConfigurationError,
-)
-from durabletask.core.history import HistoryEvent, TraceContext
-from durabletask.core.instances import (
-    CreateInstanceRequest,
-    InstanceIdPage,
-    InstanceIdQuery,
-    InstancePage,
-    InstanceQuery,
-    OrchestrationState,
-    PurgeRequest,
-    PurgeResult,
-)
-from durabletask.core.transport import Transport
-from durabletask.core.work_items import (
-    ActivityResult,
-    ActivityWorkItem,
-    EntityBatchResult,
-    EntityWorkItem,
-    OrchestratorResult,
-    OrchestratorWorkItem,
-    WorkItem,
-    WorkItemStreamOptions,
-)
+from durabletask.core.errors import ConfigurationError
+from durabletask.core.forwarding import ForwardingTransport, StreamMethod, UnaryMethod, method_of
+from durabletask.core.instances import OrchestrationState
+from durabletask.core.work_items import OrchestratorResult
 
 from .address import Address, ChannelOptions
 
@@ -58,6 +36,9 @@ __all__ = [
     "GrpcTransport",
     "from_connection_string",
 ]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 DEFAULT_COMPLETION_SIZE: Final[int] = 4_089_446
 """Bytes of a completion message up to which it is sent as one: a little under gRPC's usual 4 MiB."""
@@ -82,7 +63,7 @@ _OPTIONS: Final = frozenset(
 )
 
 
-class GrpcTransport(Transport):
+class GrpcTransport(ForwardingTransport):
     """A connection to a task hub over gRPC. Building it opens nothing.
 
     It belongs to whatever event loop uses it; in another loop it opens another channel.
@@ -191,173 +172,38 @@ class GrpcTransport(Transport):
                 self._remote = self._make_remote()
         return self._remote
 
-    # --- client half ----------------------------------------------------------------------------------------
+    # --- calls ----------------------------------------------------------------------------------------------
 
-    async def create_instance(self, request: CreateInstanceRequest) -> str:
-        """Create an instance and return its id."""
-        return await (await self._open()).create_instance(request)
+    async def forward(self, method: UnaryMethod[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a call with one answer."""
+        return await (await self._open()).call(method, *args, **kwargs)
 
-    async def get_instance(
-        self, instance_id: str, *, include_payloads: bool = True
-    ) -> OrchestrationState | None:
-        """The state of an instance, or ``None``."""
-        return await (await self._open()).get_instance(instance_id, include_payloads=include_payloads)
+    async def forward_stream(
+        self, method: StreamMethod[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, None]:
+        """Make a call with a stream of answers."""
+        stream = cast("AsyncGenerator[T, None]", method_of(await self._open(), method)(*args, **kwargs))
+        async with aclosing(stream) as answers:
+            async for answer in answers:
+                yield answer
 
     async def wait_for_instance_start(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
         """Wait until the status is no longer PENDING; ``None`` at the time-out."""
-        return await (await self._open()).wait_for_instance_start(
-            instance_id, include_payloads=include_payloads, timeout=timeout
-        )
+        remote = await self._open()
+        return await remote.wait("WaitForInstanceStart", instance_id, include_payloads, timeout)
 
     async def wait_for_instance_completion(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
         """Wait until the status is terminal; ``None`` at the time-out."""
-        return await (await self._open()).wait_for_instance_completion(
-            instance_id, include_payloads=include_payloads, timeout=timeout
-        )
-
-    async def raise_event(self, instance_id: str, name: str, data: str | None = None) -> None:
-        """Deliver an external event."""
-        await (await self._open()).raise_event(instance_id, name, data)
-
-    async def terminate_instance(
-        self, instance_id: str, *, output: str | None = None, recursive: bool = True
-    ) -> None:
-        """Ask an instance to end as TERMINATED."""
-        await (await self._open()).terminate_instance(instance_id, output=output, recursive=recursive)
-
-    async def suspend_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """Suspend an instance."""
-        await (await self._open()).suspend_instance(instance_id, reason=reason)
-
-    async def resume_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """Resume an instance."""
-        await (await self._open()).resume_instance(instance_id, reason=reason)
-
-    async def query_instances(self, query: InstanceQuery) -> InstancePage:
-        """One page of instances."""
-        return await (await self._open()).query_instances(query)
-
-    async def list_instance_ids(self, query: InstanceIdQuery) -> InstanceIdPage:
-        """One page of ids of terminal instances."""
-        return await (await self._open()).list_instance_ids(query)
-
-    async def purge_instances(self, request: PurgeRequest) -> PurgeResult:
-        """Remove terminal instances."""
-        return await (await self._open()).purge_instances(request)
-
-    async def restart_instance(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
-        """Run a terminal instance again from its start."""
-        return await (await self._open()).restart_instance(
-            instance_id, with_new_instance_id=with_new_instance_id
-        )
-
-    async def rewind_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """Undo the failures of a FAILED instance and go on."""
-        await (await self._open()).rewind_instance(instance_id, reason=reason)
-
-    async def stream_history(
-        self, instance_id: str, *, execution_id: str | None = None
-    ) -> AsyncIterator[Sequence[HistoryEvent]]:
-        """The history of an instance, in chunks."""
         remote = await self._open()
-        async with aclosing(remote.stream_history(instance_id, execution_id=execution_id)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-    async def force_terminate_instances(
-        self, instance_ids: Sequence[str], *, reason: str | None = None
-    ) -> Sequence[str]:
-        """End instances as TERMINATED without running them; the ids that could not."""
-        return await (await self._open()).force_terminate_instances(instance_ids, reason=reason)
-
-    async def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:
-        """Create the task hub."""
-        await (await self._open()).create_task_hub(recreate_if_exists=recreate_if_exists)
-
-    async def delete_task_hub(self) -> None:
-        """Delete the task hub."""
-        await (await self._open()).delete_task_hub()
-
-    # --- client half, entities ------------------------------------------------------------------------------
-
-    async def signal_entity(
-        self,
-        instance_id: str,
-        operation: str,
-        *,
-        input: str | None = None,  # noqa: A002 - the protocol's word
-        request_id: str | None = None,
-        scheduled_time: datetime | None = None,
-        trace_context: TraceContext | None = None,
-    ) -> None:
-        """Send a one-way message to an entity."""
-        await (await self._open()).signal_entity(
-            instance_id,
-            operation,
-            input=input,
-            request_id=request_id,
-            scheduled_time=scheduled_time,
-            trace_context=trace_context,
-        )
-
-    async def get_entity(self, instance_id: str, *, include_state: bool = True) -> EntityMetadata | None:
-        """The metadata of an entity, or ``None``."""
-        return await (await self._open()).get_entity(instance_id, include_state=include_state)
-
-    async def query_entities(self, query: EntityQuery) -> EntityPage:
-        """One page of entities."""
-        return await (await self._open()).query_entities(query)
-
-    async def clean_entity_storage(
-        self,
-        *,
-        remove_empty_entities: bool = True,
-        release_orphaned_locks: bool = True,
-        continuation_token: str | None = None,
-    ) -> CleanEntityStorageResult:
-        """Remove empty entities and release orphaned locks; one bounded step."""
-        return await (await self._open()).clean_entity_storage(
-            remove_empty_entities=remove_empty_entities,
-            release_orphaned_locks=release_orphaned_locks,
-            continuation_token=continuation_token,
-        )
-
-    # --- worker half ----------------------------------------------------------------------------------------
-
-    async def work_items(self, options: WorkItemStreamOptions) -> AsyncGenerator[WorkItem, None]:
-        """A stream of work."""
-        remote = await self._open()
-        async with aclosing(remote.work_items(options)) as items:
-            async for item in items:
-                yield item
+        return await remote.wait("WaitForInstanceCompletion", instance_id, include_payloads, timeout)
 
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
         """Commit an episode, in several messages if it is large."""
         await (await self._open()).complete_orchestrator(result)
-
-    async def complete_activity(self, result: ActivityResult) -> None:
-        """Answer an activity."""
-        await (await self._open()).complete_activity(result)
-
-    async def complete_entity(self, result: EntityBatchResult) -> None:
-        """Commit an entity batch."""
-        await (await self._open()).complete_entity(result)
-
-    async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
-        """Give an episode back unchanged."""
-        await (await self._open()).abandon_orchestrator(item)
-
-    async def abandon_activity(self, item: ActivityWorkItem) -> None:
-        """Give an activity back."""
-        await (await self._open()).abandon_activity(item)
-
-    async def abandon_entity(self, item: EntityWorkItem) -> None:
-        """Give an entity batch back."""
-        await (await self._open()).abandon_entity(item)
 
 
 def _is_imported() -> bool:
