@@ -21,6 +21,7 @@ from durabletask.core.history import (
     TaskScheduled,
 )
 from durabletask.core.registry import Registry
+from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
 
@@ -65,7 +66,7 @@ def fan_out_history(n: int) -> list[HistoryEvent]:
 
 
 def run(registry: Registry, history: list[HistoryEvent]) -> None:
-    session = OrchestrationSession("b", registry=registry, converter=JsonDataConverter())
+    session = OrchestrationSession("b", ReplayOptions(registry=registry, converter=JsonDataConverter()))
     session.replay(history[:-1])
     assert session.advance(history[-1:]).actions
 

@@ -18,6 +18,7 @@ import msgspec
 from durabletask.core.actions import CompleteOrchestration
 from durabletask.core.context import OrchestrationContext
 from durabletask.core.registry import Registry
+from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
 from durabletask.core.work_items import OrchestratorWorkItem
@@ -48,7 +49,7 @@ _CONVERTER = JsonDataConverter()
 
 
 def _open(item: OrchestratorWorkItem) -> OrchestrationSession:
-    session = OrchestrationSession(item.instance_id, registry=_REGISTRY, converter=_CONVERTER)
+    session = OrchestrationSession(item.instance_id, ReplayOptions(registry=_REGISTRY, converter=_CONVERTER))
     session.replay(item.past_events)
     return session
 

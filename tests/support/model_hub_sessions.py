@@ -7,6 +7,7 @@ from typing import Any
 
 from durabletask.core.history import HistoryEvent
 from durabletask.core.registry import Registry
+from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
 from durabletask.core.work_items import OrchestratorResult
@@ -26,7 +27,8 @@ class Worker:
     def session(self) -> OrchestrationSession:
         """A fresh session."""
         return OrchestrationSession(
-            INSTANCE_ID, registry=self._registry, converter=JsonDataConverter(), **self._options
+            INSTANCE_ID,
+            ReplayOptions(registry=self._registry, converter=JsonDataConverter(), **self._options),
         )
 
     def execute(self, past: Sequence[HistoryEvent], new: Sequence[HistoryEvent]) -> OrchestratorResult:

@@ -47,6 +47,7 @@ from durabletask.core.history import (
 )
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.registry import Registry
+from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
 from durabletask.core.work_items import OrchestratorResult
@@ -108,7 +109,7 @@ class Story:
     def session(self) -> OrchestrationSession:
         """A fresh session."""
         return OrchestrationSession(
-            "abc", registry=self._registry, converter=JsonDataConverter(), **self._options
+            "abc", ReplayOptions(registry=self._registry, converter=JsonDataConverter(), **self._options)
         )
 
     # --- episodes -------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from durabletask.core.history import (
     TimerCreated,
 )
 from durabletask.core.registry import Registry
+from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
 from durabletask.core.versioning import VersionFailureStrategy, VersioningOptions, VersionMatchStrategy
@@ -88,10 +89,12 @@ class VectorRunner:
         """A fresh session."""
         return OrchestrationSession(
             self._vector.instance_id,
-            registry=self._registry,
-            converter=JsonDataConverter(),
-            maximum_timer_interval=self._maximum_timer_interval,
-            versioning=self._versioning,
+            ReplayOptions(
+                registry=self._registry,
+                converter=JsonDataConverter(),
+                maximum_timer_interval=self._maximum_timer_interval,
+                versioning=self._versioning,
+            ),
         )
 
     def run(self, past: Sequence[HistoryEvent], new: Sequence[HistoryEvent]) -> OrchestratorResult:

@@ -29,6 +29,7 @@ from durabletask.core.history import (
     expand,
 )
 from durabletask.core.registry import Registry
+from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
 from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult, OrchestratorWorkItem
@@ -304,8 +305,10 @@ async def _early(ctx: OrchestrationContext, end: str) -> str:
 def _replay(past: list[HistoryEvent], *, is_brief: bool) -> OrchestratorResult:
     session = OrchestrationSession(
         "i",
-        registry=Registry(orchestrators={"chain": _chain, "rounds": _rounds, "early": _early}),
-        converter=JsonDataConverter(),
+        ReplayOptions(
+            registry=Registry(orchestrators={"chain": _chain, "rounds": _rounds, "early": _early}),
+            converter=JsonDataConverter(),
+        ),
     )
     encoded = [encode_one(event) for event in past]
     session.replay(LazyPast(encoded, whole=(lambda: _bytes_of(past)) if is_brief else None))

@@ -20,6 +20,7 @@ from durabletask.core.history import (
 )
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.registry import Registry
+from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.retry import RetryPolicy
 from durabletask.core.serialization import JsonDataConverter
@@ -112,7 +113,7 @@ def test_answer_before_its_confirmation_leaves_no_second_action_with_that_id() -
         await ctx.call_activity("A", retry_policy=POLICY)
 
     registry = Registry(orchestrators={"main": main})
-    session = OrchestrationSession("i", registry=registry, converter=JsonDataConverter())
+    session = OrchestrationSession("i", ReplayOptions(registry=registry, converter=JsonDataConverter()))
     session.replay([OrchestratorStarted(-1, T0), ExecutionStarted(-1, T0, "main", "i")])
     actions = session.advance(
         [

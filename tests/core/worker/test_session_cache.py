@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from durabletask import DurableTaskClient, DurableTaskWorker, OrchestrationContext
+from durabletask.core.history import EPOCH, HistoryEvent, OrchestratorStarted
 from durabletask.core.hosting.sessions import SessionCache
 from durabletask.testing.hub import InMemoryBackend
 
@@ -15,40 +18,63 @@ async def waiting(ctx: OrchestrationContext) -> object:
     return await ctx.wait_for_external_event("go")
 
 
+_EVENT = OrchestratorStarted(-1, EPOCH)
+
+
 class FakeSession:
-    def __init__(self, event_count: int = 1) -> None:
+    def __init__(self, event_count: int = 1, required: int = 0) -> None:
         self.event_count = event_count
+        self.required = required  # events of a past that it can go on from
         self.closed = 0
+
+    def resume(self, past_events: Sequence[HistoryEvent]) -> bool:
+        return len(past_events) >= self.required
 
     def close(self) -> None:
         self.closed += 1
 
 
+def _cache(max_sessions: int, **bounds: Any) -> SessionCache[FakeSession]:
+    return SessionCache(max_sessions, **bounds)
+
+
 def test_a_session_leaves_the_cache_while_it_is_used() -> None:
     """Nobody can share it."""
-    cache, session = SessionCache(10), FakeSession(5)
+    cache, session = _cache(10), FakeSession(5)
     cache.put("a", "e1", session)
 
-    assert cache.take("a", "e1") is session
-    assert cache.take("a", "e1") is None
+    assert cache.take("a", "e1", ()) is session
+    assert cache.take("a", "e1", ()) is None
     assert (len(cache), cache.event_count, session.closed) == (0, 0, 0)
 
 
 def test_a_session_of_another_execution_is_dropped() -> None:
     """Continue-as-new, restart and rewind change the execution id."""
-    cache, session = SessionCache(10), FakeSession()
+    cache, session = _cache(10), FakeSession()
     cache.put("a", "e1", session)
 
-    assert cache.take("a", "e2") is None
+    assert cache.take("a", "e2", ()) is None
     assert session.closed == 1
+
+
+def test_a_session_that_does_not_fit_the_past_is_closed_and_counted_as_a_miss() -> None:
+    """The cache asks the session, and counts both outcomes itself."""
+    cache, session, other = _cache(10), FakeSession(required=2), FakeSession(required=2)
+    cache.put("a", "e1", session)
+    cache.put("b", "e1", other)
+
+    assert cache.take("a", "e1", [_EVENT]) is None
+    assert cache.take("b", "e1", [_EVENT, _EVENT]) is other
+    assert cache.take("c", "e1", ()) is None  # nothing to replay
+    assert (session.closed, other.closed, cache.hits, cache.misses) == (1, 0, 1, 1)
 
 
 def test_the_least_recently_used_goes_first() -> None:
     """The number of sessions is bounded."""
-    cache, sessions = SessionCache(2), [FakeSession() for _ in range(3)]
+    cache, sessions = _cache(2), [FakeSession() for _ in range(3)]
     cache.put("a", None, sessions[0])
     cache.put("b", None, sessions[1])
-    cache.put("a", None, cache.take("a", None) or FakeSession())
+    cache.put("a", None, cache.take("a", None, ()) or FakeSession())
     cache.put("c", None, sessions[2])
 
     assert [session.closed for session in sessions] == [0, 1, 0]
@@ -57,7 +83,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 def test_the_total_of_events_is_bounded() -> None:
     """Long histories push out others, and one that is too long alone is not kept."""
-    cache = SessionCache(10, max_events=100)
+    cache = _cache(10, max_events=100)
     small, large, huge = FakeSession(60), FakeSession(50), FakeSession(101)
     cache.put("a", None, small)
     cache.put("b", None, large)
@@ -70,13 +96,13 @@ def test_the_total_of_events_is_bounded() -> None:
 def test_old_sessions_are_not_used_and_go_when_others_come() -> None:
     """Age counts from the last use."""
     now = 0.0
-    cache = SessionCache(10, max_age=timedelta(seconds=60), clock=lambda: now)
+    cache = _cache(10, max_age=timedelta(seconds=60), clock=lambda: now)
     first, second = FakeSession(), FakeSession()
     cache.put("a", None, first)
     cache.put("b", None, second)
     now = 61.0
 
-    assert cache.take("a", None) is None
+    assert cache.take("a", None, ()) is None
     cache.put("c", None, FakeSession())
     assert (first.closed, second.closed, cache.evictions) == (1, 1, 2)
 
@@ -84,7 +110,7 @@ def test_old_sessions_are_not_used_and_go_when_others_come() -> None:
 async def test_old_sessions_go_also_when_nothing_happens() -> None:
     """The sweep looks several times within the age; a younger session stays."""
     now = 0.0
-    cache = SessionCache(10, max_age=timedelta(seconds=60), clock=lambda: now)
+    cache = _cache(10, max_age=timedelta(seconds=60), clock=lambda: now)
     old, young = FakeSession(5), FakeSession(7)
     pauses: list[float] = []
     cache.put("a", None, old)
@@ -127,7 +153,7 @@ async def test_a_worker_sweeps_its_cache() -> None:
 
 def test_a_second_session_of_an_instance_replaces_the_first() -> None:
     """The one before is closed, the count stays right."""
-    cache, first, second = SessionCache(10), FakeSession(3), FakeSession(4)
+    cache, first, second = _cache(10), FakeSession(3), FakeSession(4)
     cache.put("a", None, first)
     cache.put("a", None, second)
 
@@ -136,7 +162,7 @@ def test_a_second_session_of_an_instance_replaces_the_first() -> None:
 
 def test_size_zero_switches_the_cache_off() -> None:
     """Sessions are closed at once."""
-    cache, session = SessionCache(0), FakeSession()
+    cache, session = _cache(0), FakeSession()
     cache.put("a", None, session)
 
     assert (session.closed, len(cache)) == (1, 0)
@@ -144,7 +170,7 @@ def test_size_zero_switches_the_cache_off() -> None:
 
 def test_clearing_closes_everything() -> None:
     """A worker that stops leaves no session behind."""
-    cache, sessions = SessionCache(10), [FakeSession() for _ in range(3)]
+    cache, sessions = _cache(10), [FakeSession() for _ in range(3)]
     for number, session in enumerate(sessions):
         cache.put(str(number), None, session)
     cache.clear()

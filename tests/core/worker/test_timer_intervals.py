@@ -15,6 +15,7 @@ from durabletask.core.history import (
     TimerFired,
 )
 from durabletask.core.registry import Registry
+from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
 from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem
@@ -67,9 +68,11 @@ async def test_what_a_transport_learns_when_it_connects_counts() -> None:
 def advance(past: list[HistoryEvent], new: list[HistoryEvent], interval: timedelta | None) -> list[object]:
     session = OrchestrationSession(
         "i1",
-        registry=Registry(orchestrators=[monthly]),
-        converter=JsonDataConverter(),
-        maximum_timer_interval=interval,
+        ReplayOptions(
+            registry=Registry(orchestrators=[monthly]),
+            converter=JsonDataConverter(),
+            maximum_timer_interval=interval,
+        ),
     )
     session.replay(past)
     try:

@@ -10,8 +10,8 @@ from durabletask.core.authoring import ActivityContext
 from durabletask.core.errors import InstanceNotFoundError, InvalidRequestError
 from durabletask.core.execution.activities import ActivityExecutor
 from durabletask.core.hosting.backoff import Backoff
+from durabletask.core.hosting.episodes import EpisodeRunner
 from durabletask.core.hosting.limits import ConcurrencyOptions
-from durabletask.core.hosting.turns import TurnRunner
 from durabletask.core.work_items import ActivityWorkItem, EntityWorkItem, OrchestratorWorkItem, WorkItem
 from durabletask.core.worker import DurableTaskWorker
 from fake_transport import NOON, FakeTransport, unavailable
@@ -36,7 +36,7 @@ async def test_a_bug_in_the_worker_gives_the_item_back_and_is_logged(
 ) -> None:
     """User code is not blamed: the item waits for a worker that can do it."""
     monkeypatch.setattr(ActivityExecutor, "execute", broken)
-    monkeypatch.setattr(TurnRunner, "run", broken)
+    monkeypatch.setattr(EpisodeRunner, "run", broken)
     transport = FakeTransport()
     with caplog.at_level(logging.ERROR, "durabletask"):
         async with DurableTaskWorker(transport, activities=[ping]):

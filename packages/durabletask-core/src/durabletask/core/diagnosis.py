@@ -31,6 +31,7 @@ from .history import (
 )
 from .instances import OrchestrationState, OrchestrationStatus
 from .registry import Registry
+from .replay.options import ReplayOptions
 from .replay.session import OrchestrationSession
 from .replay.standing import OpenTask, OpenTaskKind, open_tasks
 from .serialization import DataConverter
@@ -144,7 +145,7 @@ def _waits(
         return (), ""
     if registry is None or state.name not in registry.orchestrator_names:
         return _open_in_history(history), ""
-    session = OrchestrationSession(state.instance_id, registry=registry, converter=converter)
+    session = OrchestrationSession(state.instance_id, ReplayOptions(registry=registry, converter=converter))
     try:
         session.replay(history)
         if session.is_complete:  # it cannot be: the instance runs

@@ -6,11 +6,10 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 from typing_extensions import Self
@@ -21,13 +20,15 @@ from .execution.activities import ActivityExecutor
 from .execution.entities import EntityExecutor
 from .execution.runner import UserCodeRunner
 from .hosting.backoff import Backoff
-from .hosting.delivery import Delivery
+from .hosting.episodes import EpisodeRunner
 from .hosting.handlers import WorkItemHandlers
 from .hosting.limits import ConcurrencyOptions
-from .hosting.loop import Handler, WorkItemLoop
+from .hosting.loop import WorkItemLoop
+from .hosting.result_sender import ResultSender
 from .hosting.sessions import SessionCache
-from .hosting.turns import TurnRunner
 from .registry import ActivityDefinition, EntityDefinition, OrchestratorDefinition, Registrations, Registry
+from .replay.options import ReplayOptions
+from .replay.session import OrchestrationSession
 from .serialization import DEFAULT_CONVERTER, DataConverter
 from .transport import Transport
 from .versioning import VersioningOptions, VersionMatchStrategy
@@ -55,7 +56,7 @@ class WorkerMetrics(msgspec.Struct, frozen=True, kw_only=True):
         orchestrations: episodes answered.
         activities: activities answered.
         entities: entity batches answered.
-        abandoned: items given back to the hub.
+        abandoned: items that were abandoned.
         running: items in progress.
         send_retries: answers that had to be sent again.
         connects: streams of work that brought something.
@@ -88,13 +89,13 @@ class _Engine:
         loop: WorkItemLoop,
         handlers: WorkItemHandlers,
         runner: UserCodeRunner,
-        delivery: Delivery,
-        cache: SessionCache,
+        sender: ResultSender,
+        cache: SessionCache[OrchestrationSession],
     ) -> None:
         self.loop = loop
         self.handlers = handlers
         self.runner = runner
-        self.delivery = delivery
+        self.sender = sender
         self.cache = cache
         create_task = asyncio.get_running_loop().create_task
         self.serving: asyncio.Task[None] = create_task(loop.serve())
@@ -102,12 +103,12 @@ class _Engine:
 
     def metrics(self) -> WorkerMetrics:
         return WorkerMetrics(
-            orchestrations=self.handlers.orchestrations,
-            activities=self.handlers.activities,
-            entities=self.handlers.entities,
+            orchestrations=self.handlers.answered[OrchestratorWorkItem],
+            activities=self.handlers.answered[ActivityWorkItem],
+            entities=self.handlers.answered[EntityWorkItem],
             abandoned=self.handlers.abandoned,
             running=self.loop.running,
-            send_retries=self.delivery.retries,
+            send_retries=self.sender.retries,
             connects=self.loop.connects,
             session_hits=self.cache.hits,
             session_misses=self.cache.misses,
@@ -270,7 +271,7 @@ class DurableTaskWorker:
 
         Args:
             timeout: seconds for what is in progress to finish (``drain_timeout`` if not given); what is
-                then still running is cancelled and given back to the hub. 0 stops at once, and so does
+                then still running is cancelled and abandoned. 0 stops at once, and so does
                 cancelling this call.
         """
         engine, self._engine = self._engine, None
@@ -340,39 +341,35 @@ class DurableTaskWorker:
 
     def _make_engine(self) -> _Engine:
         size, age, events = self._cache_bounds
-        cache = SessionCache(size, max_age=age, max_events=events)
+        cache: SessionCache[OrchestrationSession] = SessionCache(size, max_age=age, max_events=events)
         runner = UserCodeRunner(self._concurrency.max_threads)
-        activities = ActivityExecutor(self._registry, self._converter, runner)
-        turns = TurnRunner(
-            self._registry,
-            self._converter,
+        episodes = EpisodeRunner(
+            ReplayOptions(
+                registry=self._registry,
+                converter=self._converter,
+                versioning=self._versioning,
+                strict=self._strict,
+            ),
             cache,
-            versioning=self._versioning,
-            strict=self._strict,
             maximum_timer_interval=lambda: self._transport.maximum_timer_interval,
         )
-        delivery = Delivery(self._backoff, self._logger)
+        sender = ResultSender(self._backoff, self._logger)
         handlers = WorkItemHandlers(
             self._transport,
-            delivery,
-            turns=turns,
-            activities=activities,
+            sender,
+            episodes=episodes,
+            activities=ActivityExecutor(self._registry, self._converter, runner),
             entities=EntityExecutor(self._registry, self._converter, runner),
             logger=self._logger,
         )
-        table: Mapping[type, object] = {
-            OrchestratorWorkItem: handlers.handle_orchestration,
-            ActivityWorkItem: handlers.handle_activity,
-            EntityWorkItem: handlers.handle_entity,
-        }
         loop = WorkItemLoop(
             self._transport,
             self._stream_options(),
-            cast("Mapping[type, Handler]", table),
+            handlers.table,
             backoff=self._backoff,
             logger=self._logger,
         )
-        return _Engine(loop, handlers, runner, delivery, cache)
+        return _Engine(loop, handlers, runner, sender, cache)
 
     def _stream_options(self) -> WorkItemStreamOptions:
         limits = self._concurrency

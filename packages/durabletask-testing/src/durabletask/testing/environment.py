@@ -19,6 +19,7 @@ from durabletask.core.errors import InstanceNotFoundError
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import OrchestrationState
 from durabletask.core.registry import Registrations, Registry, name_of
+from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.replay.standing import OpenTask, open_tasks
 from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
@@ -414,7 +415,8 @@ class OrchestrationTestEnvironment:
         if not history:
             return []
         session = OrchestrationSession(
-            instance_id, registry=self._registry, converter=self._converter, versioning=self._versioning
+            instance_id,
+            ReplayOptions(registry=self._registry, converter=self._converter, versioning=self._versioning),
         )
         try:
             session.replay(history)

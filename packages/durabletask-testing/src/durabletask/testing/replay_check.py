@@ -23,6 +23,7 @@ from durabletask.core.history import (
 )
 from durabletask.core.instances import OrchestrationStatus, decode_payload
 from durabletask.core.registry import Registrations, Registry
+from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
 
@@ -174,10 +175,8 @@ def _replay(
     """What is wrong; empty when nothing is."""
     session = OrchestrationSession(
         started.instance_id,
-        registry=registry,
-        converter=converter,
+        ReplayOptions(registry=registry, converter=converter, strict=True),
         execution_id=started.execution_id,
-        strict=True,
     )
     past, new = _split(history)
     recorded = next((event for event in reversed(history) if isinstance(event, ExecutionCompleted)), None)

@@ -1,12 +1,21 @@
-"""What happens to each kind of work item: run it, send the answer, or give the item back."""
+"""Takes a work item to its end: runs it, sends the result, or abandons the item.
+
+One function handles every kind of item; ``WorkItemHandlers.table`` has what differs between the kinds. An item that
+was taken is always answered or abandoned, also when the worker stops and when the worker itself has a bug.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeAlias, TypeVar, cast
 
 from durabletask.core.actions import CompleteOrchestration
-from durabletask.core.errors import DurableTaskError, VersionMismatchError
+from durabletask.core.errors import DurableTaskError, TransportError, VersionMismatchError
 from durabletask.core.execution.activities import ActivityExecutor
 from durabletask.core.execution.entities import EntityExecutor
 from durabletask.core.failures import FailureDetails
@@ -19,140 +28,138 @@ from durabletask.core.work_items import (
     EntityWorkItem,
     OrchestratorResult,
     OrchestratorWorkItem,
+    WorkItem,
 )
 
-from .delivery import Delivery
-from .loop import give_back
-from .turns import TurnRunner
+from .episodes import EpisodeRunner
+from .result_sender import ResultSender
 
-__all__ = ["WorkItemHandlers"]
+__all__ = ["Handler", "WorkItemHandlers"]
+
+_ItemT = TypeVar("_ItemT")
+_ResultT = TypeVar("_ResultT")
+
+Handler: TypeAlias = Callable[[WorkItem], Coroutine[object, object, None]]
+"""Takes one work item, of the kind it is listed under, to its end. It does not raise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kind(Generic[_ItemT, _ResultT]):
+    """What differs between the kinds of work items.
+
+    Attributes:
+        subject: names an item in the log.
+        execute: runs an item; ``None`` means that another worker has to do it.
+        complete: sends a result; a method of the transport.
+        fail: makes the result for an item that cannot be answered otherwise.
+        abandon: returns an item to the hub; a method of the transport.
+    """
+
+    subject: Callable[[_ItemT], str]
+    execute: Callable[[_ItemT], Awaitable[_ResultT | None]]
+    complete: Callable[[_ResultT], Awaitable[None]]
+    fail: Callable[[_ItemT, Exception], _ResultT]
+    abandon: Callable[[_ItemT], Awaitable[None]]
 
 
 class WorkItemHandlers:
-    """The handlers of a worker's lanes.
-
-    Each runs an item to its end: it answers, or gives the item back when the worker stops or when this
-    worker is not the one to answer. None raises.
+    """The handlers of a worker, by the type of the work item.
 
     Attributes:
-        orchestrations: episodes answered.
-        activities: activities answered.
-        entities: entity batches answered.
-        abandoned: items given back.
+        table: one handler for each type of work item.
+        answered: how many items the hub accepted a result for, by type.
+        abandoned: how many items were abandoned.
     """
 
     def __init__(
         self,
         transport: Transport,
-        delivery: Delivery,
+        sender: ResultSender,
         *,
-        turns: TurnRunner,
+        episodes: EpisodeRunner,
         activities: ActivityExecutor,
         entities: EntityExecutor,
         logger: logging.Logger,
     ) -> None:
-        self._transport = transport
-        self._delivery = delivery
-        self._turns = turns
-        self._activity_executor = activities
-        self._entity_executor = entities
+        self._sender = sender
+        self._episodes = episodes
+        self._activities = activities
         self._logger = logger
-        self.orchestrations: int = 0
-        self.activities: int = 0
-        self.entities: int = 0
+        self.answered: Counter[type] = Counter()
         self.abandoned: int = 0
+        orchestrator = _Kind(
+            subject=lambda item: item.instance_id,
+            execute=self._run_episode,
+            complete=transport.complete_orchestrator,
+            fail=_failed_episode,
+            abandon=transport.abandon_orchestrator,
+        )
+        activity = _Kind(
+            subject=lambda item: f"activity {item.name} of {item.instance_id}",
+            execute=self._run_activity,
+            complete=transport.complete_activity,
+            fail=_failed_activity,
+            abandon=transport.abandon_activity,
+        )
+        entity = _Kind(
+            subject=lambda item: item.instance_id,
+            execute=entities.execute,
+            complete=transport.complete_entity,
+            fail=_failed_batch,
+            abandon=transport.abandon_entity,
+        )
+        self.table: Mapping[type, Handler] = {
+            OrchestratorWorkItem: cast("Handler", partial(self._handle, orchestrator)),
+            ActivityWorkItem: cast("Handler", partial(self._handle, activity)),
+            EntityWorkItem: cast("Handler", partial(self._handle, entity)),
+        }
 
-    async def handle_orchestration(self, item: OrchestratorWorkItem) -> None:
-        """Run one turn and answer it."""
-        subject = item.instance_id
+    async def _handle(self, kind: _Kind[_ItemT, _ResultT], item: _ItemT) -> None:
+        subject = kind.subject(item)
         try:
-            result = self._run_turn(item)
+            result = await kind.execute(item)
             if result is not None:
-                self._tell_failure(subject, result)
-                is_taken = await self._delivery.send(
-                    self._transport.complete_orchestrator,
-                    result,
-                    subject=subject,
-                    instead=lambda error: _failed_turn(item, error),
+                is_accepted = await self._sender.send(
+                    kind.complete, result, subject=subject, instead=partial(kind.fail, item)
                 )
-                self.orchestrations += is_taken
+                self.answered[type(item)] += is_accepted
                 return
         except asyncio.CancelledError:
             pass
         except Exception:
-            self._logger.exception("The turn of %s broke down in the worker; it is given back.", subject)
+            self._logger.exception("The worker failed to run %s; the item is abandoned.", subject)
         self.abandoned += 1
-        await give_back(lambda: self._transport.abandon_orchestrator(item), self._logger, subject)
-
-    def _tell_failure(self, subject: str, result: OrchestratorResult) -> None:
-        for action in result.actions:
-            if isinstance(action, CompleteOrchestration) and action.failure is not None:
-                failure = action.failure
-                self._logger.warning(
-                    "Orchestration %s failed: %s: %s", subject, failure.error_type, failure.message
-                )
-
-    def _run_turn(self, item: OrchestratorWorkItem) -> OrchestratorResult | None:
         try:
-            return self._turns.run(item)
+            await kind.abandon(item)
+        except TransportError as error:
+            # The hub takes the item back by itself at the end of the stream.
+            self._logger.info("Could not abandon %s: %s", subject, error)
+
+    async def _run_episode(self, item: OrchestratorWorkItem) -> OrchestratorResult | None:
+        try:
+            result = self._episodes.run(item)
         except VersionMismatchError as error:
             self._logger.info("%s is left to another worker: %s", item.instance_id, error)
             return None
-        except DurableTaskError as error:  # the history itself is at fault; another try would not help
-            return _failed_turn(item, error)
+        except DurableTaskError as error:  # the history itself is wrong; another try would not help
+            result = _failed_episode(item, error)
+        for action in result.actions:
+            if isinstance(action, CompleteOrchestration) and action.failure is not None:
+                self._log_failure(f"Orchestration {item.instance_id}", action.failure)
+        return result
 
-    async def handle_activity(self, item: ActivityWorkItem) -> None:
-        """Run one activity and answer it."""
-        try:
-            result = await self._activity_executor.execute(item)
-            if result.failure is not None:
-                self._logger.warning(
-                    "Activity %s of %s failed: %s: %s",
-                    item.name,
-                    item.instance_id,
-                    result.failure.error_type,
-                    result.failure.message,
-                )
-            is_taken = await self._delivery.send(
-                self._transport.complete_activity,
-                result,
-                subject=f"activity {item.name} of {item.instance_id}",
-                instead=lambda error: _failed_activity(item, error),
-            )
-            self.activities += is_taken
-        except asyncio.CancelledError:
-            pass
-        except Exception:
-            self._logger.exception("Activity %s broke down in the worker; it is given back.", item.name)
-        else:
-            return
-        self.abandoned += 1
-        await give_back(lambda: self._transport.abandon_activity(item), self._logger, item.name)
+    async def _run_activity(self, item: ActivityWorkItem) -> ActivityResult:
+        result = await self._activities.execute(item)
+        if result.failure is not None:
+            self._log_failure(f"Activity {item.name} of {item.instance_id}", result.failure)
+        return result
 
-    async def handle_entity(self, item: EntityWorkItem) -> None:
-        """Run one batch of entity operations and answer it."""
-        subject = item.instance_id
-        try:
-            result = await self._entity_executor.execute(item)
-            is_taken = await self._delivery.send(
-                self._transport.complete_entity,
-                result,
-                subject=subject,
-                instead=lambda error: _failed_batch(item, error),
-            )
-            self.entities += is_taken
-        except asyncio.CancelledError:
-            pass
-        except Exception:
-            self._logger.exception("The batch of %s broke down in the worker; it is given back.", subject)
-        else:
-            return
-        self.abandoned += 1
-        await give_back(lambda: self._transport.abandon_entity(item), self._logger, subject)
+    def _log_failure(self, subject: str, failure: FailureDetails) -> None:
+        self._logger.warning("%s failed: %s: %s", subject, failure.error_type, failure.message)
 
 
-def _failed_turn(item: OrchestratorWorkItem, error: Exception) -> OrchestratorResult:
-    """The answer of protocol section 3.2 for a failure outside user code."""
+def _failed_episode(item: OrchestratorWorkItem, error: Exception) -> OrchestratorResult:
+    """The result for a failure outside user code (protocol section 3.2)."""
     completion = CompleteOrchestration(
         id=-1,
         status=OrchestrationStatus.FAILED,

@@ -1,4 +1,4 @@
-"""How much a worker does at once, and the lanes that enforce it."""
+"""How many work items a worker runs at once, and the lanes that enforce it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _per_core() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ConcurrencyOptions:
-    """How many work items of each kind a worker holds at once; 0 means no limit. Hub and worker enforce it.
+    """How many work items of each kind a worker holds at once; 0 means no limit. Both hub and worker enforce it.
 
     Attributes:
         max_orchestrations: orchestration episodes; by default 100 per core.
@@ -49,9 +49,9 @@ class ConcurrencyOptions:
 
 
 class Lane(Generic[_ItemT]):
-    """Work items of one kind: at most ``limit`` run at once, each in a task; more wait in order.
+    """Work items of one kind: at most ``limit`` run at once, each in a task; the others wait in order.
 
-    A hub that honours the announced limit never makes anything wait here.
+    With a hub that keeps to the announced limit, no item ever waits here.
     """
 
     def __init__(self, limit: int, handle: Callable[[_ItemT], Coroutine[object, object, None]]) -> None:
@@ -61,7 +61,7 @@ class Lane(Generic[_ItemT]):
         self._handle = handle
 
     def submit(self, item: _ItemT) -> None:
-        """Run the item now, or when it is its turn."""
+        """Run the item now, or as soon as the limit allows."""
         if self.limit and len(self.running) >= self.limit:
             self.waiting.append(item)
         else:

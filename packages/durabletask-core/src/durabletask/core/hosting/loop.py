@@ -1,16 +1,16 @@
-"""Fetch, dispatch, complete: the loop between a transport and the executors.
+"""The loop that reads work items from a transport and starts their handlers.
 
-One stream of work is open at a time. Items run in tasks of their own, each kind in a lane with a limit, and
-go on while the stream is being reopened; their answers are sent by whatever connection the transport has.
-A stream that ends is reopened (protocol section 4.2): at once after one that brought work, otherwise after
-a back-off with full jitter.
+One stream of work items is open at a time. Each item runs in a task of its own, in the lane of its kind, which has a
+limit. Items keep running while the stream is being reopened; their results go through the transport, whichever
+connection it has by then. A stream that ends is reopened (protocol section 4.2): at once if it brought work, otherwise
+after a back-off with full jitter.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 from durabletask.core.errors import TransportError
@@ -24,23 +24,21 @@ from durabletask.core.work_items import (
 )
 
 from .backoff import Backoff
+from .handlers import Handler
 from .limits import Lane
 
-__all__ = ["Handler", "WorkItemLoop", "give_back"]
-
-Handler = Callable[[object], Coroutine[object, object, None]]
-"""Runs one work item to its end, errors included."""
+__all__ = ["WorkItemLoop"]
 
 
 class WorkItemLoop:
-    """The work of one worker.
+    """The loop of one worker.
 
     Args:
-        transport: where work comes from.
-        options: what is said when a stream is opened; its limits also hold here.
-        handlers: what to do with each kind of item.
+        transport: source of the work items.
+        options: sent when a stream is opened; the limits are enforced here, too.
+        handlers: by type of work item.
         backoff: waits between attempts to connect.
-        logger: where attempts are told.
+        logger: logs attempts to connect.
 
     Attributes:
         connects: how many streams were opened and brought something.
@@ -89,7 +87,7 @@ class WorkItemLoop:
             await self._backoff.wait(delay)
 
     async def _serve_stream(self) -> tuple[bool, str]:
-        """Serve one stream to its end: whether it brought anything, and why it ended."""
+        """Serve one stream to its end; return whether it brought anything, and why it ended."""
         brought_work = False
         reason = "the hub ended the stream."
         now = asyncio.get_running_loop().time
@@ -103,18 +101,18 @@ class WorkItemLoop:
                         brought_work = True
                         self.connects += 1
                         self.failures = 0
-                    if not self._is_draining:  # else the hub takes it back when the stream is closed
+                    if not self._is_draining:  # otherwise the hub takes it back when the stream is closed
                         self._dispatch(item)
             finally:
                 with suppress(TransportError):
                     await stream.aclose()
         except TransportError as error:
             reason = str(error)
-        except Exception as error:  # a transport that breaks its promise must not end the worker
+        except Exception as error:  # a transport with a bug must not end the worker
             reason = f"unexpected {type(error).__qualname__}: {error}."
             self._logger.exception("The transport of task hub %r failed.", self._transport.task_hub)
         if not brought_work and now() - opened_at > self._backoff.longest:
-            self.failures = 0  # a quiet stream that lived long is no sign of a hub that is down
+            self.failures = 0  # the hub was there: an idle stream of that age is no failure
         if brought_work:
             self._logger.info(
                 "The stream of work from task hub %r at %s ended: %s Reconnecting.",
@@ -133,37 +131,29 @@ class WorkItemLoop:
 
     @property
     def running(self) -> int:
-        """How many items are in progress."""
+        """How many items are in flight."""
         return sum(len(lane.running) for lane in self._lanes.values())
 
     async def drain(self, timeout: float) -> bool:
-        """Take no more items and wait for those in progress; whether all ended within ``timeout`` seconds."""
-        self._is_draining = True
-        tasks = self._begin_end()
+        """Take no more items and wait for those in flight; return whether all ended within ``timeout`` seconds."""
+        tasks = self._take_no_more()
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
         return self.running == 0
 
     async def abort(self, timeout: float) -> None:
-        """Cancel what is in progress; the handlers give their items back."""
-        self._is_draining = True
-        tasks = self._begin_end()
+        """Cancel the items in flight; their handlers abandon them."""
+        tasks = self._take_no_more()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
 
-    def _begin_end(self) -> set[asyncio.Task[None]]:
+    def _take_no_more(self) -> set[asyncio.Task[None]]:
+        """Stop taking items and drop those that wait in a lane; return the tasks of those in flight."""
+        self._is_draining = True
         tasks: set[asyncio.Task[None]] = set()
         for lane in self._lanes.values():
             lane.waiting.clear()
             tasks |= lane.running
         return tasks
-
-
-async def give_back(abandon: Callable[[], Awaitable[None]], logger: logging.Logger, subject: str) -> None:
-    """Abandon an item; when that fails, the hub takes it back by itself at the end of the stream."""
-    try:
-        await abandon()
-    except TransportError as error:
-        logger.info("Could not give back %s: %s", subject, error)

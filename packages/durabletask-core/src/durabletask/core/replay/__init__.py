@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ledger import ReplayObserver
+from .options import ReplayObserver, ReplayOptions
 from .session import OrchestrationSession
 
-__all__ = ["OrchestrationSession", "ReplayObserver"]
+__all__ = ["OrchestrationSession", "ReplayObserver", "ReplayOptions"]

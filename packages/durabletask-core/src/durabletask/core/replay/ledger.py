@@ -16,19 +16,17 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from types import CodeType
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Final, TypeAlias, Union
 
 import msgspec
 
 from durabletask.core.actions import (
     CompleteOrchestration,
-    CreateSubOrchestration,
     OrchestratorAction,
-    ScheduleTask,
 )
 from durabletask.core.errors import ForeignTaskError, SchedulingError, SerializationError, UnawaitedTaskError
 from durabletask.core.failures import FailureDetails
-from durabletask.core.history import EPOCH, ExecutionStarted, HistoryEvent, TraceContext
+from durabletask.core.history import EPOCH, ExecutionStarted, HistoryEvent
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.tasks import Awaitables, TaskScope
 
@@ -47,9 +45,10 @@ if TYPE_CHECKING:
     from durabletask.core.serialization import DataConverter
     from durabletask.core.versioning import VersioningOptions
 
+    from .options import ReplayObserver, ReplayOptions
     from .transitions import Table
 
-__all__ = ["Ledger", "OneWay", "Proposal", "ReplayObserver", "Restart"]
+__all__ = ["Ledger", "OneWay", "Proposal", "Restart"]
 
 _logger = logging.getLogger("durabletask.orchestration")
 
@@ -85,25 +84,6 @@ class Restart(msgspec.Struct, frozen=True):
     input: str | None
     save_events: bool
     new_version: str | None
-
-
-class ReplayObserver(Protocol):
-    """What telemetry may want to know, and say, about a run. The engine works without one.
-
-    Every method is called for new work only, never for what the history already tells.
-    """
-
-    def trace_for(self, action: ScheduleTask | CreateSubOrchestration) -> TraceContext | None:
-        """The trace context that newly scheduled work carries."""
-
-    def answered(self, scheduled: HistoryEvent | None, answer: HistoryEvent) -> None:
-        """An activity, child, timer or entity has answered; ``scheduled`` is the event that confirmed it."""
-
-    def sent(self, action: OrchestratorAction) -> None:
-        """A one-way action leaves for the hub."""
-
-    def completed(self, started: ExecutionStarted | None, action: CompleteOrchestration) -> None:
-        """The orchestration is complete."""
 
 
 class Ledger(TaskScope):
@@ -162,24 +142,19 @@ class Ledger(TaskScope):
     def __init__(
         self,
         instance_id: str,
+        options: ReplayOptions,
         *,
-        registry: Registry,
-        converter: DataConverter,
         table: Table,
         execution_id: str | None = None,
-        maximum_timer_interval: timedelta | None = None,
-        versioning: VersioningOptions | None = None,
-        strict: bool = False,
-        observer: ReplayObserver | None = None,
     ) -> None:
         self.instance_id: str = instance_id
         self.execution_id: str | None = execution_id
-        self.registry: Registry = registry
-        self.converter: DataConverter = converter
-        self.maximum_timer_interval: timedelta | None = maximum_timer_interval
-        self.versioning: VersioningOptions | None = versioning
-        self.strict: bool = strict
-        self.observer: ReplayObserver | None = observer
+        self.registry: Registry = options.registry
+        self.converter: DataConverter = options.converter
+        self.maximum_timer_interval: timedelta | None = options.maximum_timer_interval
+        self.versioning: VersioningOptions | None = options.versioning
+        self.strict: bool = options.strict
+        self.observer: ReplayObserver | None = options.observer
         # Where the orchestration stands.
         self.table: Table = table
         self.thread: int = 0  # the thread that may schedule at this moment; no thread has the id 0

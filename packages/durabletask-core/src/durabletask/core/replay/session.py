@@ -2,7 +2,7 @@
 
 No sockets, no clock, no threads, no event loop. A session is fed history events and answers with actions:
 
-    session = OrchestrationSession("order-17", registry=registry, converter=converter)
+    session = OrchestrationSession("order-17", ReplayOptions(registry=registry, converter=converter))
     session.replay(past_events)
     result = session.advance(new_events)
 
@@ -17,7 +17,6 @@ import sys
 import warnings
 from _thread import get_ident
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -35,18 +34,16 @@ from durabletask.core.errors import (
 from durabletask.core.failures import FailureDetails, qualified_name
 from durabletask.core.history import BriefHistory, ExecutionStarted, HistoryEvent, OrchestratorStarted
 from durabletask.core.tasks import running_scopes
-from durabletask.core.versioning import VersioningOptions
 from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult
 
 from .brief import ENGINE_ERRORS, apply_history
-from .ledger import Ledger, OneWay, ReplayObserver
+from .ledger import Ledger, OneWay
 from .matching import CONFIRMATIONS, confirm, surplus_action
 from .rewind import rewind, rewind_request, seems_finished
 from .transitions import INERT, RUNNING, SUSPENDED, unsupported
 
 if TYPE_CHECKING:
-    from durabletask.core.registry import Registry
-    from durabletask.core.serialization import DataConverter
+    from .options import ReplayObserver, ReplayOptions
 
 __all__ = ["OrchestrationSession"]
 
@@ -58,14 +55,8 @@ class OrchestrationSession:
 
     Args:
         instance_id: id of the instance.
-        registry: where orchestrators are looked up.
-        converter: turns values into payloads and back.
-        execution_id: id of the generation, if the work item tells it; else the history's.
-        maximum_timer_interval: longest timer the hub takes; longer ones are split. ``None``: any length.
-        versioning: which instances this worker accepts, and the default version of children.
-        strict: also fail for tasks never awaited and for changes that replay alone would tolerate: a new action in a
-            past episode, another input, fire time or target.
-        observer: told about new work and answers; see ``ReplayObserver``.
+        options: see ``ReplayOptions``.
+        execution_id: id of the execution, if the work item has it; else the history's.
     """
 
     __slots__ = (
@@ -77,32 +68,18 @@ class OrchestrationSession:
         "_origin",
         "_past",
         "_waiting_past",
+        "completion_token",
         "trace_context",
     )
 
     def __init__(
         self,
         instance_id: str,
+        options: ReplayOptions,
         *,
-        registry: Registry,
-        converter: DataConverter,
         execution_id: str | None = None,
-        maximum_timer_interval: timedelta | None = None,
-        versioning: VersioningOptions | None = None,
-        strict: bool = False,
-        observer: ReplayObserver | None = None,
     ) -> None:
-        self._ledger = Ledger(
-            instance_id,
-            registry=registry,
-            converter=converter,
-            table=RUNNING,
-            execution_id=execution_id,
-            maximum_timer_interval=maximum_timer_interval,
-            versioning=versioning,
-            strict=strict,
-            observer=observer,
-        )
+        self._ledger = Ledger(instance_id, options, table=RUNNING, execution_id=execution_id)
         self._context = contextvars.copy_context()  # what user code sets stays with the instance
         self._count = 0
         self._fingerprint: list[tuple[int, HistoryEvent]] = []
@@ -110,6 +87,8 @@ class OrchestrationSession:
         self._past: Sequence[HistoryEvent] = ()
         self._waiting_past: Sequence[HistoryEvent] = ()
         self._is_closed = False
+        self.completion_token: str = ""
+        """Token of the work item that is being run; the result carries it."""
         self.trace_context: OrchestrationTraceContext | None = None
         """Span of the whole orchestration, passed through to the result (protocol section 10)."""
 
@@ -324,6 +303,7 @@ class OrchestrationSession:
             instance_id=self._ledger.instance_id,
             actions=actions,
             custom_status=self._ledger.custom_status,
+            completion_token=self.completion_token,
             trace_context=self.trace_context,
         )
 

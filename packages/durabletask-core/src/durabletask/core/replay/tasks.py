@@ -19,7 +19,7 @@ from __future__ import annotations
 from _thread import get_ident
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from durabletask.core.errors import ForeignTaskError, SchedulingError, TaskCancelledError, UnawaitedTaskError
 from durabletask.core.tasks import Task, running_scopes

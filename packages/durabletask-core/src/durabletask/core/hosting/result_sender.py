@@ -1,4 +1,17 @@
-"""Sending answers to the hub until they have arrived (decisions, row 25)."""
+"""Sends results to the hub until it has them (decisions, row 25).
+
+An attempt ends in one of four ways:
+
+* The hub accepts the result. It also accepts, and ignores, the result of a delivery that it has meanwhile made again
+  elsewhere, so repeating an attempt is always safe.
+* The instance is gone: the result is dropped.
+* The hub refuses the result for good (``_REFUSALS``): a failure is sent instead, once. If that is refused too, the
+  error is raised and the item is abandoned.
+* The hub cannot be reached: the attempt is repeated after a back-off, without limit. Cancelling the call, as a
+  stopping worker does, ends it.
+
+A result must never be dropped silently while its instance exists: an orchestration would wait for it forever.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +32,7 @@ from durabletask.core.errors import (
 
 from .backoff import Backoff
 
-__all__ = ["Delivery"]
+__all__ = ["ResultSender"]
 
 _ResultT = TypeVar("_ResultT")
 
@@ -31,17 +44,14 @@ _REFUSALS = (
     InstanceAlreadyExistsError,
     SerializationError,
 )
-"""Errors that another attempt with the same answer cannot cure."""
+"""Errors that another attempt with the same result would meet again."""
 
 
-class Delivery:
-    """Sends answers, with retries.
-
-    A hub accepts the answer to a delivery that it has meanwhile given to somebody else and ignores it, so
-    trying again is always safe, and ends at the latest when the hub is back.
+class ResultSender:
+    """Sends results, with retries. See the module.
 
     Attributes:
-        retries: how many sends were repeated.
+        retries: how many attempts were repeated.
     """
 
     def __init__(self, backoff: Backoff, logger: logging.Logger) -> None:
@@ -57,29 +67,29 @@ class Delivery:
         subject: str,
         instead: Callable[[Exception], _ResultT] | None = None,
     ) -> bool:
-        """Send an answer until the hub has it.
+        """Send a result until the hub has it.
 
         Args:
-            send: the call of the transport.
-            result: the answer.
-            subject: what the answer is about, for the log.
-            instead: makes the answer to send when the hub refuses this one for good (too large, ...).
+            send: the method of the transport.
+            result: the result.
+            subject: names the work item in the log.
+            instead: makes the result to send when the hub refuses this one for good (too large, ...).
 
         Returns:
-            Whether the hub took an answer; ``False`` when the instance is gone.
+            Whether the hub accepted a result; ``False`` when the instance is gone.
 
         Raises:
-            TransportError: the hub refused every answer; give the item back.
+            DurableTaskError: the hub refused every result; abandon the item.
         """
         failures = 0
         while True:
             try:
                 await send(result)
             except InstanceNotFoundError:
-                self._logger.info("The instance of %s is gone; its answer is dropped.", subject)
+                self._logger.info("The instance of %s is gone; the result is dropped.", subject)
                 return False
             except _REFUSALS as error:
-                self._logger.error("The hub refuses the answer to %s: %s", subject, error)
+                self._logger.error("The hub refused the result of %s: %s", subject, error)
                 if instead is None:
                     raise
                 result, instead = instead(error), None
@@ -89,7 +99,7 @@ class Delivery:
                 failures += 1
                 self.retries += 1
                 self._logger.warning(
-                    "The answer to %s could not be sent: %s Trying again in %.1f s (attempt %d).",
+                    "The result of %s could not be sent: %s Trying again in %.1f s (attempt %d).",
                     subject,
                     error,
                     delay,
