@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 from azure_edges import GuardedServer, Mint, TokenPlaces
 from durabletask.azuremanaged.__main__ import _write_plain, _writer
-from durabletask.azuremanaged.doctor import Doctor, Finding, Outcome
+from durabletask.azuremanaged.doctor import Check, Doctor, Outcome
 
 pytestmark = pytest.mark.process
 
@@ -62,7 +62,7 @@ async def examine(*arguments: str, **environment: str) -> Examined:
 
 async def examine_here(text: str) -> Examined:
     """The same without a process of its own, for what ends before gRPC is reached."""
-    findings: list[Finding] = []
+    findings: list[Check] = []
     is_well = await Doctor(text, timeout=20).examine(findings.append)
     rows = [
         {"check": f.name, "outcome": f.outcome.value, "detail": f.detail, "advice": f.advice}
@@ -195,7 +195,7 @@ async def test_rich_output_says_the_same_as_plain_output(
     monkeypatch.setenv("COLUMNS", "60")
     write = _writer()
     write(
-        Finding(
+        Check(
             "TCP", Outcome.FAILED, "a detail [with] brackets that is longer than the line is wide", "Do it."
         )
     )

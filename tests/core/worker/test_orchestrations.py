@@ -223,7 +223,7 @@ async def test_an_orchestrator_that_is_not_deterministic_is_reported_at_start(
         await asyncio.sleep(1)
 
     with caplog.at_level(logging.WARNING, "durabletask"):
-        worker = DurableTaskWorker(FakeTransport(), orchestrators=[careless])
+        worker = DurableTaskWorker(FakeTransport(), orchestrators=[careless], lint=True)
         for _ in range(2):
             async with worker:
                 pass

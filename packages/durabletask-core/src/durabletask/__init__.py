@@ -1,6 +1,6 @@
 """Durable orchestrations in Python: the names that programs use.
 
-Each name is imported when it is first asked for, so that a program pays only for what it uses.
+Each name is imported at its first use, so that a program imports only the modules that it needs.
 """
 
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
@@ -110,10 +110,6 @@ else:
         "versioning": ("VersionFailureStrategy", "VersionMatchStrategy", "VersioningOptions"),
         "worker": ("DurableTaskWorker", "WorkerMetrics"),
     }
-    # Who asks for these will connect: the usual transport, where it is installed, is then loaded along, so
-    # that an event loop does not stand still for it at the first connection.
-    _CONNECTING = ("client", "worker")
-    _USUAL_TRANSPORT = "durabletask.grpc.remote"
     _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
     def __getattr__(name):
@@ -121,13 +117,9 @@ else:
         home = _HOME_OF.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        import contextlib  # noqa: PLC0415 - not needed by programs that import from the modules
-        import importlib  # noqa: PLC0415
+        import importlib  # noqa: PLC0415 - not needed by programs that import from the modules
 
         value = getattr(importlib.import_module(f"{__name__}.core.{home}"), name)
-        if home in _CONNECTING:
-            with contextlib.suppress(Exception):  # whoever needs it gets the error when connecting
-                importlib.import_module(_USUAL_TRANSPORT)
         globals()[name] = value
         return value
 

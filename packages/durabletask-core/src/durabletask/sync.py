@@ -1,38 +1,39 @@
 """The client and the worker for programs without an event loop: the same names, no ``await``.
 
-A thin layer over the async ones: one thread runs an event loop for all objects of this module; every call hands
-its coroutine to that loop and waits for the answer. Scripts, Flask and Django use this module.
+One thread runs an event loop for all objects of this module. Each call is run on that loop, and the calling thread
+waits for the result. Use it in scripts, and in Flask and Django.
 
     from durabletask.sync import DurableTaskClient
 
     with DurableTaskClient("Endpoint=http://localhost:8080;Authentication=None", "default") as client:
         instance_id = client.schedule_new_orchestration("greet_all", ["World"])
         print(client.wait_for_orchestration_completion(instance_id).output)
+
+``tools/generate_sync.py`` writes the methods between the ``generated`` comments from the async classes.
 """
 
 # ruff: noqa: A002 - "input" is the protocol's word
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from .core import client as _client
 from .core import worker as _worker
 from .core.connection_string import ConnectionString
 from .core.entities import CleanEntityStorageResult, EntityId, EntityMetadata
 from .core.history import HistoryEvent
-from .core.hosting.backoff import Backoff
-from .core.hosting.limits import ConcurrencyOptions
+from .core.hosting.stop_signals import stop_signals
 from .core.instances import OrchestrationState, OrchestrationStatus, PurgeResult, ReusePolicy
-from .core.paging import AsyncPages
+from .core.options import ClientOptions, WorkerOptions
+from .core.paging import Pages
 from .core.portal import Portal
 from .core.registry import (
     ActivityDefinition,
@@ -41,10 +42,7 @@ from .core.registry import (
     Registrations,
     Registry,
 )
-from .core.serialization import DataConverter
 from .core.transport import Transport
-from .core.versioning import VersioningOptions
-from .core.work_items import WorkItemFilters
 from .core.worker import WorkerMetrics
 
 if TYPE_CHECKING:
@@ -57,53 +55,12 @@ InputT = TypeVar("InputT")
 _T = TypeVar("_T")
 
 _DEFAULT_WAIT = 60.0
-_POLL_SECONDS = 0.2
-
 
 _portal = Portal()
 
 
-class Pages(Generic[_T]):
-    """Items over all pages: ``for item in listing``; ``listing.pages()`` for whole pages."""
-
-    def __init__(
-        self, listing: AsyncPages[_T], call: Callable[[Coroutine[object, object, Any]], Any]
-    ) -> None:
-        self._listing = listing
-        self._call = call
-
-    def pages(self) -> Iterator[Sequence[_T]]:
-        """The pages, which may be empty."""
-        pages = self._listing.pages()
-        while True:
-            try:
-                page: Sequence[_T] = self._call(_next(pages))
-            except _End:
-                return
-            yield page
-
-    def __iter__(self) -> Iterator[_T]:
-        for page in self.pages():
-            yield from page
-
-    def to_list(self) -> list[_T]:
-        """All items."""
-        return list(self)
-
-
-class _End(Exception):  # noqa: N818 - not an error
-    """The last page is behind."""
-
-
-async def _next(pages: AsyncIterator[_T]) -> _T:
-    try:
-        return await pages.__anext__()
-    except StopAsyncIteration:
-        raise _End from None
-
-
 class DurableTaskClient:
-    """The blocking twin of ``durabletask.DurableTaskClient``; see there for every argument and error.
+    """The blocking twin of ``durabletask.DurableTaskClient``: same arguments, results and errors.
 
     Safe to use from several threads. ``with`` closes it at the end; without, call ``close``.
     """
@@ -113,37 +70,28 @@ class DurableTaskClient:
         connection: str | ConnectionString | Transport,
         task_hub: str | None = None,
         *,
-        data_converter: DataConverter | None = None,
-        default_version: str | None = None,
         credential: object | None = None,
-        allow_insecure_credential: bool = False,
+        **options: Unpack[ClientOptions],
     ) -> None:
         async def make() -> _client.DurableTaskClient:  # on the loop, where its connection will live
-            return _client.DurableTaskClient(
-                connection,
-                task_hub,
-                data_converter=data_converter,
-                default_version=default_version,
-                credential=credential,
-                allow_insecure_credential=allow_insecure_credential,
-            )
+            return _client.DurableTaskClient(connection, task_hub, credential=credential, **options)
 
         try:
-            self._client = self._call(make())
+            self._inner = self._call(make)
         except BaseException:
             _portal.leave(self)
             raise
 
     def __repr__(self) -> str:
-        return f"sync.{self._client!r}"
+        return f"sync.{self._inner!r}"
 
-    def _call(self, coroutine: Coroutine[object, object, _T]) -> _T:
-        return _portal.call(self, coroutine)
+    def _call(self, action: Callable[[], Awaitable[_T]], /) -> _T:
+        return _portal.call(self, action)
 
     def close(self) -> None:
         """Give back the connection, if the client made it. The client may be used again afterwards."""
         try:
-            self._call(self._client.close())
+            self._call(self._inner.close)
         finally:
             _portal.leave(self)
 
@@ -160,10 +108,12 @@ class DurableTaskClient:
         """Close."""
         self.close()
 
+    # <generated from durabletask.core.client.DurableTaskClient>
+
     @property
     def transport(self) -> Transport:
         """The connection to the hub."""
-        return self._client.transport
+        return self._inner.transport
 
     @overload
     def schedule_new_orchestration(
@@ -179,6 +129,7 @@ class DurableTaskClient:
         tags: Mapping[str, str] | None = None,
         reuse_policy: ReusePolicy | None = None,
     ) -> str: ...
+
     @overload
     def schedule_new_orchestration(
         self,
@@ -203,10 +154,26 @@ class DurableTaskClient:
         tags: Mapping[str, str] | None = None,
         reuse_policy: ReusePolicy | None = None,
     ) -> str:
-        """Start an orchestration and return its instance id."""
-        target: Any = orchestrator  # the overloads above have checked it
+        """Start an orchestration and return its instance id.
+
+        Args:
+            orchestrator: the orchestrator's function, class or object, or its registered name.
+            input: what the orchestrator gets as its input.
+            instance_id: an id of your choice; by default 32 random hexadecimal digits. It must not begin
+                with ``@`` (those are entities).
+            start_at: not before this time, or not before this long from now.
+            version: version of the instance; the client's ``default_version`` by default.
+            tags: names and values that tools show and that activities of the instance can read.
+            reuse_policy: which instances of the same id may be replaced; none by default.
+
+        Raises:
+            InstanceAlreadyExistsError: the id is in use and may not be replaced.
+            InvalidRequestError: the id or the name cannot be used.
+            SerializationError: the input has no JSON form; the message names the part.
+        """
+        target: Any = orchestrator  # checked by the overloads
         return self._call(
-            self._client.schedule_new_orchestration(
+            lambda: self._inner.schedule_new_orchestration(
                 target,
                 input,
                 instance_id=instance_id,
@@ -220,8 +187,15 @@ class DurableTaskClient:
     def get_orchestration_state(
         self, instance_id: str, *, fetch_payloads: bool = True
     ) -> OrchestrationState | None:
-        """The state of an instance, or ``None`` when there is none of that id."""
-        return self._call(self._client.get_orchestration_state(instance_id, fetch_payloads=fetch_payloads))
+        """The state of an instance, or ``None`` when there is none of that id.
+
+        Args:
+            instance_id: id of the instance.
+            fetch_payloads: whether input, output and custom status are wanted.
+        """
+        return self._call(
+            lambda: self._inner.get_orchestration_state(instance_id, fetch_payloads=fetch_payloads)
+        )
 
     def wait_for_orchestration_start(
         self,
@@ -230,9 +204,18 @@ class DurableTaskClient:
         fetch_payloads: bool = True,
         timeout_in_seconds: float | None = _DEFAULT_WAIT,
     ) -> OrchestrationState | None:
-        """Wait until an instance has begun to run; ``None`` at the time-out."""
+        """Wait until an instance has begun to run; ``None`` at the time-out.
+
+        Args:
+            instance_id: id of the instance; one that does not exist yet is waited for.
+            fetch_payloads: whether input, output and custom status are wanted.
+            timeout_in_seconds: how long to wait, on the hub's clock; ``None`` for as long as it takes.
+
+        Raises:
+            InstanceNotFoundError: the instance was purged meanwhile.
+        """
         return self._call(
-            self._client.wait_for_orchestration_start(
+            lambda: self._inner.wait_for_orchestration_start(
                 instance_id, fetch_payloads=fetch_payloads, timeout_in_seconds=timeout_in_seconds
             )
         )
@@ -244,46 +227,69 @@ class DurableTaskClient:
         fetch_payloads: bool = True,
         timeout_in_seconds: float | None = _DEFAULT_WAIT,
     ) -> OrchestrationState | None:
-        """Wait until an instance has ended in whatever way; ``None`` at the time-out."""
+        """Wait until an instance has ended in whatever way; ``None`` at the time-out.
+
+        Args and Raises: as for ``wait_for_orchestration_start``.
+        """
         return self._call(
-            self._client.wait_for_orchestration_completion(
+            lambda: self._inner.wait_for_orchestration_completion(
                 instance_id, fetch_payloads=fetch_payloads, timeout_in_seconds=timeout_in_seconds
             )
         )
 
     def raise_orchestration_event(self, instance_id: str, event_name: str, data: object = None) -> None:
-        """Deliver an external event; an instance that has ended drops it."""
-        self._call(self._client.raise_orchestration_event(instance_id, event_name, data))
+        """Deliver an external event; an instance that has ended drops it.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance (some hubs drop the event instead).
+        """
+        self._call(lambda: self._inner.raise_orchestration_event(instance_id, event_name, data))
 
     def terminate_orchestration(
         self, instance_id: str, output: object = None, *, recursive: bool = True
     ) -> None:
-        """Ask an instance to end as TERMINATED. No-op when there is none, or when it has ended."""
-        self._call(self._client.terminate_orchestration(instance_id, output, recursive=recursive))
+        """Ask an instance to end as TERMINATED. No-op when there is none, or when it has ended.
+
+        Args:
+            instance_id: id of the instance.
+            output: becomes the output of the instance.
+            recursive: also terminate the orchestrations that it has started as its children.
+        """
+        self._call(lambda: self._inner.terminate_orchestration(instance_id, output, recursive=recursive))
 
     def suspend_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Suspend an instance: events are kept and handled when it is resumed."""
-        self._call(self._client.suspend_orchestration(instance_id, reason=reason))
+        self._call(lambda: self._inner.suspend_orchestration(instance_id, reason=reason))
 
     def resume_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Resume a suspended instance."""
-        self._call(self._client.resume_orchestration(instance_id, reason=reason))
+        self._call(lambda: self._inner.resume_orchestration(instance_id, reason=reason))
 
     def rewind_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
-        """Undo the failures of a FAILED instance and let it go on."""
-        self._call(self._client.rewind_orchestration(instance_id, reason=reason))
+        """Undo the failures of a FAILED instance and let it go on.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+            InvalidOperationError: the instance is not FAILED.
+        """
+        self._call(lambda: self._inner.rewind_orchestration(instance_id, reason=reason))
 
     def restart_orchestration(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
-        """Run an instance that has ended again from its start; returns the id of the new run."""
+        """Run an instance that has ended again from its start; returns the id of the new run.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+            InvalidOperationError: the instance has not ended.
+        """
         return self._call(
-            self._client.restart_orchestration(instance_id, with_new_instance_id=with_new_instance_id)
+            lambda: self._inner.restart_orchestration(instance_id, with_new_instance_id=with_new_instance_id)
         )
 
     def force_terminate_orchestrations(
         self, instance_ids: Iterable[str], *, reason: str | None = None
     ) -> list[str]:
         """End instances as TERMINATED without running them; returns the ids that could not be ended."""
-        return self._call(self._client.force_terminate_orchestrations(instance_ids, reason=reason))
+        return self._call(lambda: self._inner.force_terminate_orchestrations(instance_ids, reason=reason))
 
     def query_orchestrations(
         self,
@@ -295,9 +301,18 @@ class DurableTaskClient:
         fetch_payloads: bool = False,
         page_size: int = 100,
     ) -> Pages[OrchestrationState]:
-        """Instances by creation time: ``async for state in client.query_orchestrations(...)``."""
+        """Instances by creation time: ``for state in client.query_orchestrations(...)``.
+
+        Args:
+            runtime_statuses: only these; all by default.
+            created_from: created at this time or later.
+            created_to: created before this time.
+            instance_id_prefix: only ids that begin with this text.
+            fetch_payloads: whether input, output and custom status are wanted.
+            page_size: how many to ask the hub for at a time.
+        """
         return Pages(
-            self._client.query_orchestrations(
+            self._inner.query_orchestrations(
                 runtime_statuses=runtime_statuses,
                 created_from=created_from,
                 created_to=created_to,
@@ -318,7 +333,7 @@ class DurableTaskClient:
     ) -> Pages[str]:
         """Ids of instances that have ended, by completion time; arguments as for ``query_orchestrations``."""
         return Pages(
-            self._client.list_instance_ids(
+            self._inner.list_instance_ids(
                 runtime_statuses=runtime_statuses,
                 completed_from=completed_from,
                 completed_to=completed_to,
@@ -328,8 +343,13 @@ class DurableTaskClient:
         )
 
     def purge_orchestration(self, instance_id: str, *, recursive: bool = False) -> PurgeResult:
-        """Remove an instance that has ended, with its history; one that is missing or live counts zero."""
-        return self._call(self._client.purge_orchestration(instance_id, recursive=recursive))
+        """Remove an instance that has ended, with its history; one that is missing or live counts zero.
+
+        Args:
+            instance_id: id of the instance.
+            recursive: also remove the orchestrations that it has started as its children.
+        """
+        return self._call(lambda: self._inner.purge_orchestration(instance_id, recursive=recursive))
 
     def purge_orchestrations(
         self,
@@ -340,9 +360,17 @@ class DurableTaskClient:
         runtime_statuses: Iterable[OrchestrationStatus] = (),
         recursive: bool = False,
     ) -> PurgeResult:
-        """Remove instances that have ended, given by their ids or by a filter, until none is left."""
+        """Remove instances that have ended, given by their ids or by a filter, until none is left.
+
+        Args:
+            instance_ids: which ones; without ids the filter decides.
+            created_from: created at this time or later.
+            created_to: created before this time.
+            runtime_statuses: only these (of those that mean an end); all by default.
+            recursive: also remove children.
+        """
         return self._call(
-            self._client.purge_orchestrations(
+            lambda: self._inner.purge_orchestrations(
                 instance_ids,
                 created_from=created_from,
                 created_to=created_to,
@@ -354,21 +382,37 @@ class DurableTaskClient:
     def get_orchestration_history(
         self, instance_id: str, *, execution_id: str | None = None
     ) -> list[HistoryEvent]:
-        """The whole history of an instance."""
-        return self._call(self._client.get_orchestration_history(instance_id, execution_id=execution_id))
+        """The whole history of an instance.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance (some hubs give an empty history instead).
+        """
+        return self._call(
+            lambda: self._inner.get_orchestration_history(instance_id, execution_id=execution_id)
+        )
 
     def download_history(
         self, instance_id: str, path: str | PathLike[str], *, execution_id: str | None = None
     ) -> int:
-        """Write the history of an instance to a file and return the number of events."""
-        return self._call(self._client.download_history(instance_id, path, execution_id=execution_id))
+        """Write the history of an instance to a file and return the number of events.
+
+        The file is one JSON array, one event per line, and always the same for the same history;
+        ``decode_history`` reads it.
+        """
+        return self._call(lambda: self._inner.download_history(instance_id, path, execution_id=execution_id))
 
     def explain(
         self, instance_id: str, *, orchestrators: Registrations = (), activities: Registrations = ()
     ) -> Diagnosis:
-        """Why an instance is not finished, with advice; print it, or read its members."""
+        """Why an instance is not finished, with advice; print it, or read its members.
+
+        With its code, also the events it waits for and the lines (``file:line``) that wait.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+        """
         return self._call(
-            self._client.explain(instance_id, orchestrators=orchestrators, activities=activities)
+            lambda: self._inner.explain(instance_id, orchestrators=orchestrators, activities=activities)
         )
 
     def signal_entity(
@@ -379,12 +423,19 @@ class DurableTaskClient:
         *,
         start_at: datetime | timedelta | None = None,
     ) -> None:
-        """Send a one-way message to an entity; the first one creates it."""
-        self._call(self._client.signal_entity(entity_id, operation, input, start_at=start_at))
+        """Send a one-way message to an entity; the first one creates it.
+
+        Args:
+            entity_id: the id, or its text form ``@name@key``.
+            operation: name of the operation.
+            input: what the operation gets as its input.
+            start_at: not before this time, or not before this long from now.
+        """
+        self._call(lambda: self._inner.signal_entity(entity_id, operation, input, start_at=start_at))
 
     def get_entity(self, entity_id: EntityId | str, *, include_state: bool = True) -> EntityMetadata | None:
         """What is known of an entity, or ``None`` when it does not exist."""
-        return self._call(self._client.get_entity(entity_id, include_state=include_state))
+        return self._call(lambda: self._inner.get_entity(entity_id, include_state=include_state))
 
     def query_entities(
         self,
@@ -396,9 +447,18 @@ class DurableTaskClient:
         include_transient: bool = False,
         page_size: int = 100,
     ) -> Pages[EntityMetadata]:
-        """Entities by id: ``async for entity in client.query_entities(...)``."""
+        """Entities by id: ``for entity in client.query_entities(...)``.
+
+        Args:
+            instance_id_prefix: only ids that begin with this text, ``@name@...``.
+            last_modified_from: modified at this time or later.
+            last_modified_to: modified before this time.
+            include_state: whether the states are wanted.
+            include_transient: also entities without state.
+            page_size: how many to ask the hub for at a time.
+        """
         return Pages(
-            self._client.query_entities(
+            self._inner.query_entities(
                 instance_id_prefix=instance_id_prefix,
                 last_modified_from=last_modified_from,
                 last_modified_to=last_modified_to,
@@ -414,22 +474,24 @@ class DurableTaskClient:
     ) -> CleanEntityStorageResult:
         """Remove empty entities and release locks whose holder is gone; returns what was done."""
         return self._call(
-            self._client.clean_entity_storage(
+            lambda: self._inner.clean_entity_storage(
                 remove_empty_entities=remove_empty_entities, release_orphaned_locks=release_orphaned_locks
             )
         )
 
     def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:
         """Create the task hub, where the hub's server allows it."""
-        self._call(self._client.create_task_hub(recreate_if_exists=recreate_if_exists))
+        self._call(lambda: self._inner.create_task_hub(recreate_if_exists=recreate_if_exists))
 
     def delete_task_hub(self) -> None:
         """Delete the task hub and everything in it."""
-        self._call(self._client.delete_task_hub())
+        self._call(self._inner.delete_task_hub)
+
+    # </generated>
 
 
 class DurableTaskWorker:
-    """The blocking twin of ``durabletask.DurableTaskWorker``; see there for every argument and error.
+    """The blocking twin of ``durabletask.DurableTaskWorker``: same arguments, results and errors.
 
     Orchestrators and ``async def`` activities run on the event loop of this module, in its own thread.
     """
@@ -439,76 +501,41 @@ class DurableTaskWorker:
         connection: str | ConnectionString | Transport,
         task_hub: str | None = None,
         *,
-        orchestrators: Registrations = (),
-        activities: Registrations = (),
-        entities: Registrations = (),
-        concurrency: ConcurrencyOptions | None = None,
-        versioning: VersioningOptions | None = None,
-        data_converter: DataConverter | None = None,
-        filters: WorkItemFilters | Literal["auto"] | None = None,
-        strict: bool = False,
-        session_cache_size: int = 2000,
-        session_cache_age: timedelta = timedelta(minutes=10),
-        session_cache_events: int = 1_000_000,
-        drain_timeout: float = 30.0,
         credential: object | None = None,
-        allow_insecure_credential: bool = False,
-        backoff: Backoff | None = None,
-        logger: logging.Logger | None = None,
+        **options: Unpack[WorkerOptions],
     ) -> None:
         async def make() -> _worker.DurableTaskWorker:  # on the loop, where its connection will live
-            return _worker.DurableTaskWorker(
-                connection,
-                task_hub,
-                orchestrators=orchestrators,
-                activities=activities,
-                entities=entities,
-                concurrency=concurrency,
-                versioning=versioning,
-                data_converter=data_converter,
-                filters=filters,
-                strict=strict,
-                session_cache_size=session_cache_size,
-                session_cache_age=session_cache_age,
-                session_cache_events=session_cache_events,
-                drain_timeout=drain_timeout,
-                credential=credential,
-                allow_insecure_credential=allow_insecure_credential,
-                backoff=backoff,
-                logger=logger,
-            )
+            return _worker.DurableTaskWorker(connection, task_hub, credential=credential, **options)
 
         try:
-            self._worker = self._call(make())
+            self._inner = self._call(make)
         except BaseException:
             _portal.leave(self)
             raise
 
     def __repr__(self) -> str:
-        return f"<sync {repr(self._worker).lstrip('<')}"
+        return f"<sync {repr(self._inner).lstrip('<')}"
 
-    def _call(self, coroutine: Coroutine[object, object, _T]) -> _T:
-        return _portal.call(self, coroutine)
-
-    def start(self) -> None:
-        """Begin to serve, in the background. Does not wait for the hub."""
-        self._call(self._worker.start())
+    def _call(self, action: Callable[[], Awaitable[_T]], /) -> _T:
+        return _portal.call(self, action)
 
     def stop(self, *, timeout: float | None = None) -> None:
         """Stop serving; see ``durabletask.DurableTaskWorker.stop``."""
         try:
-            self._call(self._worker.stop(timeout=timeout))
+            self._call(lambda: self._inner.stop(timeout=timeout))
         finally:
             _portal.leave(self)
 
     def run(self) -> None:
-        """Serve until Ctrl-C, or until ``stop`` is called from another thread."""
-        self.start()
-        try:
-            while self._worker.is_running:
-                time.sleep(_POLL_SECONDS)
-        except KeyboardInterrupt:
-            self.stop(timeout=0)
+        """Serve until SIGTERM (finish work in progress, within ``drain_timeout``), SIGINT (stop at once), or ``stop``.
+
+        A second signal stops at once. Signals are handled in the main thread only; in another thread, ``stop`` must
+        be called, from any thread.
+        """
+        requests: asyncio.Queue[bool] = asyncio.Queue()
+        with stop_signals(_portal.running_loop(self), requests):
+            self._call(lambda: self._inner._run_until(requests))  # noqa: SLF001 - its other half
+        _portal.leave(self)
 
     def __enter__(self) -> Self:
         """Start."""
@@ -525,29 +552,41 @@ class DurableTaskWorker:
         is_urgent = exc_type is not None and not issubclass(exc_type, Exception)
         self.stop(timeout=0 if is_urgent else None)
 
+    # <generated from durabletask.core.worker.DurableTaskWorker>
+
     @property
     def registry(self) -> Registry:
         """What this worker can run."""
-        return self._worker.registry
+        return self._inner.registry
 
     def add_orchestrator(self, orchestrator: object, name: str | None = None) -> OrchestratorDefinition:
         """Register an orchestrator; without a name, under its own."""
-        return self._worker.add_orchestrator(orchestrator, name)
+        return self._inner.add_orchestrator(orchestrator, name)
 
     def add_activity(self, activity: object, name: str | None = None) -> ActivityDefinition:
         """Register an activity; without a name, under its own."""
-        return self._worker.add_activity(activity, name)
+        return self._inner.add_activity(activity, name)
 
     def add_entity(self, entity: object, name: str | None = None) -> EntityDefinition:
         """Register an entity; without a name, under its own."""
-        return self._worker.add_entity(entity, name)
+        return self._inner.add_entity(entity, name)
 
     @property
     def is_running(self) -> bool:
         """Whether the worker has been started and not stopped."""
-        return self._worker.is_running
+        return self._inner.is_running
 
     @property
     def metrics(self) -> WorkerMetrics:
         """Counters since the last start."""
-        return self._worker.metrics
+        return self._inner.metrics
+
+    def start(self) -> None:
+        """Begin to serve, in the background of the running event loop. Does not wait for the hub.
+
+        Raises:
+            RuntimeError: the worker is running already.
+        """
+        self._call(self._inner.start)
+
+    # </generated>

@@ -13,7 +13,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from .doctor import Doctor, Finding, Outcome
+from .doctor import Check, Doctor, Outcome
 
 __all__ = ["main"]
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.getLogger("azure").setLevel(logging.CRITICAL)  # the findings say what it would say
     logging.getLogger("durabletask").setLevel(logging.CRITICAL)
-    findings: list[Finding] = []
+    findings: list[Check] = []
     write = findings.append if options.json else _writer()
     doctor = Doctor(options.connection_string, options.task_hub, timeout=options.timeout)
     try:
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _writer() -> Callable[[Finding], None]:
+def _writer() -> Callable[[Check], None]:
     """How a finding is printed: by rich when it is installed and somebody looks, else as plain text."""
     try:
         console = importlib.import_module("rich.console").Console(highlight=False)
@@ -71,7 +71,7 @@ def _writer() -> Callable[[Finding], None]:
     if not console.is_terminal:
         return _write_plain
 
-    def write(finding: Finding) -> None:
+    def write(finding: Check) -> None:
         row = table.grid(padding=(0, 2))
         row.add_column(width=6, justify="right", style=_COLOURS[finding.outcome])
         row.add_column(width=17, style="bold")
@@ -84,7 +84,7 @@ def _writer() -> Callable[[Finding], None]:
     return write
 
 
-def _write_plain(finding: Finding) -> None:
+def _write_plain(finding: Check) -> None:
     lines = [f"{_MARKS[finding.outcome]:>6}  {finding.name:<18}{finding.detail}"]
     if finding.advice:
         lines.append(f"{'':>6}  {'':<18}-> {finding.advice}")

@@ -39,7 +39,7 @@ from .sources import redacted
 if TYPE_CHECKING:
     from durabletask.core.transport import Transport
 
-__all__ = ["Doctor", "Finding", "Outcome"]
+__all__ = ["Check", "Doctor", "Outcome"]
 
 
 class Outcome(Enum):
@@ -51,7 +51,7 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """The result of one examination.
 
     Attributes:
@@ -109,7 +109,7 @@ class Doctor:
         self._provider: CredentialProvider | None = None
         self._transport: Transport | None = None
 
-    async def examine(self, report: Callable[[Finding], None]) -> bool:
+    async def examine(self, report: Callable[[Check], None]) -> bool:
         """Make all examinations and report each when it is done; whether nothing failed."""
         table: tuple[tuple[str, tuple[str, ...], Callable[[], Awaitable[str]]], ...] = (
             ("connection string", (), self._parse),
@@ -133,19 +133,19 @@ class Doctor:
 
     async def _finding(
         self, name: str, needs: tuple[str, ...], examination: Callable[[], Awaitable[str]]
-    ) -> Finding:
+    ) -> Check:
         missing = [need for need in needs if need in self._failed]
         if missing:
             self._failed.add(name)
-            return Finding(name, Outcome.SKIPPED, f"needs: {missing[0]}")
+            return Check(name, Outcome.SKIPPED, f"needs: {missing[0]}")
         try:
             detail = await asyncio.wait_for(examination(), self._timeout)
         except _Skip as reason:
-            return Finding(name, Outcome.SKIPPED, str(reason))
+            return Check(name, Outcome.SKIPPED, str(reason))
         except (DurableTaskError, OSError, asyncio.TimeoutError) as error:
             self._failed.add(name)
             return _failure(name, error, self._timeout)
-        return Finding(name, Outcome.OK, detail)
+        return Check(name, Outcome.OK, detail)
 
     # --- the examinations: what was found, or an exception ------------------------------------------------------
 
@@ -230,12 +230,12 @@ class Doctor:
         return self._transport
 
 
-def _failure(name: str, error: BaseException, timeout: float) -> Finding:
+def _failure(name: str, error: BaseException, timeout: float) -> Check:
     advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
     if isinstance(error, ConfigurationError) or name == "token":
         advice = ""  # these messages end with what to do
     detail = redacted(str(error)) or f"no answer within {timeout:g} s"
-    return Finding(name, Outcome.FAILED, detail, advice)
+    return Check(name, Outcome.FAILED, detail, advice)
 
 
 async def _hang_up(writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Client and worker from host address, task hub and credential, for those who have no connection string."""
+"""Client and worker from host address, task hub and credential instead of a connection string."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from durabletask.core.client import DurableTaskClient
 from durabletask.core.connection import CredentialProvider, resolve_transport
 from durabletask.core.connection_string import ConnectionString
 from durabletask.core.errors import ConfigurationError, ConnectionStringError
+from durabletask.core.options import ClientOptions, WorkerOptions, check_options
 from durabletask.core.worker import DurableTaskWorker
+from typing_extensions import Unpack
 
 from .credentials import from_credential
 from .token_cache import SCHEDULER_OPTIONS
 
 if TYPE_CHECKING:
-    from durabletask.core.hosting.limits import ConcurrencyOptions
-    from durabletask.core.registry import Registrations
-    from durabletask.core.serialization import DataConverter
     from durabletask.core.transport import Transport
-    from durabletask.core.versioning import VersioningOptions
 
 __all__ = ["DurableTaskSchedulerClient", "DurableTaskSchedulerWorker", "scheduler_transport"]
 
@@ -43,7 +41,7 @@ def scheduler_transport(
         taskhub: name of the task hub.
         token_credential: a sync or async ``TokenCredential``; ``None`` for a hub without sign-in.
         secure_channel: whether to use TLS when the address has no scheme.
-        resource_id: for which resource tokens are asked; ``None`` means that of the cloud.
+        resource_id: the resource to request tokens for; ``None`` means that of the cloud.
         allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
         transport_options: handed to the transport.
 
@@ -84,11 +82,9 @@ class DurableTaskSchedulerClient(DurableTaskClient):
         taskhub: name of the task hub.
         token_credential: a sync or async ``TokenCredential``; ``None`` for a hub without sign-in.
         secure_channel: whether to use TLS when the address has no scheme.
-        resource_id: for which resource tokens are asked; ``None`` means that of the cloud.
-        allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
-        default_version: version of orchestrations that are started without one.
-        data_converter: how values become payloads; must be the one that workers use.
+        resource_id: the resource to request tokens for; ``None`` means that of the cloud.
         transport_options: handed to the transport.
+        **options: as of ``DurableTaskClient``, see ``ClientOptions``.
     """
 
     def __init__(
@@ -99,21 +95,20 @@ class DurableTaskSchedulerClient(DurableTaskClient):
         token_credential: object | None,
         secure_channel: bool = True,
         resource_id: str | None = None,
-        allow_insecure_credential: bool = False,
-        default_version: str | None = None,
-        data_converter: DataConverter | None = None,
         transport_options: Mapping[str, object] | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
+        check_options(self, ClientOptions, options)
         transport = scheduler_transport(
             host_address=host_address,
             taskhub=taskhub,
             token_credential=token_credential,
             secure_channel=secure_channel,
             resource_id=resource_id,
-            allow_insecure_credential=allow_insecure_credential,
+            allow_insecure_credential=options.get("allow_insecure_credential", False),
             transport_options=transport_options,
         )
-        super().__init__(transport, data_converter=data_converter, default_version=default_version)
+        super().__init__(transport, **options)
         self._owns_transport = True
 
 
@@ -125,15 +120,9 @@ class DurableTaskSchedulerWorker(DurableTaskWorker):
         taskhub: name of the task hub.
         token_credential: a sync or async ``TokenCredential``; ``None`` for a hub without sign-in.
         secure_channel: whether to use TLS when the address has no scheme.
-        orchestrators: as of ``DurableTaskWorker``.
-        activities: as of ``DurableTaskWorker``.
-        entities: as of ``DurableTaskWorker``.
-        concurrency: as of ``DurableTaskWorker``.
-        versioning: as of ``DurableTaskWorker``.
-        data_converter: how values become payloads; must be the one that clients use.
-        resource_id: for which resource tokens are asked; ``None`` means that of the cloud.
-        allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
+        resource_id: the resource to request tokens for; ``None`` means that of the cloud.
         transport_options: handed to the transport.
+        **options: as of ``DurableTaskWorker``, see ``WorkerOptions``.
     """
 
     def __init__(
@@ -143,32 +132,19 @@ class DurableTaskSchedulerWorker(DurableTaskWorker):
         taskhub: str,
         token_credential: object | None,
         secure_channel: bool = True,
-        orchestrators: Registrations = (),
-        activities: Registrations = (),
-        entities: Registrations = (),
-        concurrency: ConcurrencyOptions | None = None,
-        versioning: VersioningOptions | None = None,
-        data_converter: DataConverter | None = None,
         resource_id: str | None = None,
-        allow_insecure_credential: bool = False,
         transport_options: Mapping[str, object] | None = None,
+        **options: Unpack[WorkerOptions],
     ) -> None:
+        check_options(self, WorkerOptions, options)
         transport = scheduler_transport(
             host_address=host_address,
             taskhub=taskhub,
             token_credential=token_credential,
             secure_channel=secure_channel,
             resource_id=resource_id,
-            allow_insecure_credential=allow_insecure_credential,
+            allow_insecure_credential=options.get("allow_insecure_credential", False),
             transport_options=transport_options,
         )
-        super().__init__(
-            transport,
-            orchestrators=orchestrators,
-            activities=activities,
-            entities=entities,
-            concurrency=concurrency,
-            versioning=versioning,
-            data_converter=data_converter,
-        )
+        super().__init__(transport, **options)
         self._owns_transport = True

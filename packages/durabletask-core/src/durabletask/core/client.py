@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from . import telemetry
-from .attachment import attach
+from .connection import attach
 from .connection_string import ConnectionString
 from .entities import CleanEntityStorageResult, EntityId, EntityMetadata, EntityQuery
 from .errors import InvalidRequestError, SerializationError
@@ -36,9 +36,10 @@ from .instances import (
     ReusePolicy,
     checked_instance_id,
 )
+from .options import ClientOptions, check_options
 from .paging import AsyncPages
 from .registry import Registrations, Registry, name_of
-from .serialization import DEFAULT_CONVERTER, DataConverter
+from .serialization import DEFAULT_CONVERTER
 from .times import as_timeout, as_utc
 from .transport import Transport
 
@@ -57,19 +58,18 @@ _DEFAULT_WAIT = 60.0
 class DurableTaskClient:
     """A client of one task hub. Connects when it is first used; ``async with`` closes it at the end.
 
-    Times without a zone are taken as UTC. Every method can raise a ``TransportError``; one that names the
-    endpoint (``TransportUnavailableError``) when nobody answers there.
+    Times without a zone are taken as UTC. Every method can raise a ``TransportError``, for example
+    ``TransportUnavailableError`` when the endpoint does not answer.
 
     Args:
         connection: a connection string, or a ``Transport`` (which ``close`` leaves open).
         task_hub: name of the task hub, unless the connection string or the transport knows it.
-        data_converter: how values become payloads; must be the one that workers use.
-        default_version: version of orchestrations that are started without one.
-        credential: where tokens come from, instead of ``Authentication=`` (see ``resolve_transport``).
-        allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
+        credential: source of tokens, instead of ``Authentication=`` (see ``resolve_transport``).
+        **options: see ``ClientOptions``.
 
     Raises:
         ConnectionStringError, MissingPackageError: the connection cannot be used.
+        TypeError: an option does not exist.
     """
 
     def __init__(
@@ -77,16 +77,18 @@ class DurableTaskClient:
         connection: str | ConnectionString | Transport,
         task_hub: str | None = None,
         *,
-        data_converter: DataConverter | None = None,
-        default_version: str | None = None,
         credential: object | None = None,
-        allow_insecure_credential: bool = False,
+        **options: Unpack[ClientOptions],
     ) -> None:
+        check_options(self, ClientOptions, options)
         self._transport, self._owns_transport = attach(
-            connection, task_hub, credential, allow_insecure_credential=allow_insecure_credential
+            connection,
+            task_hub,
+            credential,
+            allow_insecure_credential=options.get("allow_insecure_credential", False),
         )
-        self._converter = data_converter or DEFAULT_CONVERTER
-        self._default_version = default_version
+        self._converter = options.get("data_converter") or DEFAULT_CONVERTER
+        self._default_version = options.get("default_version")
 
     def __repr__(self) -> str:
         return f"DurableTaskClient({self._transport.endpoint!r}, {self._transport.task_hub!r})"

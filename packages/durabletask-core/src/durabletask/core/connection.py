@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from .connection_string import ANONYMOUS, CONNECTION_STRING_VARIABLE, TASK_HUB_VARIABLE, ConnectionString
 from .errors import ConfigurationError, ConnectionStringError
@@ -22,9 +22,7 @@ from .plugins import (
     TRANSPORTS_GROUP,
     load_plugin,
 )
-
-if TYPE_CHECKING:
-    from .transport import Transport
+from .transport import Transport
 
 __all__ = [
     "CONNECTION_STRING_VARIABLE",
@@ -36,6 +34,7 @@ __all__ = [
     "CredentialFactory",
     "CredentialProvider",
     "TransportFactory",
+    "attach",
     "require_protection",
     "resolve_transport",
 ]
@@ -207,6 +206,34 @@ def _adapt(credential: object, connection_string: ConnectionString) -> Credentia
 
 class _Adapter(Protocol):
     def __call__(self, credential: object, connection_string: ConnectionString) -> CredentialProvider: ...
+
+
+def attach(
+    connection: str | ConnectionString | Transport,
+    task_hub: str | None,
+    credential: object | None,
+    *,
+    allow_insecure_credential: bool = False,
+) -> tuple[Transport, bool]:
+    """The transport of a client or worker, and whether it was made here and is closed with its owner.
+
+    Raises:
+        ConfigurationError: the connection cannot be used, or the parts contradict each other.
+    """
+    if not isinstance(connection, Transport):
+        made = resolve_transport(
+            connection,
+            task_hub,
+            credential=credential,
+            allow_insecure_credential=allow_insecure_credential,
+        )
+        return made, True
+    if task_hub is not None and task_hub != connection.task_hub:
+        raise ConfigurationError(
+            f"The transport is for task hub {connection.task_hub!r}, the argument says {task_hub!r}. Leave the "
+            "argument out."
+        )
+    return connection, False
 
 
 def require_protection(connection_string: ConnectionString) -> None:

@@ -1,11 +1,13 @@
-"""Listings that come in pages, as async iterators."""
+"""Listings that come in pages, as async iterators and as plain ones."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-__all__ = ["AsyncPages"]
+from .portal import Call
+
+__all__ = ["AsyncPages", "Pages"]
 
 _T = TypeVar("_T")
 
@@ -38,3 +40,29 @@ class AsyncPages(Generic[_T]):
     async def to_list(self) -> list[_T]:
         """All items."""
         return [item async for item in self]
+
+
+class Pages(Generic[_T]):
+    """The blocking twin of ``AsyncPages``: ``for item in listing``; ``listing.pages()`` for whole pages."""
+
+    def __init__(self, listing: AsyncPages[_T], call: Call) -> None:
+        self._listing = listing
+        self._call = call
+
+    def pages(self) -> Iterator[Sequence[_T]]:
+        """The pages, which may be empty."""
+        pages = self._listing.pages()
+
+        async def following() -> Sequence[_T] | None:
+            return await anext(pages, None)
+
+        while (page := self._call(following)) is not None:
+            yield page
+
+    def __iter__(self) -> Iterator[_T]:
+        for page in self.pages():
+            yield from page
+
+    def to_list(self) -> list[_T]:
+        """All items."""
+        return list(self)

@@ -1,4 +1,4 @@
-"""A way from blocking code into an event loop."""
+"""Runs coroutines for blocking code on an event loop in a thread of its own."""
 
 from __future__ import annotations
 
@@ -6,25 +6,32 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-__all__ = ["Portal"]
+__all__ = ["Call", "Portal"]
 
 _T = TypeVar("_T")
+
+
+class Call(Protocol):
+    """Runs an action on an event loop and blocks until it is done."""
+
+    def __call__(self, action: Callable[[], Awaitable[_T]], /) -> _T:
+        """The result of what ``action`` returned; ``action`` itself is called on the loop, too."""
 
 
 class Portal:
     """An event loop in a thread of its own, shared by all objects of ``durabletask.sync``.
 
-    Shared, because an embedded hub (``memory://``) lives on one loop, whoever uses it. The thread runs while
-    somebody needs it; it is a daemon, so it never holds up the end of the process.
+    The thread is started by the first call and ends when the last user has left, or was garbage-collected. It is a
+    daemon thread, so that it does not delay the end of the process.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users: weakref.WeakSet[object] = weakref.WeakSet()  # forgotten ones do not count
+        self._users: weakref.WeakSet[object] = weakref.WeakSet()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._of_parents: list[object] = []
@@ -32,27 +39,32 @@ class Portal:
             os.register_at_fork(after_in_child=self._begin_anew)
 
     def _begin_anew(self) -> None:
-        """A forked process has no thread but its own: the next call starts another loop."""
+        """A forked process has only the forking thread: the next call starts a new loop."""
         self._lock = threading.Lock()
-        # Never to be freed: closing it would take its files out of the parent's selector.
+        # Kept alive: closing the loop would remove its files from the selector that the parent uses.
         self._of_parents.append(self._loop)
         self._loop = self._thread = None
 
-    def call(self, user: object, coroutine: Coroutine[object, object, _T]) -> _T:
-        """Run a coroutine on the loop and wait for it. Ctrl-C cancels it."""
-        try:
-            loop = self._running_loop(user)
-        except BaseException:
-            coroutine.close()
-            raise
-        future: Future[_T] = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    def call(self, user: object, action: Callable[[], Awaitable[_T]]) -> _T:
+        """Run an action on the loop and wait for its result. Ctrl-C cancels it."""
+        loop = self.running_loop(user)
+
+        async def run() -> _T:
+            return await action()
+
+        future: Future[_T] = asyncio.run_coroutine_threadsafe(run(), loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
 
-    def _running_loop(self, user: object) -> asyncio.AbstractEventLoop:
+    def running_loop(self, user: object) -> asyncio.AbstractEventLoop:
+        """The loop, started if necessary; it runs until ``user`` leaves.
+
+        Raises:
+            RuntimeError: the caller runs in an event loop itself, which a blocking call would stop.
+        """
         if threading.current_thread() is self._thread:
             raise RuntimeError(
                 "durabletask.sync was called from its own event loop (from an orchestrator, or from an 'async def' "
@@ -76,7 +88,7 @@ class Portal:
             return self._loop
 
     def leave(self, user: object) -> None:
-        """Somebody needs the loop no longer; with the last one, its thread ends."""
+        """Release the loop; its thread ends with the last user."""
         with self._lock:
             self._users.discard(user)
             if self._users:

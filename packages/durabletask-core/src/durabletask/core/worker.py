@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
-from contextlib import suppress
-from datetime import timedelta
 from types import TracebackType
-from typing import Literal
 
 import msgspec
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
-from .attachment import attach
+from .arguments import as_count, as_duration
+from .connection import attach
 from .connection_string import ConnectionString
 from .execution.activities import ActivityExecutor
 from .execution.entities import EntityExecutor
@@ -26,12 +23,14 @@ from .hosting.limits import ConcurrencyOptions
 from .hosting.loop import WorkItemLoop
 from .hosting.result_sender import ResultSender
 from .hosting.sessions import SessionCache
-from .registry import ActivityDefinition, EntityDefinition, OrchestratorDefinition, Registrations, Registry
+from .hosting.stop_signals import stop_signals
+from .options import WORKER_DEFAULTS, WorkerOptions, check_options, wants_lint
+from .registry import ActivityDefinition, EntityDefinition, OrchestratorDefinition, Registry
 from .replay.options import ReplayOptions
 from .replay.session import OrchestrationSession
-from .serialization import DEFAULT_CONVERTER, DataConverter
+from .serialization import DEFAULT_CONVERTER
 from .transport import Transport
-from .versioning import VersioningOptions, VersionMatchStrategy
+from .versioning import VersionMatchStrategy
 from .work_items import (
     ActivityFilter,
     ActivityWorkItem,
@@ -56,7 +55,7 @@ class WorkerMetrics(msgspec.Struct, frozen=True, kw_only=True):
         orchestrations: episodes answered.
         activities: activities answered.
         entities: entity batches answered.
-        abandoned: items that were abandoned.
+        abandoned: items abandoned, for the hub to hand out again.
         running: items in progress.
         send_retries: answers that had to be sent again.
         connects: streams of work that brought something.
@@ -97,6 +96,7 @@ class _Engine:
         self.runner = runner
         self.sender = sender
         self.cache = cache
+        self.ended = asyncio.Event()  # set at the end of ``DurableTaskWorker.stop``
         create_task = asyncio.get_running_loop().create_task
         self.serving: asyncio.Task[None] = create_task(loop.serve())
         self.sweeping: asyncio.Task[None] = create_task(cache.keep_swept())
@@ -122,7 +122,7 @@ class _Engine:
         self.sweeping.cancel()
 
     async def stop(self, timeout: float) -> None:
-        """Drain, then end what is left; whoever cancels this call does not want to wait for the first."""
+        """Drain, then cancel what is left. Cancelling this call skips the draining."""
         is_done = False
         try:
             is_done = timeout > 0 and await self.loop.drain(timeout)
@@ -141,33 +141,20 @@ class _Engine:
 class DurableTaskWorker:
     """Runs orchestrators, activities and entities for a task hub.
 
-    ``async with worker:`` starts it and, at the end, lets what is in progress finish. ``await worker.run()``
-    serves until the process is told to stop. Starting does not wait for the hub: the worker keeps trying to
-    reach it and says so in the log.
+    ``async with worker:`` starts it and, at the end, lets work in progress finish. ``await worker.run()`` serves
+    until SIGINT or SIGTERM. Starting does not wait for the hub: the worker keeps trying to connect and logs each
+    failed attempt.
 
     Args:
         connection: a connection string, or a ``Transport`` (which stays open when the worker stops).
         task_hub: name of the task hub, unless the connection string or the transport knows it.
-        orchestrators: mapping of names to callables or objects with a ``run`` method, or a sequence.
-        activities: likewise.
-        entities: mapping of names to functions or classes, or a sequence.
-        concurrency: how much to do at once.
-        versioning: which versions of orchestrations to accept.
-        data_converter: how values become payloads; must be the one that clients use.
-        filters: what to ask the hub for: ``None`` for everything, ``"auto"`` for what is registered.
-        strict: also fail orchestrations for a new action in a past episode, or another input, fire time or target.
-        session_cache_size: how many live orchestrations to keep in memory between turns; 0 for none.
-        session_cache_age: how long one may lie unused.
-        session_cache_events: bound of the history events that all of them have consumed.
-        drain_timeout: seconds that ``async with`` and SIGTERM let work in progress finish.
-        credential: where tokens come from, instead of ``Authentication=`` (see ``resolve_transport``).
-        allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
-        backoff: waits between attempts to reach the hub; for tests.
-        logger: where the worker tells what it does.
+        credential: source of tokens, instead of ``Authentication=`` (see ``resolve_transport``).
+        **options: see ``WorkerOptions``.
 
     Raises:
         ConnectionStringError, MissingPackageError: the connection cannot be used.
         RegistrationError: something cannot be registered.
+        TypeError: an option does not exist, or its value has the wrong type.
     """
 
     def __init__(
@@ -175,39 +162,39 @@ class DurableTaskWorker:
         connection: str | ConnectionString | Transport,
         task_hub: str | None = None,
         *,
-        orchestrators: Registrations = (),
-        activities: Registrations = (),
-        entities: Registrations = (),
-        concurrency: ConcurrencyOptions | None = None,
-        versioning: VersioningOptions | None = None,
-        data_converter: DataConverter | None = None,
-        filters: WorkItemFilters | Literal["auto"] | None = None,
-        strict: bool = False,
-        session_cache_size: int = 2000,
-        session_cache_age: timedelta = timedelta(minutes=10),
-        session_cache_events: int = 1_000_000,
-        drain_timeout: float = 30.0,
         credential: object | None = None,
-        allow_insecure_credential: bool = False,
-        backoff: Backoff | None = None,
-        logger: logging.Logger | None = None,
+        **options: Unpack[WorkerOptions],
     ) -> None:
-        self._registry = Registry(orchestrators=orchestrators, activities=activities, entities=entities)
-        self._transport, self._owns_transport = attach(
-            connection, task_hub, credential, allow_insecure_credential=allow_insecure_credential
+        check_options(self, WorkerOptions, options)
+        given: WorkerOptions = {**WORKER_DEFAULTS, **options}
+        self._registry = Registry(
+            orchestrators=given["orchestrators"],
+            activities=given["activities"],
+            entities=given["entities"],
         )
-        self._concurrency = concurrency or ConcurrencyOptions()
-        self._versioning = versioning
-        self._converter = data_converter or DEFAULT_CONVERTER
-        self._filters = filters
-        self._strict = strict
-        self._cache_bounds = (session_cache_size, session_cache_age, session_cache_events)
-        self._drain_timeout = drain_timeout
-        self._backoff = backoff or Backoff()
-        self._logger = logger or logging.getLogger("durabletask.worker")
+        self._transport, self._owns_transport = attach(
+            connection,
+            task_hub,
+            credential,
+            allow_insecure_credential=given["allow_insecure_credential"],
+        )
+        self._concurrency = given["concurrency"] or ConcurrencyOptions()
+        self._versioning = given["versioning"]
+        self._converter = given["data_converter"] or DEFAULT_CONVERTER
+        self._filters = given["filters"]
+        self._strict = given["strict"]
+        # Names of orchestrators that were linted; ``None`` when the linter is off.
+        self._linted: set[str] | None = set() if wants_lint(given["lint"]) else None
+        self._cache_bounds = (
+            as_count(given["session_cache_size"], "session_cache_size"),
+            as_duration(given["session_cache_age"], "session_cache_age"),
+            as_count(given["session_cache_events"], "session_cache_events"),
+        )
+        self._drain_timeout = as_duration(given["drain_timeout"], "drain_timeout").total_seconds()
+        self._backoff = given["backoff"] or Backoff()
+        self._logger = given["logger"] or logging.getLogger("durabletask.worker")
         self._engine: _Engine | None = None
         self._last_metrics = WorkerMetrics()
-        self._linted: set[str] = set()
 
     def __repr__(self) -> str:
         state = "running" if self.is_running else "stopped"
@@ -255,7 +242,10 @@ class DurableTaskWorker:
                 "This worker is running already; a second stream of work needs a second worker."
             )
         self._warn_about_functions_host()
-        self._warn_about_determinism()
+        if self._linted is not None:
+            from .lint.report import log_findings  # noqa: PLC0415 - workers in production do not load it
+
+            log_findings(self._registry, self._logger, self._linted)
         self._engine = self._make_engine()
         self._logger.info(
             "Serving task hub %r at %s: %d orchestrators, %d activities, %d entities.",
@@ -270,9 +260,8 @@ class DurableTaskWorker:
         """Stop serving. No-op when the worker is not running.
 
         Args:
-            timeout: seconds for what is in progress to finish (``drain_timeout`` if not given); what is
-                then still running is cancelled and abandoned. 0 stops at once, and so does
-                cancelling this call.
+            timeout: seconds for work in progress to finish (``drain_timeout`` if not given); work that is then
+                still running is cancelled and abandoned. 0 stops at once, and so does cancelling this call.
         """
         engine, self._engine = self._engine, None
         if engine is None:
@@ -282,45 +271,46 @@ class DurableTaskWorker:
         finally:
             engine.cancel()
             self._last_metrics = engine.metrics()
-            if self._owns_transport:
-                await self._transport.close()
+            try:
+                if self._owns_transport:
+                    await self._transport.close()
+            finally:
+                engine.ended.set()
 
     async def run(self) -> None:
-        """Serve until SIGTERM (finish what is in progress, within ``drain_timeout``) or SIGINT (stop at once).
+        """Serve until SIGTERM (finish work in progress, within ``drain_timeout``), SIGINT (stop at once), or ``stop``.
 
-        A second signal stops at once, too. Where the event loop takes no signal handlers, only cancellation
-        ends this call.
+        A second signal stops at once. If the event loop does not react, because user code blocks it, the second
+        signal raises ``KeyboardInterrupt``. In a thread that is not the main one, signals are not handled.
         """
-        loop = asyncio.get_running_loop()
-        told: asyncio.Queue[bool] = asyncio.Queue()
-        installed: list[signal.Signals] = []
-        for number, is_urgent in ((signal.SIGINT, True), (signal.SIGTERM, False)):
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, told.put_nowait, is_urgent)
-                installed.append(number)
-        await self.start()
-        try:
-            if await told.get():
-                await self.stop(timeout=0)
-            else:
-                await self._stop_unless_told_again(told)
-        except asyncio.CancelledError:
-            await self.stop(timeout=0)
-            raise
-        finally:
-            for number in installed:
-                loop.remove_signal_handler(number)
+        requests: asyncio.Queue[bool] = asyncio.Queue()
+        with stop_signals(asyncio.get_running_loop(), requests):
+            await self._run_until(requests)
 
-    async def _stop_unless_told_again(self, told: asyncio.Queue[bool]) -> None:
+    async def _run_until(self, requests: asyncio.Queue[bool]) -> None:
+        """Serve until a request to stop; ``True`` is an urgent one. The blocking twin calls it, too."""
+        await self.start()
         engine = self._engine
-        stopping = asyncio.ensure_future(self.stop())
-        again = asyncio.ensure_future(told.get())
-        await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
-        if again.done() and engine is not None:
-            engine.runner.is_stopping = True
-            await engine.loop.abort(_ABORT_SECONDS)
-        again.cancel()
-        await stopping
+        assert engine is not None  # noqa: S101 - started above
+        request = asyncio.ensure_future(requests.get())
+        ended = asyncio.ensure_future(engine.ended.wait())  # 'stop' was called by other code
+        try:
+            await asyncio.wait({request, ended, engine.serving}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return
+            is_urgent = request.result() if request.done() else True
+            stopping = asyncio.ensure_future(self.stop(timeout=0 if is_urgent else None))
+            again = asyncio.ensure_future(requests.get())
+            await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
+            again.cancel()
+            stopping.cancel()  # at a second request; otherwise it is done
+            await asyncio.wait({stopping})
+        finally:
+            request.cancel()
+            ended.cancel()
+            await self.stop(timeout=0)
+        if engine.serving.done() and not engine.serving.cancelled():
+            engine.serving.result()
 
     async def __aenter__(self) -> Self:
         """Start; see ``start``."""
@@ -400,17 +390,3 @@ class DurableTaskWorker:
                 "worker. Run this worker in a process of its own.",
                 _FUNCTIONS_VARIABLE,
             )
-
-    def _warn_about_determinism(self) -> None:
-        """Run the determinism lint once over each orchestrator."""
-        try:
-            from .lint import lint  # noqa: PLC0415 - costs nothing for programs without a worker
-        except ImportError:
-            return
-        for name in self._registry.orchestrator_names:
-            if name in self._linted:
-                continue
-            self._linted.add(name)
-            definition = self._registry.orchestrator(name)
-            for finding in lint(definition.function):
-                self._logger.warning("Orchestrator %r: %s", name, finding)

@@ -242,6 +242,8 @@ def from_connection_string(
 ) -> GrpcTransport:
     """The entry point of the schemes ``http``, ``https``, ``grpc`` and ``grpcs``.
 
+    Imports gRPC, unless an event loop runs, which the import would block: then the first call imports it in a thread.
+
     Args:
         connection_string: its ``endpoint`` is used.
         task_hub: name of the task hub.
@@ -257,4 +259,14 @@ def from_connection_string(
         raise ConfigurationError(
             f"A gRPC transport has no option {unknown[0]!r}; it has {', '.join(sorted(_OPTIONS))}."
         )
+    if not _is_in_event_loop():
+        importlib.import_module("durabletask.grpc.remote")
     return make(connection_string.endpoint, task_hub or "default", credential=credential, **options)
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -104,6 +104,7 @@ class OrchestrationTestEnvironment:
             data_converter=self._converter,
             versioning=versioning,
             strict=strict,
+            lint=True,
             session_cache_size=0 if chaos is not None and chaos.replay_every_turn else 2000,
         )
         self._commands = CommandQueue()

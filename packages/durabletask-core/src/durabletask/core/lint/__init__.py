@@ -1,10 +1,10 @@
-"""The determinism lint: what in an orchestrator would not come out the same when it is replayed.
+"""The linter: finds what in an orchestrator would not come out the same in a replay.
 
     >>> from durabletask.core.lint import lint
     >>> for finding in lint("src/"):
     ...     print(finding)
 
-``python -m durabletask.core.lint PATH...`` does the same on the command line. The lint reads source, it
+``python -m durabletask.core.lint PATH...`` does the same on the command line. The linter reads source, it
 runs nothing. It looks at orchestrators and at the functions of the same module that they call. A comment
 ``# durable: ok`` silences a line, ``# durable: ok DT101`` one rule on it.
 """

@@ -123,7 +123,8 @@ def _parser() -> argparse.ArgumentParser:
         parents=[shared],
         help="serve while a command runs, and end with its exit code",
         usage="durabletask-emulator exec [options] -- CMD [ARGS ...]",
-        description="Sets DURABLETASK_CONNECTION_STRING and DURABLETASK_TASK_HUB_NAME for the command.",
+        description="Sets DURABLETASK_CONNECTION_STRING and DURABLETASK_TASK_HUB_NAME for the command, and "
+        "DURABLETASK_LINT=1 (unless set), with which workers run the linter at start.",
     )
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD [ARGS ...]")
     parser.set_defaults(action="serve")

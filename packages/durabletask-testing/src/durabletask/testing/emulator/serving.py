@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from durabletask.core.connection_string import CONNECTION_STRING_VARIABLE, TASK_HUB_VARIABLE
+from durabletask.core.options import LINT_VARIABLE
 from durabletask.grpc.server import TaskHubServer
 from durabletask.testing.hub import HubRegistry
 
@@ -62,6 +63,7 @@ async def run_command(command: Sequence[str], *, host: str, port: int, store: Pa
     """Serve while a command runs. SIGINT and SIGTERM are handed on to it; its exit code."""
     async with running_server(host=host, port=port, store=store) as server:
         environment = {
+            LINT_VARIABLE: "1",
             **os.environ,
             CONNECTION_STRING_VARIABLE: _connection_string(server),
             TASK_HUB_VARIABLE: "default",
