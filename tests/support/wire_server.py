@@ -12,8 +12,8 @@ from durabletask.core.transport import Transport
 from durabletask.grpc.server import TaskHubServer
 from google.protobuf.message import Message
 
-DIRECT: bool | None = None
-"""How servers take calls, where a test does not say it; see ``TaskHubServer``."""
+DIRECT: bool = True
+"""How servers take calls, where a test does not say it: as the emulator's do; see ``TaskHubServer``."""
 
 
 class RawClient:

@@ -6,9 +6,7 @@ import pytest
 import wire_server
 
 
-@pytest.fixture(
-    params=[pytest.param(True, id="direct"), pytest.param(False, id="aio", marks=pytest.mark.extended)]
-)
+@pytest.fixture(params=[pytest.param(True, id="direct"), pytest.param(False, id="aio")])
 def both_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers of the test take calls from gRPC's queue; in the long runs also through ``grpc.aio``."""
+    """Servers of the test take calls from gRPC's queue, and through ``grpc.aio``."""
     monkeypatch.setattr(wire_server, "DIRECT", request.param)

@@ -8,14 +8,13 @@ import logging
 import socket
 import threading
 import types
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import grpc
 import grpc.aio
 import pytest
 import wire_server
-from durabletask.core.errors import ConfigurationError
 from durabletask.grpc import grpc_core
 from durabletask.grpc.aio_server import AioServer
 from durabletask.grpc.direct_server import _MOST_EVENTS, DirectServer
@@ -103,7 +102,7 @@ async def test_a_caller_that_goes_away_ends_its_wait_at_the_hub() -> None:
 class _Wrapping(TaskHubServer):
     """Counts calls, refuses one RPC, and breaks another."""
 
-    def __init__(self, direct: bool | None) -> None:
+    def __init__(self, direct: bool) -> None:
         super().__init__(InMemoryBackend(), direct=direct)
         self.seen: list[str] = []
 
@@ -265,19 +264,57 @@ def test_a_loop_that_ends_without_stopping_the_server_ends_its_thread(quiet_end:
         channel.unary_unary("/TaskHubSidecarService/Hello")(b"", timeout=0.2)
 
 
-async def test_a_grpc_without_the_inner_parts_is_served_through_its_public_ones(
-    monkeypatch: pytest.MonkeyPatch,
+async def _served_by(caplog: pytest.LogCaptureFixture) -> tuple[type[object], str]:
+    """The kind of server that ``direct=True`` makes, and what it logs."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "durabletask.grpc.server"):
+        async with serving(InMemoryBackend(), direct=True) as (server, client):
+            await client.call("Hello", Empty())
+            return type(server._server), caplog.text
+
+
+async def test_the_library_serves_through_the_public_interface_unless_asked() -> None:
+    """Without ``direct=True`` nothing of gRPC is used that is not public."""
+    server = TaskHubServer(InMemoryBackend())
+    await server.start()
+    assert isinstance(server._server, AioServer)
+    await server.stop(0)
+
+
+async def test_the_direct_way_is_left_with_one_log_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the installed gRPC lacks is noticed before anything is used; asked for by name, it is an error."""
+    """An untested version, a missing part and a failed self-test each lead to ``grpc.aio``, and one line says why."""
+    assert await _served_by(caplog) == (DirectServer, "")
+
+    monkeypatch.setattr(grpc_core, "TESTED_GRPCIO", ((1, 1), (1, 2)))
+    kind, text = await _served_by(caplog)
+    assert kind is AioServer
+    assert "not one of the tested versions 1.1 to 1.2" in text
+    assert len(text.splitlines()) == 1
+    monkeypatch.undo()
+
+    monkeypatch.setattr(grpc_core, "load", lambda: None)
+    kind, text = await _served_by(caplog)
+    assert kind is AioServer
+    assert "lacks a part" in text
+    monkeypatch.undo()
+
+    core = grpc_core.load()
+    assert core is not None
+    broken = core._replace(send_message=lambda message, flags: core.send_message(message + b"!", flags))
+    monkeypatch.setattr(grpc_core, "load", lambda: broken)
+    kind, text = await _served_by(caplog)
+    assert kind is AioServer
+    assert "self-test failed" in text
+
+
+def test_an_extension_module_that_is_not_there_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the installed gRPC lacks is noticed before anything is used."""
     grpc_core.load.cache_clear()
     monkeypatch.setattr(grpc_core, "_MODULE", "types")
     try:
         assert grpc_core.load() is None
-        async with serving(InMemoryBackend(), direct=None) as (server, client):
-            assert isinstance(server._server, AioServer)
-            await client.call("Hello", Empty())
-        with pytest.raises(ConfigurationError, match="direct=True"):
-            await TaskHubServer(InMemoryBackend(), direct=True).start()
     finally:
         monkeypatch.undo()
         grpc_core.load.cache_clear()
@@ -314,26 +351,34 @@ async def test_a_server_goes_on_after_an_interrupt(monkeypatch: pytest.MonkeyPat
         await client.call("Hello", Empty())
         inner = server._server
         assert isinstance(inner, DirectServer)
-        take, taken = inner._take_some, asyncio.Event()
+        take, taken, is_guarded = inner._take_some, asyncio.Event(), False
 
         def interrupted(first: object) -> None:
             take(first)  # type: ignore[arg-type]
+            if not is_guarded:  # scheduled before the guard
+                return
             monkeypatch.undo()
             taken.set()
             raise KeyboardInterrupt
 
         loop = asyncio.get_running_loop()
-        soon = loop.call_soon_threadsafe
 
-        def guarded(callback: object, *arguments: object) -> object:
-            def run() -> None:
-                with contextlib.suppress(KeyboardInterrupt):  # asyncio would let it out of the loop
-                    callback(*arguments)  # type: ignore[operator]
+        def guarding(soon: Callable[..., object]) -> Callable[..., object]:
+            def guarded(callback: Callable[..., object], *arguments: object, **more: object) -> object:
+                def run() -> None:
+                    nonlocal is_guarded
+                    is_guarded = True
+                    with contextlib.suppress(KeyboardInterrupt):  # asyncio would let it out of the loop
+                        callback(*arguments)
+                    is_guarded = False
 
-            return soon(run)
+                return soon(run, **more)
+
+            return guarded
 
         monkeypatch.setattr(inner, "_take_some", interrupted)
-        monkeypatch.setattr(loop, "call_soon_threadsafe", guarded)
+        for name in ("call_soon", "call_soon_threadsafe"):
+            monkeypatch.setattr(loop, name, guarding(getattr(loop, name)))
         await client.call("Hello", Empty())
         assert taken.is_set()
         await client.call("Hello", Empty())

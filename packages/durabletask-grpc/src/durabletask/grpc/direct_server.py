@@ -1,8 +1,24 @@
-"""``DirectServer``: takes calls straight from the queue of gRPC, on the event loop.
+"""``DirectServer``: takes calls straight from the completion queue of gRPC, on the event loop.
 
-A thread waits for the queue and does nothing else: with the first event it wakes the loop, and then it waits until
-the loop has taken everything that followed. So whatever arrives together costs two hand-overs together, and all
-state belongs to the loop alone. (``grpc.aio`` makes a hand-over for every event, of which a call has four.)
+Theory. gRPC reports everything through one queue: a call has arrived, its request was read, a message was sent, the
+call is over. Each operation is started with a tag, a callable that receives the event when the operation ends.
+``grpc.aio`` polls the queue in a thread and hands every event to the loop, four hand-overs per call. Here the thread
+polls for the first event only. It wakes the loop and blocks on ``_loop_is_done``; the loop then polls the queue itself,
+without waiting, until it has been empty for ``_ROUNDS`` rounds, and releases the lock. Events that arrive together cost
+two hand-overs together.
+
+Who may call. The thread calls ``poll`` and ``call_soon_threadsafe`` and nothing else. All other methods, and all tags,
+run on the loop, so no state needs a lock.
+
+Life. Started, it always has one request for the next call under way. ``stop`` moves it through three states:
+
+* ``_is_stopping``: gRPC accepts no further calls; those that had arrived are served until the grace is over.
+* ``_is_closed``: all calls are over. From here on starting an operation would make gRPC abort the process, so events
+  that still arrive are dropped.
+* ``_is_shut``: the last event of the queue has been taken, and the thread ends.
+
+What must never happen: an exception that leaves ``_take`` with the lock held (the thread would wait for ever), and an
+operation that is started after the queue was shut down.
 """
 
 from __future__ import annotations
@@ -25,9 +41,9 @@ __all__ = ["DirectServer"]
 _LOGGER: Final = logging.getLogger("durabletask.grpc.server")
 
 _ROUNDS: Final = 3
-"""Of the loop without an event, before the thread waits again: handlers may answer meanwhile."""
+"""Rounds of the loop without an event before the thread polls again: in the meantime handlers may answer."""
 _MOST_EVENTS: Final = 100
-"""In one round of the loop, which has other work as well."""
+"""Events that are taken in one round of the loop, which has other work as well."""
 
 
 class DirectServer:
@@ -49,9 +65,9 @@ class DirectServer:
         self._server.register_completion_queue(self._queue)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop_is_done = threading.Lock()  # locked while the loop takes events
-        self._is_stopping = False  # no more calls
-        self._is_closed = False  # no more operations either: gRPC would end the process
-        self._is_shut = False  # and the last event has come
+        self._is_stopping = False
+        self._is_closed = False
+        self._is_shut = False
         self._idle_rounds = 0
 
     def listen(self, address: str, tls: tuple[bytes, bytes] | None) -> int:
@@ -85,7 +101,7 @@ class DirectServer:
         alarm = self._loop.call_later(grace, self._server.cancel_all_calls)
         await self._calls_are_over
         alarm.cancel()
-        while self._tasks:  # their calls are over: they are being cancelled
+        while self._tasks:  # the tasks of calls that are over are being cancelled
             await asyncio.wait(self._tasks)
         self._is_closed = True
         self._queue.shutdown()
@@ -96,22 +112,22 @@ class DirectServer:
     # --- the queue -----------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        """What the thread does."""
+        """The thread: wake the loop with the next event, then wait until the loop has taken what followed."""
         while not self._is_shut:
             event = self._queue.poll(None)
             try:
                 self._loop.call_soon_threadsafe(self._take, event)
-            except RuntimeError:  # the loop was closed under a server that nobody stopped
+            except RuntimeError:  # the loop was closed before the server was stopped
                 return
             self._loop_is_done.acquire()
 
     def _take(self, first: CoreEvent | None = None) -> None:
-        """Take the events that are there; hand back to the thread after some rounds without any."""
+        """Take the events that are there; let the thread poll again after some rounds without any."""
         try:
             self._take_some(first)
         except Exception:
             _LOGGER.exception("The server failed to read the queue of gRPC")
-        finally:  # whatever it was, Ctrl-C too: the thread must not wait for ever
+        finally:  # also after Ctrl-C, or the thread would wait for ever
             if self._is_shut or self._idle_rounds >= _ROUNDS:
                 self._loop_is_done.release()
             else:
@@ -130,7 +146,7 @@ class DirectServer:
                 return
             try:
                 event.tag(event)
-            except Exception:  # the others must not suffer
+            except Exception:  # the events after it are taken all the same
                 _LOGGER.exception("The server failed to handle an event of gRPC")
 
     # --- calls ---------------------------------------------------------------------------------------------
@@ -139,9 +155,7 @@ class DirectServer:
         self._server.request_call(self._queue, self._queue, self._arrived)
 
     def _arrived(self, event: CoreEvent) -> None:
-        if not event.success:  # the server stops
-            return
-        if self._is_closed:
+        if not event.success or self._is_closed:  # the request for a call ended because the server stops
             return
         if not self._is_stopping:
             self._ask()
@@ -153,7 +167,7 @@ class DirectServer:
         handler = self._handlers.get(call.method)
         if handler is None:
             call.refuse(grpc.StatusCode.UNIMPLEMENTED, f"There is no method {call.method}.")
-        elif request is None:  # the client went away, or what it sent was too large
+        elif request is None:  # the client has gone, or its message was too large
             call.refuse(grpc.StatusCode.INVALID_ARGUMENT, "The call came without a request.")
         else:
             call.task = task = self._loop.create_task(_run(handler, request, call))
@@ -166,7 +180,7 @@ class DirectServer:
 
 
 async def _run(handler: Handler, request: bytes, call: IncomingCall) -> None:
-    """Serve one call: however its handler ends, the call gets its status."""
+    """Serve one call. However its handler ends, the call gets a status."""
     try:
         answer = await handler(request, call)
     except RefusedError as refused:

@@ -1,15 +1,20 @@
 """What ``DirectServer`` uses of gRPC beneath its two Python servers, and whether the installed gRPC has it.
 
 ``grpc.Server`` and ``grpc.aio.Server`` are Python code over one extension module. Both hand every message from
-thread to thread several times, and those hand-overs cost more than all the rest of a call. The extension module is
-not a public interface, so nothing outside this module names it, and ``load`` looks before anything is used: without
-all that is needed, a server uses ``grpc.aio`` instead.
+thread to thread several times, and those hand-overs cost more than all the rest of a call.
+
+The extension module is not a public interface and may change in any minor version. So no other module names it, the
+parts are typed here as protocols, and ``load`` looks for every name before anything is used. ``direct_check`` decides
+whether a server uses what ``load`` returns.
+
+This module imports nothing of gRPC: the emulator asks ``is_tested_grpcio`` before gRPC is imported.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import importlib.metadata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
@@ -18,17 +23,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_METADATA",
+    "TESTED_GRPCIO",
     "Batch",
     "CoreCall",
     "CoreEvent",
     "CoreQueue",
     "CoreServer",
     "GrpcCore",
+    "is_tested_grpcio",
     "load",
 ]
 
 _MODULE: Final = "grpc._cython.cygrpc"
 NO_METADATA: Final[tuple[tuple[str, str], ...]] = ()
+
+TESTED_GRPCIO: Final[tuple[tuple[int, int], tuple[int, int]]] = ((1, 63), (1, 85))
+"""First and last minor version of grpcio that the tests cover (``hatch run wire-range:test``)."""
 
 Tag: TypeAlias = "Callable[[CoreEvent], None]"
 """What is called when an operation has ended: it travels through the queue with the operation."""
@@ -126,9 +136,20 @@ class GrpcCore(NamedTuple):
     """From private key and certificate chain, both PEM, to what a server listens with."""
 
 
+def is_tested_grpcio() -> bool:
+    """Whether the installed grpcio is one of the versions that the tests cover."""
+    try:
+        version = importlib.metadata.version("grpcio")
+        minor = tuple(int(part) for part in version.split(".")[:2])
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return False
+    first, last = TESTED_GRPCIO
+    return first <= minor <= last
+
+
 @functools.lru_cache(maxsize=1)
 def load() -> GrpcCore | None:
-    """The parts, or ``None`` when the installed gRPC lacks one of them."""
+    """The parts; ``None`` when the installed gRPC lacks one of them."""
     try:
         module = importlib.import_module(_MODULE)
         return _parts(module)

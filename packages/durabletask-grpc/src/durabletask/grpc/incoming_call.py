@@ -1,4 +1,12 @@
-"""A call as its handler sees it, whoever has taken it; and ``IncomingCall``, one that a ``DirectServer`` took."""
+"""A call as its handler sees it: ``Context``, and ``IncomingCall``, the form of it that ``DirectServer`` makes.
+
+An ``IncomingCall`` has two batches of operations under way from its arrival on: the read of its request, and the
+notice of its end. The handler's sends are batches of their own, one after the other. Headers go out once: by
+``send_initial_metadata``, or in the batch of the first message or of the status.
+
+``_has_ended`` is set once, by ``answer``, by ``refuse``, or when the notice says that the caller has gone; after that
+no batch is started. All methods run on the loop of the server.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +26,7 @@ __all__ = ["CallerLostError", "Context", "Handler", "IncomingCall", "RefusedErro
 
 
 class Context(Protocol):
-    """What a handler uses of a call; ``grpc.aio.ServicerContext`` has it too.
+    """The part of a call that handlers use; ``grpc.aio.ServicerContext`` has it too.
 
     Headers can be sent once, at the latest with the first message. ``Hello`` and ``GetWorkItems`` send them
     themselves.
@@ -37,19 +45,19 @@ class Context(Protocol):
         """Send a message of the answer; returns when the next one can be sent."""
 
     async def abort(self, code: grpc.StatusCode, details: str = "") -> NoReturn:
-        """End the call with a status other than OK. What details say is cut to what a header can carry."""
+        """End the call with a status other than OK. The details are cut to what a header can carry."""
 
 
 Handler: TypeAlias = "Callable[[bytes, Context], Coroutine[object, object, bytes | None]]"
 """Serves a call: returns the bytes of the answer, or writes them to the call and returns ``None``."""
 
 _OK: Final[int] = grpc.StatusCode.OK.value[0]
-_LONGEST_DETAILS: Final = 2000  # bytes; what a status says travels in a header, and these are bounded
-_FLAGS: Final = 0  # none of the special ways in which gRPC can send
+_LONGEST_DETAILS: Final = 2000  # bytes; details travel in a header, whose size is bounded
+_FLAGS: Final = 0  # no buffer hints, no special compression
 
 
 class CallerLostError(Exception):
-    """Nobody is there any more to take what is written."""
+    """The caller has gone; what is written cannot arrive."""
 
 
 class RefusedError(Exception):
@@ -114,7 +122,7 @@ class IncomingCall:
 
         Raises:
             RuntimeError: they were sent before.
-            CallerLostError: nobody takes them.
+            CallerLostError: the caller has gone.
         """
         if self._has_headers:
             raise RuntimeError(f"The headers of this call of {self.method} were sent before.")
@@ -125,7 +133,7 @@ class IncomingCall:
         """See ``Context``.
 
         Raises:
-            CallerLostError: nobody takes it.
+            CallerLostError: the caller has gone.
         """
         await self._send((*self._headers(), self._core.send_message(message, _FLAGS)))
 
@@ -142,7 +150,7 @@ class IncomingCall:
     # --- for the server ------------------------------------------------------------------------------------
 
     def receive(self, received: Callable[[IncomingCall, bytes | None], None]) -> None:
-        """Ask for the request, and to be told when the caller goes."""
+        """Start to read the request, and ask for a notice when the call is over."""
 
         def arrived(event: CoreEvent) -> None:
             received(self, event.batch_operations[0].message())
@@ -186,7 +194,7 @@ class IncomingCall:
             raise CallerLostError
 
     def _closed(self, event: CoreEvent) -> None:
-        """The call is over. If that was not our doing, the handler need not go on."""
+        """The call is over. If the caller ended it, the handler is cancelled."""
         if event.batch_operations[0].cancelled():
             self._has_ended = True
             if self.task is not None:
@@ -205,4 +213,4 @@ def fitting_details(details: str) -> str:
 
 
 def _ignore(event: CoreEvent) -> None:
-    """Nobody waits for the end of what was started last."""
+    """The tag of a last batch, whose end changes nothing."""

@@ -19,8 +19,8 @@ from durabletask.core.errors import ConfigurationError, TransportUnavailableErro
 from .aio_server import AioServer
 from .calls import SERVER_HEADER
 from .channel import SERVICE
+from .direct_check import find_core
 from .direct_server import DirectServer
-from .grpc_core import load
 from .incoming_call import Context, Handler
 from .server_calls import UNARY_CALLS, WAITS, UnarySpec
 from .server_deadlines import DeadlineWatch
@@ -52,8 +52,9 @@ class TaskHubServer:
         ping_interval: a stream of work items on which nothing was sent for this long gets a sign of life.
         stream_above: bytes of a past above which a worker that can fetch histories has to.
         tls: the private key and the certificate chain, both PEM; ``None`` serves plaintext.
-        direct: take calls straight from gRPC's queue, at a fraction of the cost, or through ``grpc.aio``;
-            ``None``: directly, if the installed gRPC has what that needs.
+        direct: take calls straight from gRPC's queue, at about half the cost of a call, if that works with the
+            installed grpcio (see ``direct_check``); otherwise, and by default, calls are served through the public
+            ``grpc.aio``.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class TaskHubServer:
         ping_interval: timedelta = timedelta(seconds=30),
         stream_above: int = DEFAULT_STREAM_ABOVE,
         tls: tuple[bytes, bytes] | None = None,
-        direct: bool | None = None,
+        direct: bool = False,
     ) -> None:
         self._hubs = Hubs(hubs)
         self._host = host
@@ -108,7 +109,7 @@ class TaskHubServer:
         """
         if self._server is not None:
             raise ConfigurationError("This server was started before; make a new one.")
-        server = self._make_server()
+        server = await self._make_server()
         host = f"[{self._host}]" if ":" in self._host else self._host
         address = f"{host}:{self._port}"
         if self._port:
@@ -158,7 +159,7 @@ class TaskHubServer:
         del rpc
         return handler
 
-    def _make_server(self) -> DirectServer | AioServer:
+    async def _make_server(self) -> DirectServer | AioServer:
         options = [
             ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a lottery
             ("grpc.max_receive_message_length", self._max_message_length),
@@ -175,14 +176,9 @@ class TaskHubServer:
             ("grpc.server.max_pending_requests_hard_limit", _MOST_WAITING),
         ]
         unary, streams = self._make_handlers()
-        core = None if self._direct is False else load()
+        core = await find_core() if self._direct else None
         if core is not None:
             return DirectServer(core, {**unary, **streams}, options)
-        if self._direct:
-            raise ConfigurationError(
-                "direct=True needs parts of gRPC that the installed grpcio does not have. Leave it out, or install "
-                "another version of grpcio."
-            )
         return AioServer(unary, streams, options)
 
     # --- handlers -----------------------------------------------------------------------------------------

@@ -1,4 +1,12 @@
-"""The two streams of a server: work items for workers, histories for whoever asks."""
+"""The two streams of a server: work items for workers, and histories.
+
+A stream of work items has two writers, the items and the pings that show an idle worker that the hub is alive. A call
+takes one message at a time, so both write under one lock.
+
+Between the hub's hand-out of an item and the end of its write, the item belongs to the stream alone
+(``on_its_way``). If the stream ends there, the item is abandoned, not just returned by closing the hub's stream: it may
+be the item that broke the stream, and an abandoned item comes again after a pause that grows.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +31,7 @@ __all__ = ["LOST_CALLER", "send_history", "send_work_items"]
 _LOGGER: Final = logging.getLogger("durabletask.grpc.server")
 
 LOST_CALLER: Final = (CallerLostError, grpc.aio.InternalError, grpc.aio.UsageError)
-"""What is raised when something is written to a caller that has gone."""
+"""Raised by writing to a caller that has gone."""
 
 _CHUNK_SIZE: Final = 256 * 1024
 _USUAL_LIMIT: Final = 4 * 1024 * 1024  # bytes of a message that clients take unless they were told otherwise
@@ -53,7 +61,7 @@ async def send_work_items(
                 async with one_at_a_time:
                     await write(HEALTH_PING)
 
-    # The headers go out now: some clients wait for them before they believe in the stream.
+    # The headers go out now: some clients wait for them before they treat the stream as open.
     await context.send_initial_metadata(())
     pinging = loop.create_task(ping())
     items = hub.transport.work_items(options)
@@ -72,15 +80,14 @@ async def send_work_items(
     finally:
         pinging.cancel()
         if on_its_way is not None:
-            await _give_back(hub, on_its_way, len(message))
+            await _abandon(hub, on_its_way, len(message))
         await items.aclose()
 
 
-async def _give_back(hub: ServedHub, item: WorkItem, size: int) -> None:
-    """The stream broke while an item was being written, perhaps because of that item.
+async def _abandon(hub: ServedHub, item: WorkItem, size: int) -> None:
+    """Abandon an item whose write failed.
 
-    Abandoned, it comes again after a pause that grows with every time; handed out at once, an item that no
-    worker can take would break one stream after the other.
+    Delivered again at once, an item that no worker can take would break one stream after the other.
     """
     if isinstance(item, OrchestratorWorkItem):
         kind, abandon = "an episode of", hub.transport.abandon_orchestrator(item)
@@ -104,7 +111,7 @@ async def _give_back(hub: ServedHub, item: WorkItem, size: int) -> None:
     try:
         await abandon
     except TransportError as error:
-        _LOGGER.warning("%s %.100r could not be given back: %s", kind, item.instance_id, error)
+        _LOGGER.warning("%s %.100r could not be abandoned: %s", kind, item.instance_id, error)
 
 
 async def send_history(hub: ServedHub, data: bytes, context: Context) -> None:

@@ -1,9 +1,17 @@
-"""Streams of work that outlive their token: the next one is opened before the hub could end this one.
+"""Streams of work that outlive their token: the next stream is opened before the hub could end the present one.
 
-A call keeps the token that it was opened with (protocol section 1.3). So before that token expires another
-stream is opened with a newer one, and the items of both are passed on. The older stream is closed once
-everything that came on it has been answered: closing it earlier would make the hub give running work to
-somebody else. That the hub ends it first is no failure.
+A call keeps the token that it was opened with (protocol section 1.3), so before that token expires a second stream is
+opened with a newer one. A stream is in one of three states:
+
+* current: its items are passed on, and its end is the end of the relay;
+* retired: a newer one is current. Its items are still passed on, and it stays open until everything that arrived on it
+  has been completed or abandoned: closing it earlier would make the hub deliver running work to another worker. Its
+  end, by the hub too, is not a failure;
+* closed.
+
+Each stream is read by a task of its own into one queue that holds a single item, so that an item which the worker does
+not ask for stays with the hub. All methods run on the event loop of the worker. An item must be noted as outstanding
+before it is passed on: its completion may arrive before the next line of the task runs.
 """
 
 from __future__ import annotations
@@ -64,7 +72,6 @@ class StreamRelay:
         self._caller = caller
         self._open_stream = open_stream
         self._now = now
-        # One item at a time: what nobody takes stays with the hub.
         self._items: asyncio.Queue[WorkItem | _End] = asyncio.Queue(maxsize=1)
         self._streams: set[_Stream] = set()
         self._current = _Stream()
@@ -94,7 +101,7 @@ class StreamRelay:
             await asyncio.wait(tasks)
 
     def settled(self, completion_token: str) -> None:
-        """An item was answered or given back; a retired stream may have waited for it."""
+        """An item was completed or abandoned; a retired stream may have waited for it."""
         for stream in tuple(self._streams):
             stream.outstanding.discard(completion_token)
             _close_if_idle(stream)
@@ -119,7 +126,7 @@ class StreamRelay:
                 async for item in items:
                     stream.outstanding.add(item.completion_token)
                     await self._items.put(item)
-        except Exception as raised:  # noqa: BLE001 - raised by `items`, or of no interest any more
+        except Exception as raised:  # noqa: BLE001 - raised by `items`, unless the stream is retired
             error = raised
         finally:
             self._streams.discard(stream)
@@ -130,7 +137,7 @@ class StreamRelay:
             remaining = token.expires_at.timestamp() - self._now()
             if remaining > 0:
                 await asyncio.sleep(max(remaining - min(_LEAD, remaining / 2), _SHORTEST_WAIT))
-            else:  # nothing newer is to be had, or this machine's clock is wrong; the hub will tell
+            else:  # there is no newer token, or this machine's clock is wrong; the hub decides
                 await asyncio.sleep(_RETRY)
             try:
                 newer = await self._token()

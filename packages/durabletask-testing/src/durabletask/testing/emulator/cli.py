@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
+import contextlib
 import logging
 import os
 import sys
@@ -24,7 +24,6 @@ _DEFAULT_PORT: Final = 8080
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _EXIT_FAILED: Final = 1
 _POLLING_SWITCH: Final = "-event_engine_listener"
-_POLLING_SWITCH_KNOWN: Final = ((1, 63), (1, 85))  # first and last grpcio that are known to have it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,18 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _read_sockets_where_we_wait() -> None:
     """Keep gRPC from reading in threads of its own, before it is imported.
 
-    They save work in servers with many threads. This one has a thread that waits for gRPC anyway, and without the
-    others it needs a sixth less of CPU for each call. What the user has set stands. The switch is one of those that
-    gRPC removes some day and then complains about, hence the versions.
+    These threads save work in servers that have many. This server has one thread that waits for gRPC anyway, and
+    without the others a call needs a sixth less of CPU time. A value that the user has set stands. gRPC removes such
+    switches some day and then logs an error about them, so it is used only with the versions that the tests cover.
     """
-    try:
-        version = importlib.metadata.version("grpcio")
-        release = tuple(int(part) for part in version.split(".")[:2])
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return
-    first, last = _POLLING_SWITCH_KNOWN
-    if first <= release <= last:
-        os.environ.setdefault("GRPC_EXPERIMENTS", _POLLING_SWITCH)
+    with contextlib.suppress(ImportError):  # reported with advice when the server is imported
+        from durabletask.grpc.grpc_core import is_tested_grpcio  # noqa: PLC0415 - needs the extra
+
+        if is_tested_grpcio():
+            os.environ.setdefault("GRPC_EXPERIMENTS", _POLLING_SWITCH)
 
 
 def _runner(action: str) -> Callable[[Coroutine[object, object, int]], int]:

@@ -34,7 +34,7 @@ async def running_server(*, host: str, port: int, store: Path | None = None) -> 
         TransportError: the store cannot be opened.
     """
     hubs = HubRegistry(store)
-    server = TaskHubServer(hubs.hub, host=host, port=port)
+    server = TaskHubServer(hubs.hub, host=host, port=port, direct=True)
     try:
         await hubs.hub("default").connect()  # a store that cannot be opened is told now, not to a client
         await server.start()
