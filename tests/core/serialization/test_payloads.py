@@ -172,8 +172,8 @@ class Cautious(pydantic.BaseModel):
     note: int | None = None
 
     @pydantic.field_serializer("numbers")
-    def with_nine(self, numbers: set[int]) -> list[int]:
-        return sorted(numbers | {9}, reverse=True)
+    def backwards(self, numbers: set[int]) -> list[int]:
+        return sorted(numbers, reverse=True)
 
     @pydantic.field_serializer("weight")
     def in_words(self, weight: float) -> str:
@@ -182,7 +182,7 @@ class Cautious(pydantic.BaseModel):
 
 @pytest.mark.filterwarnings("error")
 def test_pydantic_models_order_their_sets_too() -> None:
-    """Also of models in models and in containers; what a model excludes or writes by itself is its own affair."""
+    """Also of models in models and in containers, and of those that write fields in their own way."""
     texts = []
     for numbers in _two_orders():
         shelf = Shelf(numbers=numbers)
@@ -191,7 +191,7 @@ def test_pydantic_models_order_their_sets_too() -> None:
     assert texts[0] == texts[1]
     assert texts[0][2] == "[0,8]"
     assert DEFAULT_CONVERTER.serialize(Cautious(numbers={8, 0})) == (
-        '{"numbers":[9,8,0],"weight":"nan","note":null}'
+        '{"numbers":[0,8],"weight":"nan","note":null}'
     )
 
 
