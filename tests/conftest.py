@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
+from other_products import NotInstallableError
 
 if TYPE_CHECKING:
     from durabletask.testing.conformance import ConformanceHub
+
+# The same examples every time, and none that fails because the machine is busy.
+settings.register_profile(
+    "suite", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 
 _HUBS = {
     "memory": [],
@@ -45,3 +54,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if not item.get_closest_marker("extended")]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a `network` test whose fixtures cannot install what they need."""
+    return (yield from _skip_without_network(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a `network` test that cannot install what it needs."""
+    return (yield from _skip_without_network(item))
+
+
+def _skip_without_network(item: pytest.Item) -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except NotInstallableError as error:
+        if item.get_closest_marker("network") is None or os.environ.get("DURABLETASK_NETWORK") == "required":
+            raise
+        pytest.skip(f"no network: {error}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests were left out because no package registry answered."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum("no network: " in str(report.longrepr) for report in skipped)
+    if count:
+        terminalreporter.write_line(
+            f"{count} tests of other products were skipped: they are not installed and no package registry answered "
+            "(DURABLETASK_NETWORK=required makes this an error)",
+            yellow=True,
+        )

@@ -1,6 +1,7 @@
 """Other products, as published, each in an environment of its own: for interop tests and benchmarks.
 
 They are installed once into the user's cache folder and reused. An environment variable can name a ready one.
+Without a package registry `NotInstallableError` is raised within seconds: installers try again once, not five times.
 """
 
 from __future__ import annotations
@@ -13,11 +14,43 @@ import venv
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["DBOS", "PEER", "alone", "cache", "python_of"]
+__all__ = ["DBOS", "PEER", "NotInstallableError", "alone", "cache", "install", "python_of"]
 
 PEER = "durabletask==1.12.0"
 DBOS = "dbos>=3.4,<3.5"
 _READY = {PEER: "DURABLETASK_PEER_PYTHON", DBOS: "DURABLETASK_DBOS_PYTHON"}
+
+
+class NotInstallableError(RuntimeError):
+    """A product is not in the cache, and its installer failed."""
+
+
+_failed: dict[str, NotInstallableError] = {}
+
+
+def install(command: list[str]) -> None:
+    """Run an installer, once per process if it fails.
+
+    Raises:
+        NotInstallableError: it failed; the message has the last line that it wrote.
+    """
+    product = command[-1]
+    if product in _failed:
+        raise _failed[product]
+    quickly = {"PIP_RETRIES": "1", "PIP_TIMEOUT": "20", "NPM_CONFIG_FETCH_RETRIES": "1"}
+    run = subprocess.run(
+        command,
+        env={**quickly, **os.environ},
+        check=False,
+        timeout=300,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if run.returncode:
+        reason = (run.stdout.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
+        _failed[product] = NotInstallableError(f"{product} could not be installed: {reason}")
+        raise _failed[product]
 
 
 def cache(name: str) -> Path:
@@ -54,11 +87,6 @@ def python_of(requirement: str) -> Path:
         marker = home / "complete"
         if not marker.exists():
             venv.create(home, with_pip=True, clear=True)
-            subprocess.run(
-                [python, "-m", "pip", "install", "--quiet", requirement],
-                check=True,
-                timeout=300,
-                stdout=sys.stderr,
-            )
+            install([str(python), "-m", "pip", "install", "--quiet", requirement])
             marker.touch()
         return python

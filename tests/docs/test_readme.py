@@ -24,7 +24,7 @@ def test_the_twenty_lines_run_without_a_warning(tmp_path: Path) -> None:
         [sys.executable, "-W", "error", "-X", "dev", str(script)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
 

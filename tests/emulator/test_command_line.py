@@ -27,7 +27,7 @@ def _run(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
         [*EMULATOR, *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
         **more,  # type: ignore[call-overload]
     )
@@ -90,7 +90,7 @@ def test_exec_hands_signals_on(number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        assert process.wait(20) == 40 + number
+        assert process.wait(60) == 40 + number
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -99,7 +99,7 @@ def test_serving_ends_cleanly(number: signal.Signals) -> None:
     """A signal stops the emulator with code 0 and nothing on stderr."""
     with _emulator() as (process, _):
         process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
 
 

@@ -51,7 +51,7 @@ def _run(command: list[str], **variables: str) -> subprocess.CompletedProcess[st
         command,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         check=False,
         env=environment | {"PYTHONUNBUFFERED": "1"} | variables,
     )

@@ -21,7 +21,7 @@ VICTIM = Path(__file__).parents[1] / "support" / "disk_victim.py"
 def _run(mode: str, path: Path) -> tuple[list[str], list[str]]:
     """What a process acknowledged and how it refused the rest."""
     run = subprocess.run(
-        [sys.executable, VICTIM, mode, path], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, VICTIM, mode, path], capture_output=True, text=True, timeout=100, check=False
     )
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr

@@ -80,7 +80,7 @@ class HubMachine(RuleBasedStateMachine):
         return InMemoryBackend(clock=self.clock, store=store)
 
     def run(self, coroutine: Coroutine[object, object, T]) -> T:
-        return self.loop.run_until_complete(asyncio.wait_for(coroutine, 10))
+        return self.loop.run_until_complete(asyncio.wait_for(coroutine, 50))
 
     async def _settle(self) -> None:
         if self.durable:

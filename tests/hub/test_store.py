@@ -382,9 +382,9 @@ async def test_many_finished_instances_do_not_delay_the_start(tmp_path: Path) ->
         )
     connection.close()
     hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(path))
-    begin = time.perf_counter()
+    begin = time.process_time()  # which a busy machine does not prolong
     await hub.connect()
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
     page = await hub.query_instances(InstanceQuery(page_size=3))
     assert [state.instance_id for state in page.states] == ["done-10", "done-100", "done-1000"]
     await hub.close()
@@ -401,7 +401,7 @@ def test_a_hub_serves_one_event_loop_after_another(tmp_path: Path) -> None:
 
         async def finish(hub: InMemoryBackend = hub) -> None:
             async with ScriptedWorker(hub, {"O": chain}).serving():
-                state = await asyncio.wait_for(hub.wait_for_instance_completion("i"), 5)
+                state = await asyncio.wait_for(hub.wait_for_instance_completion("i"), 30)
             assert state is not None
             assert state.output == "end"
             await hub.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +25,7 @@ def _import_time(python: Path, module: str) -> float:
         text=True,
         check=True,
         env=environment,
-        timeout=50,
+        timeout=100,
     )
     lines = run.stderr.splitlines()
     # Modules of the first level come after what they import; those of the interpreter end with ``site``.
@@ -36,16 +35,17 @@ def _import_time(python: Path, module: str) -> float:
 
 
 @pytest.mark.process
+@pytest.mark.network
 @pytest.mark.timeout(400)
 def test_our_import_takes_less_than_three_fifths_of_the_other_sdk() -> None:
-    """Median of three, taken in turns so that both sides see the same machine."""
+    """The best of five, taken alternately: other programs of the machine only ever add to a time."""
     peer = peer_python()
     _import_time(peer, "durabletask.client")  # both write their compiled files first
     _import_time(Path(sys.executable), "durabletask")
     theirs, ours = [], []
 
-    for _ in range(3):
+    for _ in range(5):
         theirs.append(_import_time(peer, "durabletask.client"))
         ours.append(_import_time(Path(sys.executable), "durabletask"))
 
-    assert statistics.median(ours) < 0.6 * statistics.median(theirs), (ours, theirs)
+    assert min(ours) < 0.6 * min(theirs), (ours, theirs)

@@ -24,7 +24,7 @@ JAVASCRIPT_SCENARIOS = re.findall(
     r"^  async (\w+)\(c\) \{", JAVASCRIPT_SUITE.read_text().partition("const scenarios")[2], re.MULTILINE
 )
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.network, pytest.mark.timeout(300)]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from durabletask import (
 )
 from other_sdks import peer_python
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.network, pytest.mark.timeout(300)]
 
 _SERVER = """
 import socket, sys, time

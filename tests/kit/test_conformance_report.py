@@ -72,7 +72,7 @@ def adopt(folder: Path, more: str, *options: str) -> tuple[str, dict]:
         "--conformance-report=report.json",
     ]
     done = subprocess.run(
-        [*command, *options], capture_output=True, text=True, timeout=60, cwd=folder, check=False
+        [*command, *options], capture_output=True, text=True, timeout=100, cwd=folder, check=False
     )
     return done.stdout, msgspec.json.decode((folder / "report.json").read_bytes())["mine"]
 

@@ -42,7 +42,7 @@ def test_the_adoption_of_the_kit_works_as_written(tmp_path: Path) -> None:
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         cwd=tmp_path,
         check=False,
     )

@@ -95,7 +95,7 @@ async def test_the_command_checks_downloaded_files(tmp_path: Path) -> None:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=100,
             check=False,
         )
 

@@ -38,7 +38,7 @@ def run_pytest(folder: Path, *options: str) -> str:
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(folder)],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         cwd=folder,
         check=False,
     )

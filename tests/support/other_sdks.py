@@ -1,6 +1,7 @@
 """Other SDKs of the protocol, as published, in environments of their own; see ``tools/other_products.py``.
 
-``DURABLETASK_PEER_PYTHON`` and ``DURABLETASK_PEER_NODE_MODULES`` name ready ones instead.
+``DURABLETASK_PEER_PYTHON`` and ``DURABLETASK_PEER_NODE_MODULES`` name ready ones instead. Tests that use them are
+marked `network`; ``tests/conftest.py`` skips them where a product is neither ready nor installable.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from other_products import PEER, alone, python_of
+from other_products import PEER, alone, install, python_of
 
 JAVASCRIPT_REQUIREMENT = "@microsoft/durabletask-js@0.4.0"
 
@@ -33,7 +34,7 @@ def node_modules() -> Path | None:
         if not marker.exists():
             home.mkdir(parents=True, exist_ok=True)
             command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(home)]
-            subprocess.run([*command, JAVASCRIPT_REQUIREMENT], check=True, timeout=300, capture_output=True)
+            install([*command, JAVASCRIPT_REQUIREMENT])
             marker.touch()
         return home / "node_modules"
 

@@ -78,7 +78,7 @@ class RawWorker:
         self.client = client
         self.stream = client.stream("GetWorkItems", request or pb.GetWorkItemsRequest())
 
-    async def take(self, timeout: float = 5) -> pb.WorkItem:
+    async def take(self, timeout: float = 30) -> pb.WorkItem:
         """The next item that is no sign of life."""
         while True:
             item = pb.WorkItem.FromString(await asyncio.wait_for(self.stream.read(), timeout))

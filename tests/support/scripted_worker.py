@@ -132,7 +132,7 @@ class Reader:
     async def take(self) -> WorkItem:
         """The next item; waits for it."""
         task, self._next = self._next or asyncio.ensure_future(self._stream.__anext__()), None
-        return await asyncio.wait_for(task, 5)
+        return await asyncio.wait_for(task, 30)
 
     async def episode(self) -> OrchestratorWorkItem:
         """The next item, which must be an episode."""

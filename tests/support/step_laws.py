@@ -21,7 +21,7 @@ _EXTENDED = 2_000
 
 def register_profile() -> None:
     """Make the profile known; for a conftest, which is read before the command line's profile is loaded."""
-    settings.register_profile("extended", max_examples=_EXTENDED)
+    settings.register_profile("extended", settings.get_profile("suite"), max_examples=_EXTENDED)
 
 
 def _is_extended() -> bool:

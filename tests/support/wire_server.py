@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import grpc.aio
 from durabletask.core.transport import Transport
+from durabletask.core.work_items import WorkItem, WorkItemStreamOptions
 from durabletask.grpc.server import TaskHubServer
+from durabletask.testing import InMemoryBackend
 from google.protobuf.message import Message
 
 DIRECT: bool = True
@@ -47,6 +50,45 @@ class RawClient:
         except grpc.aio.AioRpcError as error:
             return error
         raise AssertionError(f"{rpc} was answered")
+
+
+class WatchedHub(InMemoryBackend):
+    """A hub in memory that counts the waits and streams which have reached it, and those that are over."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.begun = 0
+        self.over = 0
+        self._changed = asyncio.Event()
+
+    async def until(self, condition: Callable[[WatchedHub], bool]) -> None:
+        """Wait until the counts are as wanted."""
+        while not condition(self):
+            self._changed.clear()
+            await asyncio.wait_for(self._changed.wait(), 30)
+
+    async def wait_for_instance_completion(self, *arguments: Any, **more: Any) -> Any:
+        self._begin()
+        try:
+            return await super().wait_for_instance_completion(*arguments, **more)
+        finally:
+            self._end()
+
+    async def work_items(self, options: WorkItemStreamOptions) -> AsyncGenerator[WorkItem, None]:
+        self._begin()
+        try:
+            async for item in super().work_items(options):
+                yield item
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        self.begun += 1
+        self._changed.set()
+
+    def _end(self) -> None:
+        self.over += 1
+        self._changed.set()
 
 
 @asynccontextmanager

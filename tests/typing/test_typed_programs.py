@@ -23,6 +23,6 @@ def test_right_programs_are_typed_and_wrong_ones_refused() -> None:
         str(Path(__file__).with_name("typed_programs.py")),
     ]
 
-    found = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=55)
+    found = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=100)
 
     assert found.stdout + found.stderr == ""

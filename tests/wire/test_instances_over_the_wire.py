@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
-from durabletask.testing import InMemoryBackend, SqliteStore
+from durabletask.testing import InMemoryBackend, SqliteStore, VirtualClock
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from raw_worker import (
@@ -34,6 +34,7 @@ from raw_worker import (
     stamp,
     text,
 )
+from wire_server import WatchedHub
 
 pytestmark = pytest.mark.process
 Code = grpc.StatusCode
@@ -152,16 +153,20 @@ async def test_start_times_of_the_past_and_the_epoch_mean_now(hub: RawHub) -> No
     assert started.scheduledStartTimestamp == stamp(past)
 
 
-async def test_a_start_of_the_future_is_waited_for(hub: RawHub) -> None:
+async def test_a_start_of_the_future_is_waited_for() -> None:
     """PENDING until then, although a worker is there; the first episode is not earlier."""
-    worker = RawWorker(hub.client)
-    at = datetime.now(timezone.utc) + timedelta(milliseconds=400)
-    await hub.start("later", scheduledStartTimestamp=stamp(at))
-    await hub.start("now")
-    assert (await worker.episode(complete())).instanceId == "now"
-    assert await hub.status("later") == PENDING
-    assert (await worker.episode(complete())).instanceId == "later"
-    assert datetime.now(timezone.utc) >= at
+    clock = VirtualClock(auto_advance=False)
+    async with raw_hub(InMemoryBackend(clock=clock)) as hub:
+        worker = RawWorker(hub.client)
+        at = clock.now() + timedelta(hours=1)
+        await hub.start("later", scheduledStartTimestamp=stamp(at))
+        await hub.start("now")
+        assert (await worker.episode(complete())).instanceId == "now"
+        assert await hub.status("later") == PENDING
+        await clock.advance(timedelta(hours=1))
+        request = await worker.episode(complete())
+        assert request.instanceId == "later"
+        assert request.newEvents[0].timestamp == stamp(at)
 
 
 # --- status -----------------------------------------------------------------------------------------------
@@ -177,7 +182,7 @@ async def test_waits_for_the_start_end_when_the_first_episode_is_committed(hub: 
     assert not done
     await worker.answer(item)
     assert (await waiting).orchestrationState.orchestrationStatus == RUNNING
-    assert (await _wait(hub, "WaitForInstanceStart", "i", timeout=5)).exists
+    assert (await _wait(hub, "WaitForInstanceStart", "i", timeout=30)).exists
 
 
 async def test_deadlines_end_waits_with_their_status(hub: RawHub) -> None:
@@ -188,19 +193,25 @@ async def test_deadlines_end_waits_with_their_status(hub: RawHub) -> None:
     for rpc in waits:
         error = await hub.client.refusal(rpc, pb.GetInstanceRequest(instanceId="i"), timeout=0.2)
         assert error.code() is Code.DEADLINE_EXCEEDED
-    before = loop.time()
-    answers = await asyncio.gather(*(_wait(hub, rpc, "missing", timeout=2.5) for rpc in waits))
-    assert not any(answer.exists for answer in answers)
-    assert loop.time() - before > 2
+    for timeout in (2.5, 30):  # the server answers shortly before the deadline, on a busy machine too late
+        before = loop.time()
+        answers = await asyncio.gather(
+            *(_wait(hub, rpc, "missing", timeout=timeout) for rpc in waits), return_exceptions=True
+        )
+        if not any(isinstance(answer, grpc.aio.AioRpcError) for answer in answers):
+            break
+    assert [answer.exists for answer in answers] == [False, False]
+    assert loop.time() - before > 0.8 * timeout
 
 
-async def test_a_wait_may_begin_before_the_instance(hub: RawHub) -> None:
+async def test_a_wait_may_begin_before_the_instance() -> None:
     """A create may be in flight."""
-    waiting = asyncio.ensure_future(_wait(hub, "WaitForInstanceCompletion", "i", timeout=5))
-    worker = RawWorker(hub.client)
-    await asyncio.sleep(0.05)
-    await _run(hub, worker, "i")
-    assert (await waiting).orchestrationState.output.value == '"done"'
+    watched = WatchedHub()
+    async with raw_hub(watched) as hub:
+        waiting = asyncio.ensure_future(_wait(hub, "WaitForInstanceCompletion", "i", timeout=30))
+        await watched.until(lambda hub: hub.begun == 1)
+        await _run(hub, RawWorker(hub.client), "i")
+        assert (await waiting).orchestrationState.output.value == '"done"'
 
 
 async def test_a_purge_ends_a_wait_with_no_such_instance(hub: RawHub) -> None:

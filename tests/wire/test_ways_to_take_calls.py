@@ -23,7 +23,7 @@ from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from durabletask.grpc.server import TaskHubServer
 from durabletask.testing.hub import InMemoryBackend
 from google.protobuf.empty_pb2 import Empty
-from wire_server import RawClient, serving
+from wire_server import RawClient, WatchedHub, serving
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("both_servers")]
 
@@ -82,7 +82,7 @@ async def test_a_call_without_a_request_is_refused() -> None:
 
 async def test_a_caller_that_goes_away_ends_its_wait_at_the_hub() -> None:
     """A wait that is cancelled by the client leaves nothing behind in the hub."""
-    hub = InMemoryBackend()
+    hub = WatchedHub()
     async with serving(hub) as (_, client):
         waits = [
             asyncio.ensure_future(
@@ -90,13 +90,11 @@ async def test_a_caller_that_goes_away_ends_its_wait_at_the_hub() -> None:
             )
             for _ in range(5)
         ]
-        while sum(map(len, hub._engine._waiters.values())) < len(waits):
-            await client.call("Hello", Empty())
+        await hub.until(lambda hub: hub.begun == len(waits))
         for wait in waits:
             wait.cancel()
         await asyncio.wait(waits)
-        while any(hub._engine._waiters.values()):
-            await client.call("Hello", Empty())
+        await hub.until(lambda hub: hub.over == len(waits))
 
 
 class _Wrapping(TaskHubServer):

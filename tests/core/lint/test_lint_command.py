@@ -77,7 +77,7 @@ def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
         [sys.executable, "-W", "error", "-m", "durabletask.core.lint", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
 

@@ -62,7 +62,7 @@ client.close()
 
 def run(program: str) -> list[str]:
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK + program]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()
 

@@ -63,7 +63,7 @@ def run_until_told(
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.2)
                 break
-        rest, _ = process.communicate(timeout=20)
+        rest, _ = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
