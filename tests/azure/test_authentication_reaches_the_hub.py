@@ -163,6 +163,7 @@ async def test_the_headers_of_the_protocol_are_on_every_call(
     async with client_of(server, certificate, imds(monkeypatch, edge, tmp_path)) as client:
         await client.get_orchestration_state("unknown")
 
+    assert "GetInstance" in [call["rpc"] for call in server.seen]
     for call in server.seen:
         assert call["taskhub"] == "hub"
         assert call["x-user-agent"].startswith("durabletask-python/")

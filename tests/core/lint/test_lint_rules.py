@@ -46,7 +46,9 @@ def test_a_message_names_what_was_found_and_what_to_write(name: str, tmp_path: P
     """Every message ends in a replacement and speaks of the context under the name the code gives it."""
     file, _ = _module(FINDINGS[name].replace("ctx", "flow"), tmp_path)
 
-    for finding in lint(file):
+    findings = list(lint(file))
+    assert findings
+    for finding in findings:
         assert "; " in finding.message
         assert "{ctx}" not in finding.message
         assert "ctx." not in finding.message
