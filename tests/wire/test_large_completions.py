@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from durabletask.core.actions import CompleteOrchestration, ScheduleTask
-from durabletask.core.errors import InvalidRequestError
+from durabletask.core.errors import InvalidRequestError, ResourceExhaustedError
 from durabletask.core.history import EPOCH
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult
-from durabletask.grpc.codec.completions import PartialResults, encode_completion
+from durabletask.grpc.codec.completions import encode_completion
 from durabletask.grpc.codec.work_items import decode_orchestrator_result
+from durabletask.grpc.partial_results import PartialResults
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 
 
@@ -19,15 +20,22 @@ def _result(sizes: list[int], **more: object) -> OrchestratorResult:
     return OrchestratorResult(instance_id="i", actions=actions, **values)  # type: ignore[arg-type]
 
 
+def _handed_out(*tokens: str, max_bytes: int = 2**20) -> PartialResults:
+    partials = PartialResults(max_bytes=max_bytes)
+    for token in tokens or ("t",):
+        partials.handed_out(token, "i", set())
+    return partials
+
+
 def _joined(parts: list[pb.OrchestratorResponse]) -> OrchestratorResult:
-    partials = PartialResults()
+    partials = _handed_out()
     for part in parts[:-1]:
         assert partials.add(part) is None
     whole = partials.add(parts[-1])
     assert whole is not None
     again = partials.add(parts[-1])  # its answer was lost: the parts before it are still there
     assert again == whole
-    partials.forget(parts[-1])
+    partials.forget("t")
     assert len(partials) == 0
     return decode_orchestrator_result(whole)
 
@@ -77,7 +85,7 @@ def test_a_part_that_is_missing_is_told() -> None:
     """An answer with a gap is refused, by number, and complete once the part has come."""
     result = _result([300] * 20)
     parts = list(encode_completion(result, 1000))
-    partials = PartialResults()
+    partials = _handed_out()
     for part in (parts[0], *parts[2:-1]):
         assert partials.add(part) is None
     with pytest.raises(InvalidRequestError, match="part 1 is missing"):
@@ -88,11 +96,14 @@ def test_a_part_that_is_missing_is_told() -> None:
     assert decode_orchestrator_result(whole) == result
 
 
-@pytest.mark.parametrize(("index", "words"), [(2**31 - 1, "part 1 is missing"), (-1, "it counts parts")])
-def test_a_stranger_cannot_make_the_server_count(index: int, words: str) -> None:
-    """The number of the last part is not trusted: a huge one costs nothing, a negative one drops nothing."""
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [(2**31 - 1, "part 1 is missing"), (-1, "it counts parts"), (0, "1 parts came before it")],
+)
+def test_the_number_of_the_last_part_is_not_trusted(index: int, words: str) -> None:
+    """A huge number costs nothing, a negative one drops nothing, and one that is too low is refused."""
     parts = list(encode_completion(_result([300] * 20), 1000))
-    partials = PartialResults()
+    partials = _handed_out()
     partials.add(parts[0])
     last = pb.OrchestratorResponse.FromString(parts[-1].SerializeToString())
     last.chunkIndex.value = index
@@ -102,23 +113,59 @@ def test_a_stranger_cannot_make_the_server_count(index: int, words: str) -> None
     assert len(partials) == 1
 
 
-def test_parts_without_a_token_end_with_their_attempt() -> None:
-    """When the episode is handed out again, what came of the attempt before is not mixed into the next."""
-    old, new = (
-        list(encode_completion(_result([300] * 20, completion_token="", custom_status=f'"{name}"'), 1000))
-        for name in ("old", "new")
-    )
+def test_a_last_part_alone_is_not_the_answer() -> None:
+    """Whether the parts before it never came, were cut, or belong to a token that is over: it is refused."""
+    parts = list(encode_completion(_result([300] * 20), 1000))
+    with pytest.raises(InvalidRequestError, match="part 0 is missing"):
+        _handed_out().add(parts[-1])
+    with pytest.raises(InvalidRequestError, match="part 0 is missing"):
+        PartialResults().add(parts[-1])
+    unnumbered = pb.OrchestratorResponse.FromString(parts[-1].SerializeToString())
+    unnumbered.ClearField("chunkIndex")
+    partials = _handed_out("t", "other", max_bytes=3000)
+    for part in parts[:2]:
+        partials.add(part)
+    for part in list(encode_completion(_result([300] * 20, completion_token="other"), 1000))[:2]:
+        partials.add(part)
+    for last in (parts[-1], unnumbered):
+        with pytest.raises(InvalidRequestError, match="were discarded"):
+            partials.add(last)
+    partials.handed_out("t", "i", set())  # delivered again
+    assert partials.add(parts[0]) is None
+
+
+def test_parts_are_kept_for_items_that_were_handed_out_only() -> None:
+    """A token that is not outstanding, or that belongs to another instance, keeps nothing."""
+    parts = list(encode_completion(_result([300] * 20), 1000))
+    with pytest.raises(InvalidRequestError, match="not outstanding"):
+        PartialResults().add(parts[0])
     partials = PartialResults()
-    for part in old[:-1]:
+    partials.handed_out("t", "another", set())
+    for part in (parts[0], parts[-1]):
+        with pytest.raises(InvalidRequestError, match="another instance"):
+            partials.add(part)
+    assert len(partials) == 0
+
+
+def test_a_last_part_that_is_repeated_after_its_commit_is_done() -> None:
+    """Its acknowledgement was lost; there is nothing left to do."""
+    parts = list(encode_completion(_result([300] * 20), 1000))
+    partials = _handed_out()
+    for part in parts:
         partials.add(part)
-    partials.forget_instance("i")
-    for part in new[:-1]:
-        partials.add(part)
-    whole = partials.add(new[-1])
-    assert whole is not None
-    assert decode_orchestrator_result(whole) == _result(
-        [300] * 20, completion_token="", custom_status='"new"'
-    )
+    partials.committed("t")
+    assert partials.add(parts[-1]) is None
+
+
+def test_parts_end_with_their_delivery() -> None:
+    """When a stream ends its items are delivered again: the parts of the attempt are gone, and the stream's list too."""
+    partials, stream = PartialResults(), set[str]()
+    partials.handed_out("t", "i", stream)
+    assert stream == {"t"}
+    partials.add(next(encode_completion(_result([300] * 20), 1000)))
+    partials.forget("t")
+    assert len(partials) == 0
+    assert stream == set()
 
 
 def test_an_action_that_cannot_be_sent_fails_the_orchestration() -> None:
@@ -134,9 +181,18 @@ def test_an_action_that_cannot_be_sent_fails_the_orchestration() -> None:
 
 
 def test_parts_that_are_never_finished_are_bounded() -> None:
-    """Workers that die between parts cost no more than the bound."""
-    partials = PartialResults(max_bytes=3000)
+    """Workers that die between parts cost no more than the bound, and neither does one that never ends its answer."""
+    partials = _handed_out(*(f"t{number}" for number in range(100)), max_bytes=3000)
     for number in range(100):
         for part in list(encode_completion(_result([300] * 20, completion_token=f"t{number}"), 1000))[:2]:
             partials.add(part)
     assert len(partials) <= 2
+    endless = pb.OrchestratorResponse(instanceId="i", completionToken="t0", isPartial=True)
+    with pytest.raises(ResourceExhaustedError):
+        _add_for_ever(partials, endless)
+
+
+def _add_for_ever(partials: PartialResults, part: pb.OrchestratorResponse) -> None:
+    for index in range(100):
+        part.chunkIndex.value = index
+        partials.add(pb.OrchestratorResponse.FromString(part.SerializeToString()))

@@ -104,7 +104,7 @@ async def test_refusals(rpc: str, request_: Any, code: grpc.StatusCode) -> None:
 async def test_tokens_of_nobody_are_ignored() -> None:
     """A completion for an item that nobody has is answered with OK and changes nothing."""
     async with serving(InMemoryBackend()) as (_, client):
-        for token in ("", "unknown", "x" * 1_000_000):
+        for token in ("unknown", "x" * 1_000_000):
             await client.call("CompleteOrchestratorTask", pb.OrchestratorResponse(completionToken=token))
             await client.call("CompleteActivityTask", pb.ActivityResponse(completionToken=token, taskId=-7))
         await _is_well(client)
@@ -274,3 +274,19 @@ async def test_large_histories_are_streamed_only_to_workers_that_can() -> None:
         )
         chunk = pb.HistoryChunk.FromString(await history.read())
         assert list(chunk.events) == list(plain.pastEvents)
+
+
+async def test_an_answer_without_its_token_is_refused() -> None:
+    """It could end an item of another worker; the refusal says what to send."""
+    async with serving(InMemoryBackend()) as (_, client):
+        for rpc, request in (
+            ("CompleteOrchestratorTask", pb.OrchestratorResponse(instanceId="i")),
+            ("CompleteOrchestratorTask", pb.OrchestratorResponse(instanceId="i", isPartial=True)),
+            ("CompleteActivityTask", pb.ActivityResponse(instanceId="i")),
+            ("AbandonTaskOrchestratorWorkItem", pb.AbandonOrchestrationTaskRequest()),
+            ("AbandonTaskActivityWorkItem", pb.AbandonActivityTaskRequest()),
+            ("AbandonTaskEntityWorkItem", pb.AbandonEntityTaskRequest()),
+        ):
+            error = await client.refusal(rpc, request)
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "send back the token" in str(error.details())

@@ -227,17 +227,30 @@ async def _clean_entities(hub: ServedHub, request: pb.CleanEntityStorageRequest)
 # --- workers ----------------------------------------------------------------------------------------------
 
 
+def _check_token(token: str) -> None:
+    """See that an answer names the delivery that it answers; a stale token is a matter of the hub.
+
+    Raises:
+        InvalidRequestError: it does not.
+    """
+    if not token:
+        raise InvalidRequestError(
+            "completionToken must not be empty: send back the token of the work item that is answered."
+        )
+
+
 async def _complete_orchestrator(hub: ServedHub, request: pb.OrchestratorResponse) -> bytes:
+    _check_token(request.completionToken)
     whole = hub.partials.add(request)
     if whole is not None:
         result = decode_orchestrator_result(whole)
         await hub.transport.complete_orchestrator(result)
-        hub.partials.forget(request)
         hub.completed(result)
     return _NOTHING
 
 
 async def _complete_activity(hub: ServedHub, request: pb.ActivityResponse) -> bytes:
+    _check_token(request.completionToken)
     await hub.transport.complete_activity(decode_activity_result(request))
     return _NOTHING
 
@@ -248,18 +261,22 @@ async def _complete_entity(hub: ServedHub, request: pb.EntityBatchResult) -> byt
 
 
 async def _abandon_orchestrator(hub: ServedHub, request: pb.AbandonOrchestrationTaskRequest) -> bytes:
+    _check_token(request.completionToken)
     item = OrchestratorWorkItem(instance_id="", new_events=(), completion_token=request.completionToken)
     await hub.transport.abandon_orchestrator(item)
+    hub.partials.forget(item.completion_token)
     return _NOTHING
 
 
 async def _abandon_activity(hub: ServedHub, request: pb.AbandonActivityTaskRequest) -> bytes:
+    _check_token(request.completionToken)
     item = ActivityWorkItem(name="", instance_id="", task_id=-1, completion_token=request.completionToken)
     await hub.transport.abandon_activity(item)
     return _NOTHING
 
 
 async def _abandon_entity(hub: ServedHub, request: pb.AbandonEntityTaskRequest) -> bytes:
+    _check_token(request.completionToken)
     item = EntityWorkItem(instance_id="", operations=(), completion_token=request.completionToken)
     await hub.transport.abandon_entity(item)
     return _NOTHING

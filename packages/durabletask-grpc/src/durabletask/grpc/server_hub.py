@@ -15,9 +15,9 @@ from google.protobuf.message import DecodeError
 
 import grpc
 
-from .codec.completions import PartialResults
 from .codec.past import EncodedPasts
 from .incoming_call import Context, fitting_details
+from .partial_results import PartialResults
 from .status import status_of
 
 __all__ = ["HubSource", "Hubs", "ServedHub", "check_text", "refuse"]
@@ -29,7 +29,7 @@ _DEFAULT_HUB: Final = "default"
 
 
 class ServedHub:
-    """A hub, the bytes of what was sent to its workers, and what came of answers in parts."""
+    """A hub, the bytes of the pasts that were sent to its workers, and the answers that arrive in parts."""
 
     __slots__ = ("partials", "pasts", "transport")
 
@@ -39,7 +39,8 @@ class ServedHub:
         self.partials: PartialResults = PartialResults()
 
     def completed(self, result: OrchestratorResult) -> None:
-        """An episode ended: what belongs to a generation that is over is no longer needed."""
+        """An episode was committed: its parts, and the past of an execution that is over, are no longer needed."""
+        self.partials.committed(result.completion_token)
         for action in result.actions:
             if type(action) is CompleteOrchestration:
                 self.pasts.forget(result.instance_id)

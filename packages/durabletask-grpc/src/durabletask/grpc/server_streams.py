@@ -67,11 +67,12 @@ async def send_work_items(
     items = hub.transport.work_items(options)
     on_its_way: WorkItem | None = None
     message = b""
+    episodes: set[str] = set()
     try:
         async for item in items:
             on_its_way = item
             if isinstance(item, OrchestratorWorkItem):
-                hub.partials.forget_instance(item.instance_id)
+                hub.partials.handed_out(item.completion_token, item.instance_id, episodes)
             message = encode_work_item(item, pasts, stream_above=limit)
             async with one_at_a_time:
                 await write(message)
@@ -82,6 +83,8 @@ async def send_work_items(
         if on_its_way is not None:
             await _abandon(hub, on_its_way, len(message))
         await items.aclose()
+        for token in tuple(episodes):
+            hub.partials.forget(token)
 
 
 async def _abandon(hub: ServedHub, item: WorkItem, size: int) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from durabletask.core.actions import CompleteOrchestration
-from durabletask.core.errors import InvalidRequestError
 from durabletask.core.failures import FailureDetails
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import OrchestratorResult
@@ -15,7 +14,7 @@ from msgspec.structs import replace
 
 from .work_items import encode_orchestrator_result
 
-__all__ = ["PartialResults", "encode_completion", "split_completion"]
+__all__ = ["encode_completion", "split_completion"]
 
 _OVERHEAD: Final = 16  # of one action inside the message: tag and length, rounded up
 
@@ -85,87 +84,3 @@ def split_completion(
         else:
             part.numEventsProcessed.value = 0
         yield part
-
-
-def _key(response: pb.OrchestratorResponse) -> str:
-    return response.completionToken or response.instanceId
-
-
-class PartialResults:
-    """Parts of answers that have not ended yet, as a server collects them.
-
-    Args:
-        max_bytes: bound of what is kept of all answers together; the oldest go first, and a worker that
-            lost its parts is given the episode again.
-    """
-
-    def __init__(self, *, max_bytes: int = 256 * 1024 * 1024) -> None:
-        self._max_bytes = max_bytes
-        self._parts: dict[str, dict[int, pb.OrchestratorResponse]] = {}
-        self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._parts)
-
-    def add(self, response: pb.OrchestratorResponse) -> pb.OrchestratorResponse | None:
-        """Take a message; the whole answer when this was its last part.
-
-        A part that is sent again replaces itself. The parts stay until ``forget``, so that the last one can be sent
-        again too.
-
-        Raises:
-            InvalidRequestError: a part before the last one is missing.
-        """
-        key = _key(response)
-        if not response.isPartial:
-            parts = self._parts.get(key)
-            return response if parts is None else self._join(parts, response)
-        parts = self._parts.setdefault(key, {})
-        index = response.chunkIndex.value if response.HasField("chunkIndex") else len(parts)
-        replaced = parts.get(index)
-        if replaced is not None:
-            self._bytes -= replaced.ByteSize()
-        parts[index] = response
-        self._bytes += response.ByteSize()
-        while self._bytes > self._max_bytes and len(self._parts) > 1:
-            self._drop(next(iter(self._parts)))
-        return None
-
-    def forget(self, response: pb.OrchestratorResponse) -> None:
-        """The answer that ended with this message was carried out."""
-        self._drop(_key(response))
-
-    def forget_instance(self, instance_id: str) -> None:
-        """An episode is handed out anew: parts that came without a token belong to an attempt that is over."""
-        self._drop(instance_id)
-
-    def _drop(self, key: str) -> None:
-        self._bytes -= sum(part.ByteSize() for part in self._parts.pop(key, {}).values())
-
-    @staticmethod
-    def _join(
-        parts: dict[int, pb.OrchestratorResponse], last: pb.OrchestratorResponse
-    ) -> pb.OrchestratorResponse:
-        count = last.chunkIndex.value if last.HasField("chunkIndex") else len(parts)
-        if count < 0:
-            raise InvalidRequestError(f"chunkIndex is {count}; it counts parts.")
-        # The number is a stranger's: look at no more of them than there are parts.
-        missing = next((index for index in range(count) if index not in parts), None)
-        if missing is not None:
-            raise InvalidRequestError(
-                f"The answer to the episode of {last.instanceId!r} has come in {count + 1} parts, of which part "
-                f"{missing} is missing (counted from 0). Send all parts again."
-            )
-        ordered = [parts[index] for index in range(count)]
-        whole = pb.OrchestratorResponse()
-        whole.CopyFrom(last)
-        del whole.actions[:]
-        for part in ordered:
-            whole.actions.extend(part.actions)
-        whole.actions.extend(last.actions)
-        first = ordered[0]
-        for field in ("numEventsProcessed", "orchestrationTraceContext"):
-            whole.ClearField(field)
-            if first.HasField(field):
-                getattr(whole, field).CopyFrom(getattr(first, field))
-        return whole
