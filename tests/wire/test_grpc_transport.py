@@ -18,10 +18,12 @@ from durabletask.core.errors import (
     ConfigurationError,
     InstanceNotFoundError,
     InvalidRequestError,
+    RemoteError,
     TransportUnavailableError,
     UnauthenticatedError,
 )
 from durabletask.core.work_items import OrchestratorWorkItem, WorkItemStreamOptions
+from durabletask.grpc import work_stream
 from durabletask.grpc.address import Address, ChannelOptions
 from durabletask.grpc.channel import ChannelHolder
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
@@ -59,6 +61,7 @@ class ScriptedServer(grpc.GenericRpcHandler):
         self.calls: list[str] = []
         self.hold = False
         self.holding = asyncio.Event()
+        self.hold_history = False
         self.deadlines: list[float] = []
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
@@ -79,7 +82,7 @@ class ScriptedServer(grpc.GenericRpcHandler):
             await note(context)
             for item in self.items if rpc == "GetWorkItems" else [self.answers.get(rpc, b"")]:
                 await context.write(item)
-            if self.hold:
+            if self.hold or (self.hold_history and rpc == "StreamInstanceHistory"):
                 self.holding.set()
                 await asyncio.Event().wait()
 
@@ -373,3 +376,62 @@ def test_unknown_options_are_refused() -> None:
 def test_empty_answers_are_empty() -> None:
     """The server answers with no bytes where the protocol has an empty message."""
     assert Empty().SerializeToString() == pb.CompleteTaskResponse().SerializeToString() == b""
+
+
+async def test_a_past_that_never_comes_costs_its_item_only(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A past that is silent, endless or too slow is given up: its episode is abandoned with a log line, the next item comes."""
+    request = pb.OrchestratorRequest(instanceId="i\n", requiresHistoryStreaming=True)
+    activity = pb.WorkItem(activityRequest=pb.ActivityRequest(name="a"), completionToken="u")
+    for limit, value, words in (
+        ("_PAST_SILENCE", 0.05, "silent"),
+        ("_PAST_BYTES", 10, "exceeds 10 bytes"),
+        ("_PAST_TIME", -1.0, "did not arrive within"),
+    ):
+        caplog.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(work_stream, limit, value)
+            async with scripted() as (script, transport):
+                script.hold_history = True
+                script.answers["StreamInstanceHistory"] = pb.HistoryChunk(
+                    events=[pb.HistoryEvent(eventId=number) for number in range(20)]
+                ).SerializeToString()
+                item = pb.WorkItem(orchestratorRequest=request, completionToken="t")
+                script.items = [item.SerializeToString(), activity.SerializeToString()]
+                (found,) = [item async for item in transport.work_items(WorkItemStreamOptions())]
+                assert found.completion_token == "u"
+                assert script.calls[-1] == "AbandonTaskOrchestratorWorkItem"
+        assert words in caplog.text
+        assert len(caplog.text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("item", "rpc"),
+    [
+        (pb.WorkItem(orchestratorRequest=pb.OrchestratorRequest(instanceId="xx")), "Orchestrator"),
+        (pb.WorkItem(activityRequest=pb.ActivityRequest(name="xx")), "Activity"),
+        (pb.WorkItem(entityRequest=pb.EntityBatchRequest(instanceId="xx")), "Entity"),
+        (pb.WorkItem(entityRequestV2=pb.EntityRequest(instanceId="xx")), "Entity"),
+    ],
+)
+async def test_an_item_that_cannot_be_read_is_abandoned(
+    item: pb.WorkItem, rpc: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Text that is no Unicode in one item costs that item only."""
+    item.completionToken = "t"
+    good = pb.WorkItem(activityRequest=pb.ActivityRequest(name="a"), completionToken="u")
+    async with scripted() as (script, transport):
+        script.items = [item.SerializeToString().replace(b"xx", b"\xff\xff"), good.SerializeToString()]
+        (found,) = [item async for item in transport.work_items(WorkItemStreamOptions())]
+        assert found.completion_token == "u"
+        assert script.calls[-1] == f"AbandonTask{rpc}WorkItem"
+        assert "cannot be read" in caplog.text
+
+
+async def test_an_item_without_even_a_token_ends_the_stream() -> None:
+    """There is nothing to abandon, and nothing more to expect of that hub."""
+    async with scripted() as (script, transport):
+        script.items = [b"\x0a\xff"]
+        with pytest.raises(RemoteError, match="cannot be parsed"):
+            await anext(transport.work_items(WorkItemStreamOptions()))

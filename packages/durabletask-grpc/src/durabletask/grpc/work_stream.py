@@ -1,12 +1,19 @@
-"""The stream of work items, as a worker reads it (protocol sections 1.5, 3.5)."""
+"""The stream of work items, as a worker reads it (protocol sections 1.5, 3.5).
+
+One bad item must not cost the others. An item that cannot be parsed, and one whose past cannot be had, is abandoned by
+its completion token, with a log line; the hub delivers it again after a pause. The past is fetched before the next
+item is read, so each fetch is bounded: in silence, in time and in bytes.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from durabletask.core.errors import RemoteError, TransportError
+from durabletask.core.errors import RemoteError, ResourceExhaustedError, TransportError, TransportTimeoutError
 from durabletask.core.work_items import (
     OrchestratorWorkItem,
     WorkerCapability,
@@ -17,7 +24,7 @@ from google.protobuf.message import DecodeError
 from msgspec.structs import replace
 
 from .calls import Caller, encode
-from .codec.work_items import decode_streamed_past, decode_work_item, encode_stream_options
+from .codec.work_items import decode_streamed_past, decode_work_item, encode_stream_options, find_token
 from .proto._generated import orchestrator_service_pb2 as pb
 from .stream_relay import StreamRelay
 
@@ -26,7 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = ["read_work_items"]
 
-_PAST_SILENCE_LIMIT: Final = 30.0
+_LOGGER: Final = logging.getLogger("durabletask.grpc")
+
+_PAST_SILENCE: Final = 30.0  # seconds, or the silence limit of the stream if that is shorter
+_PAST_TIME: Final = 300.0  # seconds of a whole past
+_PAST_BYTES: Final = 512 * 1024 * 1024
+_ABANDON_TIMEOUT: Final = 30.0
 
 
 async def read_work_items(
@@ -75,33 +87,87 @@ async def _read_stream(
         "GetWorkItems", request, silence_limit=silence_limit, token=token, is_resumable=True
     ) as messages:
         async for data in messages:
-            item = await _decode(caller, data)
+            item = await _receive(caller, data, silence_limit)
             if item is not None:
                 yield item
 
 
-async def _decode(caller: Caller, data: bytes) -> WorkItem | None:
+async def _receive(caller: Caller, data: bytes, silence_limit: float) -> WorkItem | None:
+    """The item of a message, with its past; ``None`` for a sign of life and for an item that was abandoned."""
     try:
         item, needs_past = decode_work_item(data)
-    except DecodeError as error:
-        raise RemoteError(
-            f"{caller.address.endpoint} sent a work item that cannot be parsed: {error}"
-        ) from None
-    if needs_past and isinstance(item, OrchestratorWorkItem):
-        return await _with_past(caller, item)
-    return item
+    except Exception as error:  # noqa: BLE001 - a bug of the decoder must not cost the other items either
+        await _abandon_unreadable(caller, data, error)
+        return None
+    if not needs_past or not isinstance(item, OrchestratorWorkItem):
+        return item
+    try:
+        return decode_streamed_past(item, await _fetch_past(caller, item, silence_limit))
+    except (DecodeError, TransportError) as error:
+        _LOGGER.warning(
+            "The history of an episode of %s could not be fetched; the episode is abandoned. %s",
+            ascii(item.instance_id)[:100],
+            error,
+        )
+        await _abandon(caller, "AbandonTaskOrchestratorWorkItem", item.completion_token)
+        return None
 
 
-async def _with_past(caller: Caller, item: OrchestratorWorkItem) -> OrchestratorWorkItem | None:
-    """The item with its history; one whose history cannot be had is abandoned."""
+async def _fetch_past(caller: Caller, item: OrchestratorWorkItem, silence_limit: float) -> list[bytes]:
+    """The chunks of an item's past.
+
+    Raises:
+        TransportError: they cannot be had, or exceed what is waited for.
+    """
+    rpc = "StreamInstanceHistory"
     request = pb.StreamInstanceHistoryRequest(instanceId=item.instance_id, forWorkItemProcessing=True)
     if item.execution_id is not None:
         request.executionId.value = item.execution_id
-    rpc = "StreamInstanceHistory"
-    try:
-        async with caller.stream(rpc, encode(rpc, request), silence_limit=_PAST_SILENCE_LIMIT) as messages:
-            return decode_streamed_past(item, [data async for data in messages])
-    except (DecodeError, TransportError):
-        abandon = pb.AbandonOrchestrationTaskRequest(completionToken=item.completion_token)
-        await caller.exchange("AbandonTaskOrchestratorWorkItem", abandon.SerializeToString(), timeout=30)
-        return None
+    chunks: list[bytes] = []
+    size, loop = 0, asyncio.get_running_loop()
+    end = loop.time() + _PAST_TIME
+    limit = min(_PAST_SILENCE, silence_limit)
+    async with caller.stream(rpc, encode(rpc, request), silence_limit=limit) as messages:
+        async for data in messages:
+            chunks.append(data)
+            size += len(data)
+            if size > _PAST_BYTES:
+                raise ResourceExhaustedError(f"It exceeds {_PAST_BYTES} bytes.")
+            if loop.time() > end:
+                raise TransportTimeoutError(f"It did not arrive within {_PAST_TIME:g} s.")
+    return chunks
+
+
+async def _abandon_unreadable(caller: Caller, data: bytes, error: Exception) -> None:
+    """Abandon an item of which only the token can be read.
+
+    Raises:
+        RemoteError: not even that.
+    """
+    found = find_token(data)
+    if found is None:
+        raise RemoteError(
+            f"{caller.address.endpoint} sent a work item that cannot be parsed: {error}"
+        ) from None
+    kind, token = found
+    _LOGGER.warning(
+        "The hub at %s sent %s that cannot be read (%s: %s); it is abandoned.",
+        caller.address.endpoint,
+        kind,
+        type(error).__name__,
+        ascii(str(error))[:200],
+    )
+    await _abandon(caller, _ABANDON_CALLS[kind], token)
+
+
+_ABANDON_CALLS: Final = {
+    "an episode": "AbandonTaskOrchestratorWorkItem",
+    "an activity": "AbandonTaskActivityWorkItem",
+    "an entity batch": "AbandonTaskEntityWorkItem",
+}
+
+
+async def _abandon(caller: Caller, rpc: str, token: str) -> None:
+    # The three requests have the same form: the token in field 1.
+    request = pb.AbandonOrchestrationTaskRequest(completionToken=token)
+    await caller.exchange(rpc, request.SerializeToString(), timeout=_ABANDON_TIMEOUT)

@@ -56,6 +56,7 @@ __all__ = [
     "encode_orchestrator_result",
     "encode_stream_options",
     "encode_work_item",
+    "find_token",
 ]
 
 HEALTH_PING: Final[bytes] = pb.WorkItem(healthPing=pb.HealthPing()).SerializeToString()
@@ -140,6 +141,48 @@ def decode_work_item(data: bytes) -> tuple[WorkItem | None, bool]:
     if kind == "entityRequest":
         return decode_legacy_batch(message.entityRequest, token), False
     return None, False
+
+
+_KINDS: Final = {
+    1: "an episode",
+    2: "an activity",
+    3: "an entity batch",
+    5: "an entity batch",
+}  # by field number
+_TOKEN_FIELD: Final = 10
+
+
+def find_token(data: bytes) -> tuple[str, str] | None:
+    """Kind and completion token of a work item that cannot be parsed, from its outermost fields alone."""
+    kind = token = None
+    position = 0
+    try:
+        while position < len(data):
+            tag, position = _varint(data, position)
+            if tag & 7 != 2:  # all fields of the item are length-delimited
+                return None
+            size, position = _varint(data, position)
+            number = tag >> 3
+            if number in _KINDS:
+                kind = _KINDS[number]
+            elif number == _TOKEN_FIELD:
+                token = data[position : position + size].decode()
+            position += size
+    except (IndexError, UnicodeDecodeError):
+        return None
+    return (kind, token) if kind and token else None
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while shift < 64:
+        byte = data[position]
+        value |= (byte & 0x7F) << shift
+        position += 1
+        if byte < 0x80:
+            return value, position
+        shift += 7
+    raise IndexError("a varint is too long")
 
 
 def _orchestrator_item(request: lean.OrchestratorRequest, token: str, data: bytes) -> OrchestratorWorkItem:
