@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .hub import HubRegistry as HubRegistry
     from .hub import InMemoryBackend as InMemoryBackend
     from .hub import SqliteStore as SqliteStore
+    from .pytest_plugin import DurableEnv as DurableEnv
     from .replay_check import ReplayReport as ReplayReport
     from .replay_check import assert_replays as assert_replays
     from .replay_check import check_replay as check_replay
@@ -35,6 +36,7 @@ else:
         "environment": ("OrchestrationTestEnvironment",),
         "fakes": ("ActivityCall", "FakeActivity"),
         "faults": ("Chaos", "ChaosDivergenceError", "FaultCounts"),
+        "pytest_plugin": ("DurableEnv",),
         "replay_check": ("ReplayReport", "assert_replays", "check_replay"),
         "run": ("OrchestrationRun", "StuckOrchestrationError"),
         "wrapping": ("WrappedTransport",),
@@ -63,6 +65,7 @@ __all__ = [
     "Chaos",
     "ChaosDivergenceError",
     "Clock",
+    "DurableEnv",
     "FakeActivity",
     "FaultCounts",
     "HubRegistry",

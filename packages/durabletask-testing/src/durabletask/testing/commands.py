@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable, Generator
 
 __all__ = ["Command", "CommandQueue"]
 
+__tracebackhide__ = True
+
 
 class Command(Awaitable[None]):
-    """A command under way. Awaiting it waits for its effects, and raises what went wrong."""
+    """A command in progress. Awaiting it waits for its effects, and raises what went wrong."""
 
     def __init__(self, task: asyncio.Task[None]) -> None:
         self.task: asyncio.Task[None] = task
@@ -27,6 +29,11 @@ class CommandQueue:
     def __init__(self) -> None:
         self._commands: list[Command] = []
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a command is in progress or waits for its turn."""
+        return any(not command.task.done() for command in self._commands)
+
     def submit(self, action: Callable[[], Awaitable[None]]) -> Command:
         """Carry out ``action`` after every earlier command."""
         previous = self._commands[-1].task if self._commands else None
@@ -41,7 +48,7 @@ class CommandQueue:
         return command
 
     async def drain(self) -> None:
-        """Wait for every command; raise what went wrong in one that nobody awaited."""
+        """Wait for every command; raise the error of one that was not awaited."""
         commands, self._commands = self._commands, []
         for command in commands:
             if not command.is_awaited:
@@ -50,7 +57,7 @@ class CommandQueue:
                 await asyncio.wait([command.task])
 
     async def cancel(self) -> None:
-        """Give up what is still under way."""
+        """Cancel what is still in progress."""
         commands, self._commands = self._commands, []
         for command in commands:
             command.task.cancel()

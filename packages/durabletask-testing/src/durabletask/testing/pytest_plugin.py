@@ -13,16 +13,13 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from datetime import datetime
 
-    from durabletask.core.registry import Registrations
-    from durabletask.core.serialization import DataConverter
-    from durabletask.core.versioning import VersioningOptions
+    from typing_extensions import Unpack
 
     from .clock import VirtualClock
     from .conformance import ConformanceReport
     from .environment import OrchestrationTestEnvironment
-    from .faults import Chaos
+    from .harness import EnvironmentOptions
     from .hub import InMemoryBackend
     from .sync import OrchestrationTestEnvironment as BlockingEnvironment
 
@@ -85,72 +82,38 @@ def durable_env(request: pytest.FixtureRequest) -> DurableEnv:
 
 
 class DurableEnv:
-    """What the fixture ``durable_env`` gives: a maker of environments that remembers what it made."""
+    """The type of the fixture ``durable_env``: makes test environments and remembers them.
+
+    Attributes:
+        chaos_seed: the seed of ``@pytest.mark.chaos``, if the test has that marker.
+    """
 
     def __init__(self, chaos_seed: int | None = None) -> None:
         self.chaos_seed: int | None = chaos_seed
         self._made: list[OrchestrationTestEnvironment | BlockingEnvironment] = []
 
-    def __call__(
-        self,
-        *,
-        orchestrators: Registrations = (),
-        activities: Registrations = (),
-        entities: Registrations = (),
-        start_time: datetime | None = None,
-        strict: bool = True,
-        data_converter: DataConverter | None = None,
-        versioning: VersioningOptions | None = None,
-    ) -> OrchestrationTestEnvironment:
+    def __call__(self, **options: Unpack[EnvironmentOptions]) -> OrchestrationTestEnvironment:
         """A new environment; use it with ``async with``. Arguments as for ``OrchestrationTestEnvironment``."""
         from .environment import OrchestrationTestEnvironment  # noqa: PLC0415
 
-        env = OrchestrationTestEnvironment(
-            orchestrators=orchestrators,
-            activities=activities,
-            entities=entities,
-            start_time=start_time,
-            strict=strict,
-            data_converter=data_converter,
-            versioning=versioning,
-            chaos=self._chaos(),
-        )
+        env = OrchestrationTestEnvironment(**self._with_chaos(options))
         self._made.append(env)
         return env
 
-    def blocking(
-        self,
-        *,
-        orchestrators: Registrations = (),
-        activities: Registrations = (),
-        entities: Registrations = (),
-        start_time: datetime | None = None,
-        strict: bool = True,
-        data_converter: DataConverter | None = None,
-        versioning: VersioningOptions | None = None,
-    ) -> BlockingEnvironment:
+    def blocking(self, **options: Unpack[EnvironmentOptions]) -> BlockingEnvironment:
         """The same for plain tests; use it with ``with``."""
         from .sync import OrchestrationTestEnvironment  # noqa: PLC0415
 
-        env = OrchestrationTestEnvironment(
-            orchestrators=orchestrators,
-            activities=activities,
-            entities=entities,
-            start_time=start_time,
-            strict=strict,
-            data_converter=data_converter,
-            versioning=versioning,
-            chaos=self._chaos(),
-        )
+        env = OrchestrationTestEnvironment(**self._with_chaos(options))
         self._made.append(env)
         return env
 
-    def _chaos(self) -> Chaos | None:
+    def _with_chaos(self, options: EnvironmentOptions) -> EnvironmentOptions:
         if self.chaos_seed is None:
-            return None
+            return options
         from .faults import Chaos  # noqa: PLC0415
 
-        return Chaos(seed=self.chaos_seed)
+        return {"chaos": Chaos(seed=self.chaos_seed), **options}
 
     def timelines(self) -> str:
         """What every orchestration did, for people; under chaos also the seed and the faults that happened."""

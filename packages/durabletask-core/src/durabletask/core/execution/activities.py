@@ -13,7 +13,7 @@ from durabletask.core.registry import Registry
 from durabletask.core.serialization import DataConverter
 from durabletask.core.work_items import ActivityResult, ActivityWorkItem
 
-from .runner import UserCodeRunner
+from .runner import UserCodeRunner, set_running_item
 
 __all__ = ["ActivityExecutor"]
 
@@ -67,7 +67,7 @@ class ActivityExecutor:
             version=item.version,
             tags=item.tags,
         )
-        with telemetry.running_activity(item):
+        with telemetry.running_activity(item), set_running_item(item.completion_token):
             result = await self._runner.call(definition.invoke, definition.is_async, context, value)
         if result is None:
             return None

@@ -19,7 +19,7 @@ from durabletask.core.serialization import DataConverter
 from durabletask.core.times import utc_now
 from durabletask.core.work_items import EntityBatchResult, EntityOperationResult, EntityWorkItem
 
-from .runner import UserCodeRunner
+from .runner import UserCodeRunner, set_running_item
 
 __all__ = ["EntityExecutor"]
 
@@ -47,7 +47,8 @@ class EntityExecutor:
         """
         entity_id = EntityId.parse(item.instance_id)
         context = EntityContext(entity_id, self._converter, item.state)
-        results = [await self._run(operation, entity_id, context) for operation in item.operations]
+        with set_running_item(item.completion_token):
+            results = [await self._run(operation, entity_id, context) for operation in item.operations]
         return EntityBatchResult(
             instance_id=item.instance_id,
             results=results,

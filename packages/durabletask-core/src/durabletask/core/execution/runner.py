@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import cast
 
@@ -13,7 +15,23 @@ from durabletask.core.failures import FailureDetails
 
 from .threads import DaemonThreads
 
-__all__ = ["UserCodeRunner"]
+__all__ = ["UserCodeRunner", "running_item", "set_running_item"]
+
+running_item: ContextVar[str | None] = ContextVar("durabletask_running_item", default=None)
+"""Completion token of the activity or entity batch whose code runs in this context.
+
+A hub in the same process reads it to see which of the items in flight wait for the hub itself.
+"""
+
+
+@contextmanager
+def set_running_item(token: str) -> Iterator[None]:
+    """Run the body as the code of a work item."""
+    reset = running_item.set(token)
+    try:
+        yield
+    finally:
+        running_item.reset(reset)
 
 
 class UserCodeRunner:

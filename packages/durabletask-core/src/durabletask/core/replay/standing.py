@@ -17,9 +17,11 @@ from .timers import Timer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from durabletask.core.history import EventRaised
+
     from .session import OrchestrationSession
 
-__all__ = ["OpenTask", "OpenTaskKind", "open_tasks"]
+__all__ = ["OpenTask", "OpenTaskKind", "open_tasks", "unread_events"]
 
 OpenTaskKind: TypeAlias = Literal["activity", "sub-orchestration", "timer", "event", "entity", "lock"]
 """What an open task waits for."""
@@ -153,3 +155,8 @@ def _target(task: EngineTask[object]) -> str | None:
     if isinstance(task, ChildCall):
         return str(getattr(task.action, "instance_id", ""))
     return None
+
+
+def unread_events(session: OrchestrationSession) -> list[EventRaised]:
+    """The external events that a replayed session has received and that no wait has taken."""
+    return session._ledger.mailbox.unread()

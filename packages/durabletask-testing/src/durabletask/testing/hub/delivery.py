@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from durabletask.core.work_items import WorkItemFilters, WorkItemStreamOptions
@@ -176,16 +178,22 @@ class Dispatcher:
         self._turn = 0
         self.streams: list[Stream] = []
         self.deliveries: dict[str, Delivery] = {}
+        self.waiting: Counter[str] = Counter()
 
     @property
     def is_busy(self) -> bool:
-        """Whether work waits for a worker or is in the hands of one."""
+        """Whether work waits for a worker, or is with one and does not itself wait for this hub."""
         return bool(
             self._queues[0].size
             or self._queues[1].size
-            or self.deliveries
+            or self.is_running
             or any(stream.buffer for stream in self.streams)
         )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a worker has an item that does not itself wait for this hub."""
+        return len(self.deliveries) > sum(token in self.deliveries for token in self.waiting)
 
     def add(self, kind: Kind, work: _Work, *, first: bool = False) -> None:
         """Queue an item. ``share`` hands it on."""
@@ -234,6 +242,20 @@ class Dispatcher:
         """Note that a worker has an item."""
         self.deliveries[delivery.token] = delivery
         delivery.stream.tokens[delivery.token] = delivery
+
+    @contextmanager
+    def waits(self, token: str | None) -> Iterator[None]:
+        """While the body runs, the item of this token waits for the hub, so it does not hold the clock."""
+        if token is None:
+            yield
+            return
+        self.waiting[token] += 1
+        try:
+            yield
+        finally:
+            self.waiting[token] -= 1
+            if not self.waiting[token]:
+                del self.waiting[token]
 
     def find(self, token: str) -> Delivery | None:
         """The delivery of a token, unless it is over."""

@@ -19,6 +19,7 @@ from durabletask.core.errors import (
     InvalidRequestError,
     TransportError,
 )
+from durabletask.core.execution.runner import running_item
 from durabletask.core.instances import OrchestrationState, OrchestrationStatus
 from durabletask.core.work_items import (
     ActivityResult,
@@ -27,7 +28,7 @@ from durabletask.core.work_items import (
     WorkItem,
     WorkItemStreamOptions,
 )
-from durabletask.testing.clock import Clock
+from durabletask.testing.clock import Clock, running_loop
 
 from .delivery import Delivery, Dispatcher, Kind, Stream
 from .effects import Transition
@@ -139,7 +140,7 @@ class Engine:
     def next_due(self) -> datetime | None:
         """When the earliest timer is due, or the earliest lock on an item that a worker has may expire."""
         due, sweep = self._timers.next_due(), self._sweeps_at
-        if sweep is None or not self.work.deliveries:
+        if sweep is None or not self.work.is_running:
             return due
         return sweep if due is None else min(due, sweep)
 
@@ -187,7 +188,7 @@ class Engine:
         Raises:
             ConfigurationError: the engine belongs to another loop that is still running.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop("A task hub in this process")
         if loop is self._loop:
             return
         if self._loop is not None and self._loop.is_running():
@@ -322,9 +323,10 @@ class Engine:
         if timeout is not None:
             due = later(self.clock.now(), timeout)
             self.call_at(due, partial(waiter.resolve, None), lambda: not future.done())
-            self.notify_clock()
         try:
-            return await future
+            with self.work.waits(running_item.get()):
+                self.notify_clock()
+                return await future
         finally:
             waiting = self._waiters.get(instance_id)
             if waiting is not None and waiter in waiting:
@@ -505,6 +507,9 @@ class Engine:
     def _sweep_locks(self, now: datetime) -> None:
         expired = [one for one in self.work.deliveries.values() if one.deadline <= now]
         for delivery in reversed(expired):
+            if delivery.token in self.work.waiting:  # it waits for this hub, so its worker is alive
+                delivery.deadline = later(now, now - delivery.since)
+                continue
             self.work.settle(delivery.token)
             self._take_back(delivery)
         rest = min((one.deadline for one in self.work.deliveries.values()), default=None)
