@@ -216,15 +216,15 @@ async def test_an_event_that_nothing_waited_for_is_named() -> None:
     async def endless(ctx: OrchestrationContext) -> None:
         await ctx.wait_for_external_event("Approval")
 
-    said = "An event 'aproval' came that nothing waited for."
+    said = "An event 'Approvall' came that nothing waited for."
     async with OrchestrationTestEnvironment(orchestrators=[approval, endless]) as env:
         stuck = await env.start(endless)
-        await stuck.raise_event("aproval")
+        await stuck.raise_event("Approvall")
         with pytest.raises(StuckOrchestrationError, match=said):
             await stuck.result()
         run = await env.start(approval)
         await run.raise_event("Start")
-        await run.raise_event("aproval")
+        await run.raise_event("Approvall")
         with pytest.raises(TimeoutError, match=said) as late:
             await run.result(timeout=timedelta(days=1))
         assert "'Start' came" not in str(late.value)
