@@ -41,13 +41,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = [ROOT / "packages" / f"durabletask-{name}/src" for name in ("core", "testing")]
 
-MODULES = (ROOT / "packages/durabletask-core/src/durabletask/sync.py",)
+MODULES = (
+    ROOT / "packages/durabletask-core/src/durabletask/sync.py",
+    ROOT / "packages/durabletask-testing/src/durabletask/testing/sync.py",
+)
 
 TWINS = {"AsyncPages": "Pages", "OrchestrationRun": "OrchestrationRun"}
 """Class of a result -> class of its twin in the generated module."""
 
 AWAITABLES = frozenset({"Command"})
 """Classes whose objects may be awaited or not; the twin always waits for them."""
+
+LEFT_OUT = frozenset({"client", "hub"})
+"""Members that return an object for async code, which the twin does not offer."""
 
 WORDS = (("AsyncPages", "Pages"), ("``async for", "``for"), ("``async with", "``with"), ("``await ", "``"))
 
@@ -102,7 +108,7 @@ def members(source: str, name: str, skipped: set[str]) -> Iterator[str]:
     for node in owner.body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        if node.name.startswith("_") or node.name in skipped:
+        if node.name.startswith("_") or node.name in skipped | LEFT_OUT:
             continue
         decorators = [ast.unparse(each) for each in node.decorator_list]
         head = "".join(f"@{each}\n" for each in decorators)

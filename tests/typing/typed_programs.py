@@ -29,6 +29,13 @@ from durabletask import (
     task_any,
 )
 from durabletask.core.history import HistoryEvent
+from durabletask.testing import (
+    ActivityTestEnvironment,
+    DurableEnv,
+    OrchestrationRun,
+    OrchestrationTestEnvironment,
+)
+from durabletask.testing import sync as testing_sync
 from typing_extensions import assert_type
 
 
@@ -160,3 +167,68 @@ async def use_the_worker() -> None:
     )
     async with worker as same:
         assert_type(same, DurableTaskWorker)
+
+
+# --- tests of orchestrations ------------------------------------------------------------------------------
+
+
+def plain(ctx: OrchestrationContext, days: int) -> bool:
+    return days > 0
+
+
+def yielding(ctx: OrchestrationContext, order: Order) -> Generator[Task[object], object, str]:
+    yield ctx.call_activity("pack", order)
+    return "packed"
+
+
+async def no_input(ctx: OrchestrationContext) -> float:
+    return 1.0
+
+
+async def defaulted(ctx: OrchestrationContext, days: int = 3) -> int:
+    return days
+
+
+class Flow(TaskOrchestrator[Order, str]):
+    async def run(self, context: OrchestrationContext, input: Order, /) -> str:
+        return "done"
+
+
+async def asynchronous_tests(env: OrchestrationTestEnvironment, durable_env: DurableEnv) -> None:
+    assert_type(await env.run(greet_all, ["a"]), list[str])
+    assert_type(await env.run(yielding, Order(1)), str)
+    assert_type(await env.run(plain, 3, instance_id="one"), bool)
+    assert_type(await env.run(no_input), float)
+    assert_type(await env.run(defaulted), int)
+    assert_type(await env.run(defaulted, 4), int)
+    assert_type(await env.run(Flow, Order(1)), str)
+    assert_type(await env.run(Flow(), Order(1), events=[("Go", 1)]), str)
+    assert_type(await env.run("by name", object()), Any)
+    run = await env.start(greet_all, ["a"], start_at=timedelta(days=1))
+    assert_type(run, OrchestrationRun[list[str]])
+    assert_type(await run.result(), list[str])
+    await env.run(greet_all, 1)  # type: ignore[arg-type]
+    await env.run(greet_all)  # type: ignore[arg-type]
+    await env.run(no_input, 1)  # type: ignore[arg-type]
+    await env.run(Flow, "x")  # type: ignore[misc]
+    await env.start(generator, "x")  # type: ignore[arg-type]
+    await env.run(greet, "an activity")  # type: ignore[arg-type]
+    OrchestrationTestEnvironment(orchestrator=[greet_all])  # type: ignore[call-arg]
+    async with durable_env(orchestrators=[greet_all]) as made:
+        assert_type(made, OrchestrationTestEnvironment)
+    assert_type(await ActivityTestEnvironment().run(greet, "x"), str)
+    assert_type(await ActivityTestEnvironment().run(count, Order(1)), int)
+    assert_type(ActivityTestEnvironment().call(ping), bool)
+    await ActivityTestEnvironment().run(greet, 1)  # type: ignore[arg-type]
+
+
+def blocking_tests(env: testing_sync.OrchestrationTestEnvironment, durable_env: DurableEnv) -> None:
+    assert_type(env.run(greet_all, ["a"]), list[str])
+    assert_type(env.run(no_input), float)
+    run = env.start(Flow, Order(1))
+    assert_type(run, testing_sync.OrchestrationRun[str])
+    assert_type(run.result(), str)
+    env.run(greet_all, 1)  # type: ignore[arg-type]
+    env.start(no_input, 1)  # type: ignore[arg-type]
+    with durable_env.blocking(strict=False) as made:
+        assert_type(made, testing_sync.OrchestrationTestEnvironment)

@@ -1,17 +1,31 @@
 """``ActivityTestEnvironment``: one activity, without a hub."""
 
+# ruff: noqa: A002 - "input" is the protocol's word
+
 from __future__ import annotations
 
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import cast
+from typing import Any, TypeAlias, TypeVar, Union, cast, overload
 
 from durabletask.core.authoring import ActivityContext
-from durabletask.core.registry import Registry, name_of
+from durabletask.core.context import RunsAsync, RunsSync
+from durabletask.core.errors import SerializationError
+from durabletask.core.registry import ActivityDefinition, name_of
+from durabletask.core.replay.annotations import declared_result
 from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
 
 __all__ = ["ActivityTestEnvironment"]
+
+__tracebackhide__ = True  # pytest shows the line of the test and the activity
+
+T = TypeVar("T")
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
+
+_Async: TypeAlias = Union[Callable[[ActivityContext, InputT], Awaitable[OutputT]], RunsAsync[InputT, OutputT]]
+_Plain: TypeAlias = Union[Callable[[ActivityContext, InputT], OutputT], RunsSync[InputT, OutputT]]
 
 
 class ActivityTestEnvironment:
@@ -40,50 +54,75 @@ class ActivityTestEnvironment:
         self._tags = tags
         self._converter = data_converter or DEFAULT_CONVERTER
 
-    async def run(self, activity: Callable[..., object] | type | object, input: object = None) -> object:  # noqa: A002
-        """Call an activity and return its result, as the plain JSON values that an orchestrator gets.
+    @overload
+    async def run(self, activity: type[RunsAsync[InputT, OutputT]], input: InputT) -> OutputT: ...
+    @overload
+    async def run(self, activity: _Async[InputT, OutputT], input: InputT) -> OutputT: ...
+    @overload
+    async def run(self, activity: type[RunsSync[InputT, OutputT]], input: InputT) -> OutputT: ...
+    @overload
+    async def run(self, activity: _Plain[InputT, OutputT], input: InputT) -> OutputT: ...
+    @overload
+    async def run(
+        self, activity: Callable[[ActivityContext], Awaitable[OutputT]], input: None = None
+    ) -> OutputT: ...
+    @overload
+    async def run(self, activity: Callable[[ActivityContext], OutputT], input: None = None) -> OutputT: ...
+    async def run(self, activity: object, input: object = None) -> Any:
+        """Call an activity and return its result, as an orchestrator gets it: converted to the return annotation.
 
-        What the activity raises comes out as it is. A plain function runs in a thread.
+        Exceptions of the activity are raised unchanged. A plain function runs in a thread.
 
         Args:
             activity: function, class or object.
             input: its input.
         """
-        invoke = self._prepare(activity, input)
-        result = (
-            await asyncio.get_running_loop().run_in_executor(None, invoke)
-            if not _is_async(activity)
-            else invoke()
-        )
+        definition = ActivityDefinition(name_of(activity), activity)
+        invoke = self._prepare(definition, input)
+        if definition.is_async:
+            result = invoke()
+        else:
+            result = await asyncio.get_running_loop().run_in_executor(None, invoke)
         if inspect.isawaitable(result):
             result = await cast("Awaitable[object]", result)
-        return self._by_value(result)
+        return self._by_value(definition, result)
 
-    def call(self, activity: Callable[..., object] | type | object, input: object = None) -> object:  # noqa: A002
+    @overload
+    def call(self, activity: type[RunsAsync[InputT, OutputT]], input: InputT) -> OutputT: ...
+    @overload
+    def call(self, activity: _Async[InputT, OutputT], input: InputT) -> OutputT: ...
+    @overload
+    def call(self, activity: type[RunsSync[InputT, OutputT]], input: InputT) -> OutputT: ...
+    @overload
+    def call(self, activity: _Plain[InputT, OutputT], input: InputT) -> OutputT: ...
+    @overload
+    def call(
+        self, activity: Callable[[ActivityContext], Awaitable[OutputT]], input: None = None
+    ) -> OutputT: ...
+    @overload
+    def call(self, activity: Callable[[ActivityContext], OutputT], input: None = None) -> OutputT: ...
+    def call(self, activity: object, input: object = None) -> Any:
         """The same for tests without an event loop; an ``async def`` activity gets a loop of its own."""
-        result = self._prepare(activity, input)()
+        definition = ActivityDefinition(name_of(activity), activity)
+        result = self._prepare(definition, input)()
         if inspect.isawaitable(result):
-            awaitable = cast("Awaitable[object]", result)
+            result = asyncio.run(_finish(cast("Awaitable[object]", result)))
+        return self._by_value(definition, result)
 
-            async def finish() -> object:
-                return await awaitable
-
-            result = asyncio.run(finish())
-        return self._by_value(result)
-
-    def _prepare(self, activity: object, value: object) -> Callable[[], object]:
-        name = name_of(activity)
-        definition = Registry(activities={name: activity}).activity(name)
+    def _prepare(self, definition: ActivityDefinition, value: object) -> Callable[[], object]:
         context = ActivityContext(
-            name, self._instance_id, self._task_id, version=self._version, tags=self._tags
+            definition.name, self._instance_id, self._task_id, version=self._version, tags=self._tags
         )
         given = self._converter.deserialize(self._converter.serialize(value), definition.input_type)
         return lambda: definition.invoke(context, given)
 
-    def _by_value(self, result: object) -> object:
-        return self._converter.deserialize(self._converter.serialize(result))
+    def _by_value(self, definition: ActivityDefinition, result: object) -> object:
+        payload = self._converter.serialize(result)
+        try:
+            return self._converter.deserialize(payload, declared_result(definition.target))
+        except SerializationError:  # it does not fit the annotation
+            return self._converter.deserialize(payload)
 
 
-def _is_async(activity: object) -> bool:
-    name = name_of(activity)
-    return Registry(activities={name: activity}).activity(name).is_async
+async def _finish(awaitable: Awaitable[T]) -> T:
+    return await awaitable

@@ -9,21 +9,33 @@ A timer of thirty days takes a millisecond. ``harness`` has the rules.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 from durabletask.core.client import DurableTaskClient
 from durabletask.core.context import RunsAsync, RunsSync, RunsYielding
+from durabletask.core.options import check_options
 from durabletask.core.replay.annotations import declared_result
-from typing_extensions import Self, Unpack
+from typing_extensions import Self, TypeVar, Unpack
 
 from .commands import Command
 from .fakes import ActivityCall, FakeActivity, SideEffect
 from .faults import Chaos, FaultCounts, compare_outcomes
-from .harness import EnvironmentOptions, Harness, RunOptions, StartOptions
+from .harness import Harness
 from .hub import InMemoryBackend
+from .options import (
+    AsyncOrchestrator,
+    AsyncWithoutInput,
+    EnvironmentOptions,
+    PlainOrchestrator,
+    PlainWithoutInput,
+    RunOptions,
+    StartOptions,
+    YieldingOrchestrator,
+    YieldingWithoutInput,
+)
 from .run import OrchestrationRun
 
 __all__ = ["OrchestrationTestEnvironment"]
@@ -31,7 +43,7 @@ __all__ = ["OrchestrationTestEnvironment"]
 __tracebackhide__ = True  # pytest shows the line of the test instead
 
 InputT = TypeVar("InputT")
-OutputT = TypeVar("OutputT")
+OutputT = TypeVar("OutputT", default=Any)
 
 
 class OrchestrationTestEnvironment:
@@ -49,6 +61,7 @@ class OrchestrationTestEnvironment:
     """
 
     def __init__(self, **options: Unpack[EnvironmentOptions]) -> None:
+        check_options(self, EnvironmentOptions, options)
         self._harness = Harness(**options)
         self._runs: list[OrchestrationRun] = []
 
@@ -126,10 +139,7 @@ class OrchestrationTestEnvironment:
     ) -> OrchestrationRun[OutputT]: ...
     @overload
     async def start(
-        self,
-        orchestrator: Callable[[Any, InputT], Awaitable[OutputT]] | RunsAsync[InputT, OutputT],
-        input: InputT,
-        **options: Unpack[StartOptions],
+        self, orchestrator: AsyncOrchestrator[InputT, OutputT], input: InputT, **options: Unpack[StartOptions]
     ) -> OrchestrationRun[OutputT]: ...
     @overload
     async def start(
@@ -141,7 +151,7 @@ class OrchestrationTestEnvironment:
     @overload
     async def start(
         self,
-        orchestrator: Callable[[Any, InputT], Generator[Any, Any, OutputT]] | RunsYielding[InputT, OutputT],
+        orchestrator: YieldingOrchestrator[InputT, OutputT],
         input: InputT,
         **options: Unpack[StartOptions],
     ) -> OrchestrationRun[OutputT]: ...
@@ -151,32 +161,23 @@ class OrchestrationTestEnvironment:
     ) -> OrchestrationRun[OutputT]: ...
     @overload
     async def start(
-        self,
-        orchestrator: Callable[[Any, InputT], OutputT] | RunsSync[InputT, OutputT],
-        input: InputT,
-        **options: Unpack[StartOptions],
+        self, orchestrator: PlainOrchestrator[InputT, OutputT], input: InputT, **options: Unpack[StartOptions]
     ) -> OrchestrationRun[OutputT]: ...
     @overload
     async def start(
-        self,
-        orchestrator: Callable[[Any], Awaitable[OutputT]],
-        input: None = None,
-        **options: Unpack[StartOptions],
+        self, orchestrator: AsyncWithoutInput[OutputT], input: None = None, **options: Unpack[StartOptions]
     ) -> OrchestrationRun[OutputT]: ...
     @overload
     async def start(
-        self,
-        orchestrator: Callable[[Any], Generator[Any, Any, OutputT]],
-        input: None = None,
-        **options: Unpack[StartOptions],
+        self, orchestrator: YieldingWithoutInput[OutputT], input: None = None, **options: Unpack[StartOptions]
     ) -> OrchestrationRun[OutputT]: ...
     @overload
     async def start(
-        self, orchestrator: Callable[[Any], OutputT], input: None = None, **options: Unpack[StartOptions]
+        self, orchestrator: PlainWithoutInput[OutputT], input: None = None, **options: Unpack[StartOptions]
     ) -> OrchestrationRun[OutputT]: ...
     async def start(
         self, orchestrator: object, input: object = None, **options: Unpack[StartOptions]
-    ) -> OrchestrationRun[Any]:
+    ) -> OrchestrationRun:
         """Start an orchestration and let it run until it waits for time or for the outside.
 
         Args:
@@ -198,10 +199,7 @@ class OrchestrationTestEnvironment:
     ) -> OutputT: ...
     @overload
     async def run(
-        self,
-        orchestrator: Callable[[Any, InputT], Awaitable[OutputT]] | RunsAsync[InputT, OutputT],
-        input: InputT,
-        **options: Unpack[RunOptions],
+        self, orchestrator: AsyncOrchestrator[InputT, OutputT], input: InputT, **options: Unpack[RunOptions]
     ) -> OutputT: ...
     @overload
     async def run(
@@ -210,7 +208,7 @@ class OrchestrationTestEnvironment:
     @overload
     async def run(
         self,
-        orchestrator: Callable[[Any, InputT], Generator[Any, Any, OutputT]] | RunsYielding[InputT, OutputT],
+        orchestrator: YieldingOrchestrator[InputT, OutputT],
         input: InputT,
         **options: Unpack[RunOptions],
     ) -> OutputT: ...
@@ -220,31 +218,22 @@ class OrchestrationTestEnvironment:
     ) -> OutputT: ...
     @overload
     async def run(
-        self,
-        orchestrator: Callable[[Any, InputT], OutputT] | RunsSync[InputT, OutputT],
-        input: InputT,
-        **options: Unpack[RunOptions],
+        self, orchestrator: PlainOrchestrator[InputT, OutputT], input: InputT, **options: Unpack[RunOptions]
     ) -> OutputT: ...
     @overload
     async def run(
-        self,
-        orchestrator: Callable[[Any], Awaitable[OutputT]],
-        input: None = None,
-        **options: Unpack[RunOptions],
+        self, orchestrator: AsyncWithoutInput[OutputT], input: None = None, **options: Unpack[RunOptions]
     ) -> OutputT: ...
     @overload
     async def run(
-        self,
-        orchestrator: Callable[[Any], Generator[Any, Any, OutputT]],
-        input: None = None,
-        **options: Unpack[RunOptions],
+        self, orchestrator: YieldingWithoutInput[OutputT], input: None = None, **options: Unpack[RunOptions]
     ) -> OutputT: ...
     @overload
     async def run(
-        self, orchestrator: Callable[[Any], OutputT], input: None = None, **options: Unpack[RunOptions]
+        self, orchestrator: PlainWithoutInput[OutputT], input: None = None, **options: Unpack[RunOptions]
     ) -> OutputT: ...
     async def run(self, orchestrator: object, input: object = None, **options: Unpack[RunOptions]) -> Any:
-        """Run an orchestration to its end and return its output, as ``OrchestrationRun.result`` does.
+        """Run an orchestration to its end and return its output; see ``OrchestrationRun.result``.
 
         With ``chaos`` it runs twice in environments of their own, without and with faults, and both must end
         alike.
@@ -318,7 +307,7 @@ class OrchestrationTestEnvironment:
         return self._harness.faults
 
     @property
-    def runs(self) -> Sequence[OrchestrationRun[Any]]:
+    def runs(self) -> Sequence[OrchestrationRun]:
         """What was started here, in order."""
         return self._runs
 

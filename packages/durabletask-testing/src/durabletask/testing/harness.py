@@ -16,10 +16,10 @@ time itself; it only waits, and whoever awaits the outer orchestration moves it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TypeVar, cast
+from typing import TypedDict, TypeVar, cast
 
 from durabletask.core.client import DurableTaskClient
 from durabletask.core.diagnosis import Diagnosis
@@ -28,26 +28,18 @@ from durabletask.core.instances import OrchestrationState
 from durabletask.core.registry import Registrations, Registry
 from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
 from durabletask.core.transport import Transport
-from durabletask.core.versioning import VersioningOptions
 from durabletask.core.worker import DurableTaskWorker
-from typing_extensions import TypedDict
+from typing_extensions import Unpack
 
 from .clock import VirtualClock, running_loop
 from .commands import Command, CommandQueue
 from .faults import Chaos, ChaosTransport, FaultCounts
 from .hub import InMemoryBackend
 from .inspection import Inspection
+from .options import EnvironmentOptions
 from .recorder import Recorder
 
-__all__ = [
-    "LONGEST",
-    "DrivenHub",
-    "EnvironmentOptions",
-    "Harness",
-    "RunOptions",
-    "StartOptions",
-    "StuckOrchestrationError",
-]
+__all__ = ["LONGEST", "DrivenHub", "Harness", "StuckOrchestrationError"]
 
 __tracebackhide__ = True  # pytest leaves the frames of this module out of tracebacks
 
@@ -59,34 +51,22 @@ LONGEST = timedelta(days=3650)
 _BUSY_LIMIT = 1.0  # real seconds that `start` and `advance` wait for an activity that is busy outside
 
 
-class EnvironmentOptions(TypedDict, total=False):
-    """What a test environment can be given; ``OrchestrationTestEnvironment`` explains each."""
-
+class _Code(TypedDict):
     orchestrators: Registrations
     activities: Registrations
     entities: Registrations
-    start_time: datetime | None
-    strict: bool
-    data_converter: DataConverter | None
-    versioning: VersioningOptions | None
-    chaos: Chaos | None
 
 
-class StartOptions(TypedDict, total=False):
-    """Options of ``start``."""
-
-    instance_id: str | None
-    version: str | None
-    tags: Mapping[str, str] | None
-    start_at: datetime | timedelta | None
-
-
-class RunOptions(TypedDict, total=False):
-    """Options of ``run``."""
-
-    instance_id: str | None
-    events: Iterable[tuple[str, object]]
-    chaos: Chaos | None
+_DEFAULTS: EnvironmentOptions = {
+    "orchestrators": (),
+    "activities": (),
+    "entities": (),
+    "start_time": None,
+    "strict": True,
+    "data_converter": None,
+    "versioning": None,
+    "chaos": None,
+}
 
 
 class StuckOrchestrationError(AssertionError):
@@ -125,32 +105,17 @@ class DrivenHub(InMemoryBackend):
 class Harness:
     """A hub on a virtual clock with one worker and one client; the arguments are those of the environment."""
 
-    def __init__(
-        self,
-        *,
-        orchestrators: Registrations = (),
-        activities: Registrations = (),
-        entities: Registrations = (),
-        start_time: datetime | None = None,
-        strict: bool = True,
-        data_converter: DataConverter | None = None,
-        versioning: VersioningOptions | None = None,
-        chaos: Chaos | None = None,
-    ) -> None:
-        orchestrators, activities, entities = map(_kept, (orchestrators, activities, entities))
-        self._options = EnvironmentOptions(
-            orchestrators=orchestrators,
-            activities=activities,
-            entities=entities,
-            start_time=start_time,
-            strict=strict,
-            data_converter=data_converter,
-            versioning=versioning,
+    def __init__(self, **options: Unpack[EnvironmentOptions]) -> None:
+        given: EnvironmentOptions = {**_DEFAULTS, **options}
+        code = _Code(
+            orchestrators=_kept(given["orchestrators"]),
+            activities=_kept(given["activities"]),
+            entities=_kept(given["entities"]),
         )
-        self.converter: DataConverter = data_converter or DEFAULT_CONVERTER
-        self.registry: Registry = Registry(
-            orchestrators=orchestrators, activities=activities, entities=entities
-        )
+        self._options: EnvironmentOptions = {**given, **code}
+        start_time, versioning, chaos = given["start_time"], given["versioning"], given["chaos"]
+        self.converter: DataConverter = self._options["data_converter"] or DEFAULT_CONVERTER
+        self.registry: Registry = Registry(**code)
         self.clock: VirtualClock = VirtualClock(start_time, auto_advance=False)
         self.hub: InMemoryBackend = DrivenHub(self.clock, self.drive)
         self.client: DurableTaskClient = DurableTaskClient(self.hub, data_converter=self.converter)
@@ -170,12 +135,10 @@ class Harness:
         self.recorder.front = front
         self._worker = DurableTaskWorker(
             front,
-            orchestrators=orchestrators,
-            activities=activities,
-            entities=entities,
+            **code,
             data_converter=self.converter,
             versioning=versioning,
-            strict=strict,
+            strict=self._options["strict"],
             lint=True,
             session_cache_size=0 if chaos is not None and chaos.replay_every_turn else 2000,
         )

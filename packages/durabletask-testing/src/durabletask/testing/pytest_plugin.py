@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .clock import VirtualClock
     from .conformance import ConformanceReport
     from .environment import OrchestrationTestEnvironment
-    from .harness import EnvironmentOptions
     from .hub import InMemoryBackend
+    from .options import EnvironmentOptions
     from .sync import OrchestrationTestEnvironment as BlockingEnvironment
 
 __all__ = ["DurableEnv", "durable_env", "task_hub", "virtual_clock"]

@@ -10,6 +10,8 @@
             assert run.result() == "done"
 
 The environment owns an event loop, which runs while one of its methods does.
+
+``tools/generate_sync.py`` writes the methods between the ``generated`` comments from the async classes.
 """
 
 # ruff: noqa: A002 - "input" is the protocol's word
@@ -17,25 +19,36 @@ The environment owns an event loop, which runs while one of its methods does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, overload
 
 from durabletask.core.context import RunsAsync, RunsSync, RunsYielding
 from durabletask.core.diagnosis import Diagnosis
 from durabletask.core.errors import TaskError
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import OrchestrationState, OrchestrationStatus
+from durabletask.core.portal import Call
 from durabletask.core.replay.standing import OpenTask
-from typing_extensions import Self, Unpack
-from typing_extensions import TypeVar as TypeVarWithDefault
+from typing_extensions import Self, TypeVar, Unpack
 
 from . import environment as _environment
 from . import run as _run
 from .fakes import ActivityCall, FakeActivity, SideEffect
 from .faults import FaultCounts
-from .harness import LONGEST, EnvironmentOptions, RunOptions, StartOptions
+from .harness import LONGEST
+from .options import (
+    AsyncOrchestrator,
+    AsyncWithoutInput,
+    EnvironmentOptions,
+    PlainOrchestrator,
+    PlainWithoutInput,
+    RunOptions,
+    StartOptions,
+    YieldingOrchestrator,
+    YieldingWithoutInput,
+)
 
 __all__ = ["OrchestrationRun", "OrchestrationTestEnvironment"]
 
@@ -43,54 +56,7 @@ __tracebackhide__ = True  # pytest shows the line of the test instead
 
 T = TypeVar("T")
 InputT = TypeVar("InputT")
-OutputT = TypeVar("OutputT")
-RunOutputT = TypeVarWithDefault("RunOutputT", default=Any)
-
-
-class _Loop:
-    """The event loop of one environment. It runs while it waits for a coroutine, and at no other time."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def open(self) -> None:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            self._loop = asyncio.new_event_loop()
-        else:
-            raise RuntimeError(
-                "The blocking environment cannot be used where an event loop is running. In an async test use "
-                "'async with' and durabletask.testing.OrchestrationTestEnvironment."
-            )
-
-    def wait(self, coroutine: Coroutine[object, object, T]) -> T:
-        if self._loop is None:
-            coroutine.close()
-            raise RuntimeError("The environment is not started: use it in a 'with' statement.")
-        try:
-            return self._loop.run_until_complete(coroutine)
-        except (AssertionError, TaskError, TimeoutError) as error:
-            raise error.with_traceback(None)  # noqa: B904 - the same error, without the frames of asyncio
-
-    def do(self, action: Callable[[], Awaitable[None]]) -> None:
-        async def carry_out() -> None:
-            await action()
-
-        self.wait(carry_out())
-
-    def close(self, last: Coroutine[object, object, None]) -> None:
-        loop = self._loop
-        if loop is None:
-            last.close()
-            return
-        try:
-            self.wait(last)
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-        finally:
-            self._loop = None
-            loop.close()
+OutputT = TypeVar("OutputT", default=Any)
 
 
 class OrchestrationTestEnvironment:
@@ -98,25 +64,243 @@ class OrchestrationTestEnvironment:
 
     def __init__(self, **options: Unpack[EnvironmentOptions]) -> None:
         self._inner = _environment.OrchestrationTestEnvironment(**options)
-        self._loop = _Loop()
+        self._runner: asyncio.AbstractEventLoop | None = None
         self._runs: list[OrchestrationRun] = []
 
     def __enter__(self) -> Self:
         """Start the worker."""
-        self._loop.open()
-        self._loop.wait(self._inner.__aenter__())
-        return self
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self._runner = asyncio.new_event_loop()
+            self._call(self._inner.__aenter__)
+            return self
+        raise RuntimeError(
+            "The blocking environment cannot be used where an event loop is running. In an async test use "
+            "'async with' and durabletask.testing.OrchestrationTestEnvironment."
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the worker, without waiting for what is still open."""
-        self._loop.close(self._inner.__aexit__(kind, error, trace))
+        loop = self._runner
+        if loop is None:
+            return
+        try:
+            self._call(lambda: self._inner.__aexit__(kind, error, trace))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            self._runner = None
+            loop.close()
+
+    def _call(self, action: Callable[[], Awaitable[T]], /) -> T:
+        if self._runner is None:
+            raise RuntimeError("The environment is not started: use it in a 'with' statement.")
+
+        async def carry_out() -> T:
+            return await action()
+
+        try:
+            return self._runner.run_until_complete(carry_out())
+        except (AssertionError, TaskError, TimeoutError) as error:
+            raise error.with_traceback(None)  # noqa: B904 - the same error, without the frames of asyncio
+
+    @property
+    def runs(self) -> Sequence[OrchestrationRun]:
+        """What was started here, in order."""
+        return self._runs
+
+    # <generated from durabletask.testing.environment.OrchestrationTestEnvironment>
 
     @property
     def now(self) -> datetime:
         """The virtual time."""
         return self._inner.now
+
+    def advance(
+        self,
+        delta: timedelta | None = None,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+    ) -> None:
+        """Move virtual time on; at every due time on the way all that follows happens before time goes on.
+
+        Args:
+            delta: how far; the other arguments are added.
+            days: days to add.
+            hours: hours to add.
+            minutes: minutes to add.
+            seconds: seconds to add.
+        """
+        self._call(
+            lambda: self._inner.advance(delta, days=days, hours=hours, minutes=minutes, seconds=seconds)
+        )
+
+    def settle(self) -> None:
+        """Wait until everything that can happen without time passing has happened."""
+        self._call(self._inner.settle)
+
+    @overload
+    def start(
+        self, orchestrator: str, input: object = None, **options: Unpack[StartOptions]
+    ) -> OrchestrationRun: ...
+
+    @overload
+    def start(
+        self, orchestrator: type[RunsAsync[InputT, OutputT]], input: InputT, **options: Unpack[StartOptions]
+    ) -> OrchestrationRun[OutputT]: ...
+
+    @overload
+    def start(
+        self, orchestrator: AsyncOrchestrator[InputT, OutputT], input: InputT, **options: Unpack[StartOptions]
+    ) -> OrchestrationRun[OutputT]: ...
+
+    @overload
+    def start(
+        self,
+        orchestrator: type[RunsYielding[InputT, OutputT]],
+        input: InputT,
+        **options: Unpack[StartOptions],
+    ) -> OrchestrationRun[OutputT]: ...
+
+    @overload
+    def start(
+        self,
+        orchestrator: YieldingOrchestrator[InputT, OutputT],
+        input: InputT,
+        **options: Unpack[StartOptions],
+    ) -> OrchestrationRun[OutputT]: ...
+
+    @overload
+    def start(
+        self, orchestrator: type[RunsSync[InputT, OutputT]], input: InputT, **options: Unpack[StartOptions]
+    ) -> OrchestrationRun[OutputT]: ...
+
+    @overload
+    def start(
+        self, orchestrator: PlainOrchestrator[InputT, OutputT], input: InputT, **options: Unpack[StartOptions]
+    ) -> OrchestrationRun[OutputT]: ...
+
+    @overload
+    def start(
+        self, orchestrator: AsyncWithoutInput[OutputT], input: None = None, **options: Unpack[StartOptions]
+    ) -> OrchestrationRun[OutputT]: ...
+
+    @overload
+    def start(
+        self, orchestrator: YieldingWithoutInput[OutputT], input: None = None, **options: Unpack[StartOptions]
+    ) -> OrchestrationRun[OutputT]: ...
+
+    @overload
+    def start(
+        self, orchestrator: PlainWithoutInput[OutputT], input: None = None, **options: Unpack[StartOptions]
+    ) -> OrchestrationRun[OutputT]: ...
+
+    def start(
+        self, orchestrator: object, input: object = None, **options: Unpack[StartOptions]
+    ) -> OrchestrationRun:
+        """Start an orchestration and let it run until it waits for time or for the outside.
+
+        Args:
+            orchestrator: function, class or object, or the registered name.
+            input: its input.
+            options: ``instance_id``, ``version`` and ``tags`` of the instance; ``start_at``: not before this
+                (virtual) time, or this long from now.
+        """
+        target: Any = orchestrator  # checked by the overloads
+        return OrchestrationRun(self._call(lambda: self._inner.start(target, input, **options)), self._call)
+
+    @overload
+    def run(self, orchestrator: str, input: object = None, **options: Unpack[RunOptions]) -> Any: ...
+
+    @overload
+    def run(
+        self, orchestrator: type[RunsAsync[InputT, OutputT]], input: InputT, **options: Unpack[RunOptions]
+    ) -> OutputT: ...
+
+    @overload
+    def run(
+        self, orchestrator: AsyncOrchestrator[InputT, OutputT], input: InputT, **options: Unpack[RunOptions]
+    ) -> OutputT: ...
+
+    @overload
+    def run(
+        self, orchestrator: type[RunsYielding[InputT, OutputT]], input: InputT, **options: Unpack[RunOptions]
+    ) -> OutputT: ...
+
+    @overload
+    def run(
+        self,
+        orchestrator: YieldingOrchestrator[InputT, OutputT],
+        input: InputT,
+        **options: Unpack[RunOptions],
+    ) -> OutputT: ...
+
+    @overload
+    def run(
+        self, orchestrator: type[RunsSync[InputT, OutputT]], input: InputT, **options: Unpack[RunOptions]
+    ) -> OutputT: ...
+
+    @overload
+    def run(
+        self, orchestrator: PlainOrchestrator[InputT, OutputT], input: InputT, **options: Unpack[RunOptions]
+    ) -> OutputT: ...
+
+    @overload
+    def run(
+        self, orchestrator: AsyncWithoutInput[OutputT], input: None = None, **options: Unpack[RunOptions]
+    ) -> OutputT: ...
+
+    @overload
+    def run(
+        self, orchestrator: YieldingWithoutInput[OutputT], input: None = None, **options: Unpack[RunOptions]
+    ) -> OutputT: ...
+
+    @overload
+    def run(
+        self, orchestrator: PlainWithoutInput[OutputT], input: None = None, **options: Unpack[RunOptions]
+    ) -> OutputT: ...
+
+    def run(self, orchestrator: object, input: object = None, **options: Unpack[RunOptions]) -> Any:
+        """Run an orchestration to its end and return its output; see ``OrchestrationRun.result``.
+
+        With ``chaos`` it runs twice in environments of their own, without and with faults, and both must end
+        alike.
+
+        Args:
+            orchestrator: function, class or object, or the registered name.
+            input: its input.
+            options: ``instance_id`` of the instance; ``events`` to raise after the start, in order, as pairs of
+                name and data; ``chaos``: the faults.
+
+        Raises:
+            TaskFailedError: the orchestration failed.
+            ChaosDivergenceError: it ended differently under chaos; the message has the seed.
+        """
+        target: Any = orchestrator  # checked by the overloads
+        return self._call(lambda: self._inner.run(target, input, **options))
+
+    def fake(
+        self, activity: str | object, *, returns: object = None, side_effect: SideEffect = None
+    ) -> FakeActivity:
+        """Answer the calls of an activity in its place, from now on.
+
+        Args:
+            activity: its function, or its name.
+            returns: the result of every call.
+            side_effect: a function of the input (plain or ``async``), an exception to raise, or a list with
+                one outcome per call, in which exceptions are raised. The function gets the input as the activity
+                does, converted to the annotation.
+
+        Raises:
+            ActivityNotRegisteredError: a name that is not registered, but almost: the fake would never be called.
+        """
+        return self._inner.fake(activity, returns=returns, side_effect=side_effect)
 
     @property
     def calls(self) -> Sequence[ActivityCall]:
@@ -128,200 +312,67 @@ class OrchestrationTestEnvironment:
         """How many faults really happened here, and in the runs with ``chaos=``."""
         return self._inner.faults
 
-    @property
-    def runs(self) -> Sequence[OrchestrationRun[Any]]:
-        """What was started here, in order."""
-        return self._runs
-
-    def advance(
-        self,
-        delta: timedelta | None = None,
-        *,
-        days: float = 0,
-        hours: float = 0,
-        minutes: float = 0,
-        seconds: float = 0,
-    ) -> None:
-        """Move virtual time on; everything that falls due on the way happens."""
-        self._loop.do(
-            lambda: self._inner.advance(delta, days=days, hours=hours, minutes=minutes, seconds=seconds)
-        )
-
-    def settle(self) -> None:
-        """Wait until everything that can happen without time passing has happened."""
-        self._loop.wait(self._inner.settle())
-
-    @overload
-    def start(
-        self, orchestrator: str, input: object = None, **options: Unpack[StartOptions]
-    ) -> OrchestrationRun: ...
-    @overload
-    def start(
-        self, orchestrator: type[RunsAsync[InputT, OutputT]], input: InputT, **options: Unpack[StartOptions]
-    ) -> OrchestrationRun[OutputT]: ...
-    @overload
-    def start(
-        self,
-        orchestrator: Callable[[Any, InputT], Awaitable[OutputT]] | RunsAsync[InputT, OutputT],
-        input: InputT,
-        **options: Unpack[StartOptions],
-    ) -> OrchestrationRun[OutputT]: ...
-    @overload
-    def start(
-        self,
-        orchestrator: type[RunsYielding[InputT, OutputT]],
-        input: InputT,
-        **options: Unpack[StartOptions],
-    ) -> OrchestrationRun[OutputT]: ...
-    @overload
-    def start(
-        self,
-        orchestrator: Callable[[Any, InputT], Generator[Any, Any, OutputT]] | RunsYielding[InputT, OutputT],
-        input: InputT,
-        **options: Unpack[StartOptions],
-    ) -> OrchestrationRun[OutputT]: ...
-    @overload
-    def start(
-        self, orchestrator: type[RunsSync[InputT, OutputT]], input: InputT, **options: Unpack[StartOptions]
-    ) -> OrchestrationRun[OutputT]: ...
-    @overload
-    def start(
-        self,
-        orchestrator: Callable[[Any, InputT], OutputT] | RunsSync[InputT, OutputT],
-        input: InputT,
-        **options: Unpack[StartOptions],
-    ) -> OrchestrationRun[OutputT]: ...
-    @overload
-    def start(
-        self,
-        orchestrator: Callable[[Any], Awaitable[OutputT]],
-        input: None = None,
-        **options: Unpack[StartOptions],
-    ) -> OrchestrationRun[OutputT]: ...
-    @overload
-    def start(
-        self,
-        orchestrator: Callable[[Any], Generator[Any, Any, OutputT]],
-        input: None = None,
-        **options: Unpack[StartOptions],
-    ) -> OrchestrationRun[OutputT]: ...
-    @overload
-    def start(
-        self, orchestrator: Callable[[Any], OutputT], input: None = None, **options: Unpack[StartOptions]
-    ) -> OrchestrationRun[OutputT]: ...
-    def start(
-        self, orchestrator: Any, input: object = None, **options: Unpack[StartOptions]
-    ) -> OrchestrationRun[Any]:
-        """Start an orchestration and let it run until it waits for time or for the outside."""
-        run: OrchestrationRun = OrchestrationRun(
-            self._loop, self._loop.wait(self._inner.start(orchestrator, input, **options))
-        )
-        self._runs.append(run)
-        return run
-
-    @overload
-    def run(self, orchestrator: str, input: object = None, **options: Unpack[RunOptions]) -> Any: ...
-    @overload
-    def run(
-        self, orchestrator: type[RunsAsync[InputT, OutputT]], input: InputT, **options: Unpack[RunOptions]
-    ) -> OutputT: ...
-    @overload
-    def run(
-        self,
-        orchestrator: Callable[[Any, InputT], Awaitable[OutputT]] | RunsAsync[InputT, OutputT],
-        input: InputT,
-        **options: Unpack[RunOptions],
-    ) -> OutputT: ...
-    @overload
-    def run(
-        self, orchestrator: type[RunsYielding[InputT, OutputT]], input: InputT, **options: Unpack[RunOptions]
-    ) -> OutputT: ...
-    @overload
-    def run(
-        self,
-        orchestrator: Callable[[Any, InputT], Generator[Any, Any, OutputT]] | RunsYielding[InputT, OutputT],
-        input: InputT,
-        **options: Unpack[RunOptions],
-    ) -> OutputT: ...
-    @overload
-    def run(
-        self, orchestrator: type[RunsSync[InputT, OutputT]], input: InputT, **options: Unpack[RunOptions]
-    ) -> OutputT: ...
-    @overload
-    def run(
-        self,
-        orchestrator: Callable[[Any, InputT], OutputT] | RunsSync[InputT, OutputT],
-        input: InputT,
-        **options: Unpack[RunOptions],
-    ) -> OutputT: ...
-    @overload
-    def run(
-        self,
-        orchestrator: Callable[[Any], Awaitable[OutputT]],
-        input: None = None,
-        **options: Unpack[RunOptions],
-    ) -> OutputT: ...
-    @overload
-    def run(
-        self,
-        orchestrator: Callable[[Any], Generator[Any, Any, OutputT]],
-        input: None = None,
-        **options: Unpack[RunOptions],
-    ) -> OutputT: ...
-    @overload
-    def run(
-        self, orchestrator: Callable[[Any], OutputT], input: None = None, **options: Unpack[RunOptions]
-    ) -> OutputT: ...
-    def run(self, orchestrator: Any, input: object = None, **options: Unpack[RunOptions]) -> Any:
-        """Run an orchestration to its end and return its output."""
-        return self._loop.wait(self._inner.run(orchestrator, input, **options))
-
-    def fake(
-        self, activity: str | object, *, returns: object = None, side_effect: SideEffect = None
-    ) -> FakeActivity:
-        """Answer the calls of an activity in its place, from now on."""
-        return self._inner.fake(activity, returns=returns, side_effect=side_effect)
+    # </generated>
 
 
-class OrchestrationRun(Generic[RunOutputT]):
+class OrchestrationRun(Generic[OutputT]):
     """The blocking twin of ``durabletask.testing.run.OrchestrationRun``; see there."""
 
-    def __init__(self, loop: _Loop, inner: _run.OrchestrationRun[RunOutputT]) -> None:
-        self._loop = loop
+    def __init__(self, inner: _run.OrchestrationRun[OutputT], call: Call) -> None:
         self._inner = inner
+        self._call = call
 
     @property
     def instance_id(self) -> str:
         """Id of the instance."""
         return self._inner.instance_id
 
-    def result(self, *, timeout: timedelta = LONGEST) -> RunOutputT:
-        """The output. Lets virtual time run until the orchestration has ended."""
-        return self._loop.wait(self._inner.result(timeout=timeout))
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    # <generated from durabletask.testing.run.OrchestrationRun>
+
+    def result(self, *, timeout: timedelta = LONGEST) -> OutputT:
+        """The output. Lets virtual time run until the orchestration has ended.
+
+        It is converted to the return annotation of the orchestrator. Without one, when it does not fit, and when the
+        orchestrator was started by name, it consists of plain JSON values.
+
+        Args:
+            timeout: how much virtual time it may take.
+
+        Raises:
+            TaskFailedError: the orchestration failed; ``details`` say why.
+            TaskCancelledError: it was terminated.
+            StuckOrchestrationError: it waits for something that will not come by itself, such as an event;
+                the message says for what, and where in the code.
+            TimeoutError: it takes longer than ``timeout``.
+        """
+        return self._call(lambda: self._inner.result(timeout=timeout))
 
     def completion(self, *, timeout: timedelta = LONGEST) -> OrchestrationState:
-        """The state at the end, however it ended."""
-        return self._loop.wait(self._inner.completion(timeout=timeout))
+        """The state at the end, however it ended. Like ``result``, without raising for failures."""
+        return self._call(lambda: self._inner.completion(timeout=timeout))
 
     def raise_event(self, name: str, data: object = None) -> None:
         """Deliver an external event."""
-        self._loop.do(lambda: self._inner.raise_event(name, data))
+        self._call(lambda: self._inner.raise_event(name, data))
 
     def terminate(self, output: object = None, *, recursive: bool = True) -> None:
         """End the orchestration as TERMINATED."""
-        self._loop.do(lambda: self._inner.terminate(output, recursive=recursive))
+        self._call(lambda: self._inner.terminate(output, recursive=recursive))
 
     def suspend(self, reason: str | None = None) -> None:
         """Suspend the orchestration."""
-        self._loop.do(lambda: self._inner.suspend(reason))
+        self._call(lambda: self._inner.suspend(reason))
 
     def resume(self, reason: str | None = None) -> None:
         """Resume the orchestration."""
-        self._loop.do(lambda: self._inner.resume(reason))
+        self._call(lambda: self._inner.resume(reason))
 
     @property
     def state(self) -> OrchestrationState:
-        """The state of the instance now."""
+        """The state of the instance now, as a client sees it."""
         return self._inner.state
 
     @property
@@ -340,7 +391,7 @@ class OrchestrationRun(Generic[RunOutputT]):
         return self._inner.history
 
     def calls(self, activity: str | None = None) -> Sequence[ActivityCall]:
-        """The calls of activities (of one name) by this instance, in order."""
+        """The calls of activities (of one name) by this instance, in order: inputs, attempts, virtual times."""
         return self._inner.calls(activity)
 
     def pending(self) -> Sequence[OpenTask]:
@@ -348,9 +399,14 @@ class OrchestrationRun(Generic[RunOutputT]):
         return self._inner.pending()
 
     def explain(self) -> Diagnosis:
-        """Why the orchestration is not finished, with advice."""
+        """Why the orchestration is not finished, with advice; print it, or read its members."""
         return self._inner.explain()
 
     def timeline(self) -> str:
-        """The history for people."""
+        """The history for people: one line per event, with the virtual time since the start.
+
+        Events that nothing waited for are named at the end.
+        """
         return self._inner.timeline()
+
+    # </generated>

@@ -1,0 +1,108 @@
+"""The options of test environments, and the types of what they run.
+
+``OrchestrationTestEnvironment``, its blocking twin and the fixture ``durable_env`` take the same options, which are
+declared here once. The aliases are the three forms of an orchestrator, with and without an input, for overloads: a
+checker then knows the type of the output, and refuses an input that does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias, TypeVar, Union
+
+from durabletask.core.context import OrchestrationContext, RunsAsync, RunsSync, RunsYielding
+from durabletask.core.registry import Registrations
+from durabletask.core.serialization import DataConverter
+from durabletask.core.versioning import VersioningOptions
+from typing_extensions import TypedDict
+
+from .faults import Chaos
+
+__all__ = [
+    "AsyncOrchestrator",
+    "AsyncWithoutInput",
+    "EnvironmentOptions",
+    "PlainOrchestrator",
+    "PlainWithoutInput",
+    "RunOptions",
+    "StartOptions",
+    "YieldingOrchestrator",
+    "YieldingWithoutInput",
+]
+
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
+
+AsyncOrchestrator: TypeAlias = Union[
+    Callable[[OrchestrationContext, InputT], Awaitable[OutputT]], RunsAsync[InputT, OutputT]
+]
+"""An ``async def`` orchestrator."""
+
+YieldingOrchestrator: TypeAlias = Union[
+    Callable[[OrchestrationContext, InputT], Generator[Any, Any, OutputT]], RunsYielding[InputT, OutputT]
+]
+"""An orchestrator that yields its tasks."""
+
+PlainOrchestrator: TypeAlias = Union[
+    Callable[[OrchestrationContext, InputT], OutputT], RunsSync[InputT, OutputT]
+]
+"""An orchestrator that waits for nothing."""
+
+AsyncWithoutInput: TypeAlias = Callable[[OrchestrationContext], Awaitable[OutputT]]
+YieldingWithoutInput: TypeAlias = Callable[[OrchestrationContext], Generator[Any, Any, OutputT]]
+PlainWithoutInput: TypeAlias = Callable[[OrchestrationContext], OutputT]
+
+
+class EnvironmentOptions(TypedDict, total=False):
+    """Options of a test environment.
+
+    Attributes:
+        orchestrators: what the worker can run; as for ``DurableTaskWorker``.
+        activities: likewise. Activities that are not given need a fake.
+        entities: likewise.
+        start_time: the first virtual time; 2026-01-01 UTC by default.
+        strict: fail orchestrations for every deviation from their history and for tasks never awaited; the default.
+        data_converter: how values become payloads.
+        versioning: which versions of orchestrations the worker accepts.
+        chaos: faults for everything that runs in this environment.
+    """
+
+    orchestrators: Registrations
+    activities: Registrations
+    entities: Registrations
+    start_time: datetime | None
+    strict: bool
+    data_converter: DataConverter | None
+    versioning: VersioningOptions | None
+    chaos: Chaos | None
+
+
+class StartOptions(TypedDict, total=False):
+    """Options of ``start``.
+
+    Attributes:
+        instance_id: an id of your choice.
+        version: version of the instance.
+        tags: tags of the instance.
+        start_at: not before this (virtual) time, or this long from now.
+    """
+
+    instance_id: str | None
+    version: str | None
+    tags: Mapping[str, str] | None
+    start_at: datetime | timedelta | None
+
+
+class RunOptions(TypedDict, total=False):
+    """Options of ``run``.
+
+    Attributes:
+        instance_id: an id of your choice.
+        events: external events to raise after the start, in order: name and data.
+        chaos: run twice more, without and with these faults, and compare the ends.
+    """
+
+    instance_id: str | None
+    events: Iterable[tuple[str, object]]
+    chaos: Chaos | None
