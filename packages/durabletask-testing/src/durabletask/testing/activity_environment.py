@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias, TypeVar, Union, cast, overload
+from typing import TypeAlias, TypeVar, Union, cast, overload
 
 from durabletask.core.authoring import ActivityContext
 from durabletask.core.context import RunsAsync, RunsSync
@@ -68,7 +68,7 @@ class ActivityTestEnvironment:
     ) -> OutputT: ...
     @overload
     async def run(self, activity: Callable[[ActivityContext], OutputT], input: None = None) -> OutputT: ...
-    async def run(self, activity: object, input: object = None) -> Any:
+    async def run(self, activity: object, input: object = None) -> object:
         """Call an activity and return its result, as an orchestrator gets it: converted to the return annotation.
 
         Exceptions of the activity are raised unchanged. A plain function runs in a thread.
@@ -101,7 +101,7 @@ class ActivityTestEnvironment:
     ) -> OutputT: ...
     @overload
     def call(self, activity: Callable[[ActivityContext], OutputT], input: None = None) -> OutputT: ...
-    def call(self, activity: object, input: object = None) -> Any:
+    def call(self, activity: object, input: object = None) -> object:
         """The same for tests without an event loop; an ``async def`` activity gets a loop of its own."""
         definition = ActivityDefinition(name_of(activity), activity)
         result = self._prepare(definition, input)()

@@ -18,7 +18,7 @@ from durabletask.core.client import DurableTaskClient
 from durabletask.core.context import RunsAsync, RunsSync, RunsYielding
 from durabletask.core.options import check_options
 from durabletask.core.replay.annotations import declared_result
-from typing_extensions import Self, TypeVar, Unpack
+from typing_extensions import Self, Unpack
 
 from .commands import Command
 from .fakes import ActivityCall, FakeActivity, SideEffect
@@ -29,6 +29,8 @@ from .options import (
     AsyncOrchestrator,
     AsyncWithoutInput,
     EnvironmentOptions,
+    InputT,
+    OutputT,
     PlainOrchestrator,
     PlainWithoutInput,
     RunOptions,
@@ -41,9 +43,6 @@ from .run import OrchestrationRun
 __all__ = ["OrchestrationTestEnvironment"]
 
 __tracebackhide__ = True  # pytest shows the line of the test instead
-
-InputT = TypeVar("InputT")
-OutputT = TypeVar("OutputT", default=Any)
 
 
 class OrchestrationTestEnvironment:
@@ -232,7 +231,7 @@ class OrchestrationTestEnvironment:
     async def run(
         self, orchestrator: PlainWithoutInput[OutputT], input: None = None, **options: Unpack[RunOptions]
     ) -> OutputT: ...
-    async def run(self, orchestrator: object, input: object = None, **options: Unpack[RunOptions]) -> Any:
+    async def run(self, orchestrator: object, input: object = None, **options: Unpack[RunOptions]) -> object:
         """Run an orchestration to its end and return its output; see ``OrchestrationRun.result``.
 
         With ``chaos`` it runs twice in environments of their own, without and with faults, and both must end

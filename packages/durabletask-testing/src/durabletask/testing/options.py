@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias, TypeVar, Union
+from typing import Any, TypeAlias, Union
 
 from durabletask.core.context import OrchestrationContext, RunsAsync, RunsSync, RunsYielding
 from durabletask.core.registry import Registrations
 from durabletask.core.serialization import DataConverter
 from durabletask.core.versioning import VersioningOptions
-from typing_extensions import TypedDict
+from typing_extensions import Never, TypedDict, TypeVar
 
 from .faults import Chaos
 
@@ -23,6 +23,8 @@ __all__ = [
     "AsyncOrchestrator",
     "AsyncWithoutInput",
     "EnvironmentOptions",
+    "InputT",
+    "OutputT",
     "PlainOrchestrator",
     "PlainWithoutInput",
     "RunOptions",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 InputT = TypeVar("InputT")
-OutputT = TypeVar("OutputT")
+OutputT = TypeVar("OutputT", default=Any)
 
 AsyncOrchestrator: TypeAlias = Union[
     Callable[[OrchestrationContext, InputT], Awaitable[OutputT]], RunsAsync[InputT, OutputT]
@@ -40,7 +42,7 @@ AsyncOrchestrator: TypeAlias = Union[
 """An ``async def`` orchestrator."""
 
 YieldingOrchestrator: TypeAlias = Union[
-    Callable[[OrchestrationContext, InputT], Generator[Any, Any, OutputT]], RunsYielding[InputT, OutputT]
+    Callable[[OrchestrationContext, InputT], Generator[object, Never, OutputT]], RunsYielding[InputT, OutputT]
 ]
 """An orchestrator that yields its tasks."""
 
@@ -50,7 +52,7 @@ PlainOrchestrator: TypeAlias = Union[
 """An orchestrator that waits for nothing."""
 
 AsyncWithoutInput: TypeAlias = Callable[[OrchestrationContext], Awaitable[OutputT]]
-YieldingWithoutInput: TypeAlias = Callable[[OrchestrationContext], Generator[Any, Any, OutputT]]
+YieldingWithoutInput: TypeAlias = Callable[[OrchestrationContext], Generator[object, Never, OutputT]]
 PlainWithoutInput: TypeAlias = Callable[[OrchestrationContext], OutputT]
 
 

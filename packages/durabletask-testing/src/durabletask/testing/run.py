@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Generic, cast
+from typing import Generic, cast
 
 from durabletask.core.diagnosis import Diagnosis
 from durabletask.core.errors import SerializationError, TaskCancelledError, TaskFailedError
@@ -12,17 +12,15 @@ from durabletask.core.failures import FailureDetails
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import OrchestrationState, OrchestrationStatus
 from durabletask.core.replay.standing import OpenTask
-from typing_extensions import TypeVar
 
 from .commands import Command
 from .fakes import ActivityCall
 from .harness import LONGEST, Harness, StuckOrchestrationError
+from .options import OutputT
 
 __all__ = ["OrchestrationRun", "StuckOrchestrationError"]
 
 __tracebackhide__ = True  # pytest shows the line of the test instead
-
-OutputT = TypeVar("OutputT", default=Any)
 
 
 class OrchestrationRun(Generic[OutputT]):

@@ -42,6 +42,8 @@ from .options import (
     AsyncOrchestrator,
     AsyncWithoutInput,
     EnvironmentOptions,
+    InputT,
+    OutputT,
     PlainOrchestrator,
     PlainWithoutInput,
     RunOptions,
@@ -55,8 +57,6 @@ __all__ = ["OrchestrationRun", "OrchestrationTestEnvironment"]
 __tracebackhide__ = True  # pytest shows the line of the test instead
 
 T = TypeVar("T")
-InputT = TypeVar("InputT")
-OutputT = TypeVar("OutputT", default=Any)
 
 
 class OrchestrationTestEnvironment:
@@ -266,7 +266,7 @@ class OrchestrationTestEnvironment:
         self, orchestrator: PlainWithoutInput[OutputT], input: None = None, **options: Unpack[RunOptions]
     ) -> OutputT: ...
 
-    def run(self, orchestrator: object, input: object = None, **options: Unpack[RunOptions]) -> Any:
+    def run(self, orchestrator: object, input: object = None, **options: Unpack[RunOptions]) -> object:
         """Run an orchestration to its end and return its output; see ``OrchestrationRun.result``.
 
         With ``chaos`` it runs twice in environments of their own, without and with faults, and both must end
