@@ -142,7 +142,7 @@ class _Broken(InMemoryBackend):
         yield  # type: ignore[unreachable]
 
 
-async def test_what_nobody_foresaw_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unforeseen_error_is_logged_and_not_sent(caplog: pytest.LogCaptureFixture) -> None:
     """A defect of the hub is INTERNAL with a number; the number is in the log with the traceback."""
     async with serving(_Broken()) as (_, client):
         with caplog.at_level(logging.ERROR, logger="durabletask.grpc.server"):
