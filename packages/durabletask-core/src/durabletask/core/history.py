@@ -12,8 +12,7 @@ trace context are where spans begin. A transport may leave the others of a *past
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Final, TypeAlias, Union, overload
 
@@ -23,9 +22,6 @@ from .failures import FailureDetails
 
 __all__ = [
     "EPOCH",
-    "Answers",
-    "BriefHistory",
-    "BriefRecord",
     "ContinueAsNew",
     "EntityLockGranted",
     "EntityLockRequested",
@@ -50,8 +46,6 @@ __all__ = [
     "OrchestratorCompleted",
     "OrchestratorStarted",
     "ParentInstance",
-    "Schedulings",
-    "Stretch",
     "SubOrchestrationInstanceCompleted",
     "SubOrchestrationInstanceCreated",
     "SubOrchestrationInstanceFailed",
@@ -61,11 +55,9 @@ __all__ = [
     "TimerCreated",
     "TimerFired",
     "TraceContext",
-    "Turns",
     "UnknownEvent",
     "decode_history",
     "encode_history",
-    "expand",
 ]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -352,94 +344,6 @@ HistoryEvent: TypeAlias = Union[
     UnknownEvent,
 ]
 """Any event of a history."""
-
-
-BriefRecord: TypeAlias = tuple[
-    Union[Sequence[HistoryEvent], None],
-    Union[str, None],
-    Union[int, None],
-    Union[str, None],
-    Union[int, None],
-    Union[str, None],
-    Union[str, None],
-]
-"""A turn in brief: a few events, in this order, each of them optional.
-
-0.  any events, as they are;
-1.  the end of an episode and the start of the next: its time, as ``BriefHistory.read_moment`` understands it;
-2.  an activity that answered: the id of the action, and in
-3.  its result;
-4.  an activity that was scheduled: the id of the action, in
-5.  its name, and in
-6.  its input, if the reader asked for inputs.
-"""
-
-
-class Turns(msgspec.Struct, frozen=True):
-    """Part of a past in brief: turns, one after the other."""
-
-    records: Iterable[BriefRecord]
-
-
-class Answers(msgspec.Struct, frozen=True):
-    """Part of a past in brief: a run of activities that answered, by the ids of their actions."""
-
-    ids: Sequence[int]
-    results: Sequence[str | None]
-
-
-class Schedulings(msgspec.Struct, frozen=True):
-    """Part of a past in brief: a run of activities that were scheduled. Inputs as in a ``BriefRecord``."""
-
-    ids: Sequence[int]
-    names: Sequence[str]
-    inputs: Sequence[str | None]
-
-
-Stretch: TypeAlias = Union[Turns, Answers, Schedulings]
-"""Events of a history in brief."""
-
-
-class BriefHistory(Sequence[HistoryEvent]):
-    """A past that can be read in brief too: a cold start then makes no objects of the most frequent events.
-
-    A transport may offer it; the events and their brief form say the same, but for the inputs of activities,
-    which replay does not look at.
-    """
-
-    __slots__ = ()
-
-    @abstractmethod
-    def in_brief(self) -> Iterable[Stretch] | None:
-        """The whole past as stretches; ``None`` if it can be read as events only."""
-
-    @abstractmethod
-    def read_moment(self, moment: str) -> datetime:
-        """The time of an episode's start, from a record."""
-
-
-_COMPLETED: Final = OrchestratorCompleted(-1, EPOCH)  # without its time they are all the same
-
-
-def expand(stretch: Stretch, read_moment: Callable[[str], datetime]) -> Iterator[HistoryEvent]:
-    """The events of a stretch; see ``BriefHistory.read_moment``."""
-    if isinstance(stretch, Answers):
-        for answered, result in zip(stretch.ids, stretch.results, strict=True):
-            yield TaskCompleted(-1, EPOCH, answered, result)
-    elif isinstance(stretch, Schedulings):
-        for number, name, given in zip(stretch.ids, stretch.names, stretch.inputs, strict=True):
-            yield TaskScheduled(number, EPOCH, name, None, given)
-    else:
-        for before, moment, done, result, scheduled, activity, given in stretch.records:
-            if before is not None:
-                yield from before
-            if moment is not None:
-                yield _COMPLETED
-                yield OrchestratorStarted(-1, read_moment(moment))
-            if done is not None:
-                yield TaskCompleted(-1, EPOCH, done, result)
-            if scheduled is not None and activity is not None:
-                yield TaskScheduled(scheduled, EPOCH, activity, None, given)
 
 
 class HistorySlice(Sequence[HistoryEvent]):

@@ -1,8 +1,7 @@
-"""The replay engine: from history events to actions, without sockets, clocks, threads or an event loop."""
+"""The replay engine: from history events to actions, without sockets, clocks, threads or an event loop.
 
-from __future__ import annotations
+``session`` has the entry point and ``options`` what it is given. This package imports neither, so that a transport
+can use ``compact`` without loading the engine.
+"""
 
-from .options import ReplayObserver, ReplayOptions
-from .session import OrchestrationSession
-
-__all__ = ["OrchestrationSession", "ReplayObserver", "ReplayOptions"]
+__all__: list[str] = []

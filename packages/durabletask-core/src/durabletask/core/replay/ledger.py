@@ -111,12 +111,11 @@ class Ledger(TaskScope):
         "main",
         "matched",
         "maximum_timer_interval",
-        "moment",
         "most_groups",
         "most_unseen",
         "observer",
         "pending",
-        "read_moment",
+        "read_time",
         "ready",
         "refusals",
         "registry",
@@ -133,6 +132,7 @@ class Ledger(TaskScope):
         "thread",
         "timers",
         "unawaited_groups",
+        "unread_time",
         "unseen",
         "unstoppable",
         "uuids",
@@ -159,8 +159,9 @@ class Ledger(TaskScope):
         self.table: Table = table
         self.thread: int = 0  # the thread that may schedule at this moment; no thread has the id 0
         self._clock: datetime = EPOCH
-        self.moment: str | None = None  # the clock, as a past in brief has it; read when somebody asks
-        self.read_moment: Callable[[str], datetime] | None = None
+        # The clock as a compact history has it; read only if the code asks for it.
+        self.unread_time: object | None = None
+        self.read_time: Callable[[object], datetime] | None = None
         self.is_replaying: bool = True
         self.started: ExecutionStarted | None = None
         self.started_at: datetime = EPOCH  # on the orchestration clock
@@ -205,13 +206,13 @@ class Ledger(TaskScope):
     @property
     def clock(self) -> datetime:
         """The time at which the hub started the episode."""
-        if self.moment is not None and self.read_moment is not None:
-            self._clock, self.moment = self.read_moment(self.moment), None
+        if self.unread_time is not None and self.read_time is not None:
+            self._clock, self.unread_time = self.read_time(self.unread_time), None
         return self._clock
 
     @clock.setter
     def clock(self, now: datetime) -> None:
-        self._clock, self.moment = now, None
+        self._clock, self.unread_time = now, None
 
     # --- actions -----------------------------------------------------------------------------------------
 

@@ -32,11 +32,12 @@ from durabletask.core.errors import (
     UnawaitedTaskError,
 )
 from durabletask.core.failures import FailureDetails, qualified_name
-from durabletask.core.history import BriefHistory, ExecutionStarted, HistoryEvent, OrchestratorStarted
+from durabletask.core.history import ExecutionStarted, HistoryEvent, OrchestratorStarted
 from durabletask.core.tasks import running_scopes
 from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult
 
-from .brief import ENGINE_ERRORS, apply_history
+from .compact import CompactHistory
+from .fast_path import ENGINE_ERRORS, apply_compact
 from .ledger import Ledger, OneWay
 from .matching import CONFIRMATIONS, confirm, surplus_action
 from .rewind import rewind, rewind_request, seems_finished
@@ -196,8 +197,8 @@ class OrchestrationSession:
         try:
             if ledger.strict:
                 self._run(self._apply_strictly, events)
-            elif isinstance(events, BriefHistory) and ledger.observer is None:
-                self._run(apply_history, ledger, events, self._apply_each, self._fail)
+            elif isinstance(events, CompactHistory) and ledger.observer is None:
+                self._run(apply_compact, ledger, events, self._apply_each, self._fail)
             else:
                 self._run(self._apply_each, events)
         finally:

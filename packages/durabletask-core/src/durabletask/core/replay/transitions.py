@@ -59,7 +59,17 @@ from .matching import confirm, confirm_activity
 from .start import start_orchestrator
 from .tasks import RAW_FAILURE, RAW_RESULT
 
-__all__ = ["CONTINUING", "ENDED", "INERT", "RUNNING", "SUSPENDED", "Handler", "Table", "unsupported"]
+__all__ = [
+    "CONTINUING",
+    "ENDED",
+    "INERT",
+    "RUNNING",
+    "SUSPENDED",
+    "Handler",
+    "Table",
+    "complete_activity",
+    "unsupported",
+]
 
 E = TypeVar("E", bound=HistoryEvent)
 
@@ -146,15 +156,26 @@ def unsupported(ledger: Ledger, event: HistoryEvent) -> None:
     )
 
 
+def _task_scheduled(ledger: Ledger, event: TaskScheduled) -> None:
+    is_plain = not ledger.strict and ledger.observer is None
+    if not is_plain or not confirm_activity(ledger, event.event_id, event.name):
+        confirm(ledger, event)
+
+
 # --- answers ---------------------------------------------------------------------------------------------
 
 
-def _task_completed(ledger: Ledger, event: TaskCompleted) -> None:
-    call = ledger.activities.pop(event.task_scheduled_id, None)
+def complete_activity(ledger: Ledger, action_id: int, result: str | None) -> None:
+    """An activity has a result. An answer for a call that is not open is ignored: it came twice, or too late."""
+    call = ledger.activities.pop(action_id, None)
     if call is not None:
-        if ledger.observer is not None:
-            _tell(ledger, event.task_scheduled_id, event)
-        call.settle(RAW_RESULT, event.result)
+        call.settle(RAW_RESULT, result)
+
+
+def _task_completed(ledger: Ledger, event: TaskCompleted) -> None:
+    if ledger.observer is not None and event.task_scheduled_id in ledger.activities:
+        _tell(ledger, event.task_scheduled_id, event)
+    complete_activity(ledger, event.task_scheduled_id, event.result)
 
 
 def _task_failed(ledger: Ledger, event: TaskFailed) -> None:
@@ -310,7 +331,7 @@ RUNNING: Final = Table(
     {
         **_EVERYWHERE,
         **dict.fromkeys(_CONFIRMATIONS, confirm),
-        **_on(TaskScheduled, confirm_activity),
+        **_on(TaskScheduled, _task_scheduled),
         **_INBOUND,
         **_on(ExecutionSuspended, _suspended),
         ExecutionResumed: _ignore,

@@ -14,18 +14,19 @@ from datetime import datetime
 from typing import Final, overload
 
 from durabletask.core.errors import OrchestrationStateError
-from durabletask.core.history import BriefHistory, HistoryEvent, Stretch
+from durabletask.core.history import HistoryEvent
+from durabletask.core.replay.compact import CompactHistory, Segment
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from google.protobuf.message import DecodeError
 
 from .history import decode_events
 from .history_encoding import encode_event
-from .replayed import decode_replayed, read_brief, read_moment
+from .replayed import decode_replayed, read_segments, read_time
 
 __all__ = ["EncodedPasts", "LazyPast", "encode_history_chunks", "encode_length", "encode_one"]
 
 
-class LazyPast(BriefHistory):
+class LazyPast(CompactHistory):
     """The past events of a work item, converted when they are looked at.
 
     Args:
@@ -74,14 +75,14 @@ class LazyPast(BriefHistory):
     def __repr__(self) -> str:
         return f"LazyPast({len(self)} events)"
 
-    def in_brief(self) -> Iterable[Stretch] | None:
-        """See ``BriefHistory``."""
+    def segments(self) -> Iterable[Segment] | None:
+        """See ``CompactHistory``."""
         data = None if self._whole is None else self._whole()
-        return None if data is None else read_brief(data, len(self._encoded))
+        return None if data is None else read_segments(data, len(self._encoded))
 
-    def read_moment(self, moment: str) -> datetime:
-        """See ``BriefHistory``."""
-        return read_moment(moment)
+    def read_time(self, time: object) -> datetime:
+        """See ``CompactHistory``."""
+        return read_time(time)
 
     def _read(self, encoded: Sequence[bytes], data: bytes | None = None) -> list[HistoryEvent]:
         try:

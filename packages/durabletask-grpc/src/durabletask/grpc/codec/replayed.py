@@ -30,12 +30,12 @@ from functools import cached_property, lru_cache
 from itertools import compress, count, repeat
 from typing import Final, cast
 
-from durabletask.core.history import (
-    Answers,
-    HistoryEvent,
-    Schedulings,
-    Stretch,
-    Turns,
+from durabletask.core.history import HistoryEvent
+from durabletask.core.replay.compact import (
+    CompletionSegment,
+    MixedSegment,
+    SchedulingSegment,
+    Segment,
     expand,
 )
 from durabletask.grpc.proto._generated import lean_pb2 as lean
@@ -46,7 +46,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from .history import decode_past
 from .values import decode_time
 
-__all__ = ["decode_replayed", "find_past", "read_brief", "read_moment"]
+__all__ = ["decode_replayed", "find_past", "read_segments", "read_time"]
 
 _TAGS: Final = ("\n", "\x1a")
 _TEXTS: Final = range(1, 0x7E)  # lengths of texts that fit in one byte, as do those of their wrappers
@@ -84,7 +84,7 @@ class _Layouts:
 
     Bytes are read as Latin-1, one character for each, because slices of text are what the engine needs.
     ``(?:...|)`` is ``(?:...)?`` without the cost of a repetition. The groups of ``turns`` are those of a
-    ``BriefRecord``; ``answers`` and ``schedulings`` have those that concern them.
+    ``CompactRecord``; ``answers`` and ``schedulings`` have those that concern them.
     """
 
     def __init__(self, tag: str, *, with_inputs: bool) -> None:
@@ -164,18 +164,18 @@ _NAMES: Final = _Names({None: None})
 
 
 class _Cut:
-    """The stretches that were cut, and how many events they are."""
+    """The segments that were cut, and how many events they are."""
 
     def __init__(self, layouts: _Layouts) -> None:
         self._layouts = layouts
         self._is_over = False  # something was found that is no past event; nothing may follow it
-        self.stretches: list[Stretch] = []
+        self.segments: list[Segment] = []
         self.count = 0
 
-    def _add(self, stretch: Stretch, number: int) -> None:
+    def _add(self, stretch: Segment, number: int) -> None:
         if self._is_over:
             raise _UnlikeError
-        self.stretches.append(stretch)
+        self.segments.append(stretch)
         self.count += number
 
     def by_runs(self, text: str) -> None:
@@ -186,7 +186,7 @@ class _Cut:
                 if rest:
                     self.by_turns(rest)
                 if ids:
-                    scheduled = Schedulings(
+                    scheduled = SchedulingSegment(
                         cast("list[int]", [*map(_IDS.__getitem__, ids)]),
                         cast("list[str]", [*map(_NAMES.__getitem__, names)]),
                         _texts(inputs[0], 1) if inputs else _nothing(ids),
@@ -194,12 +194,12 @@ class _Cut:
                     self._add(scheduled, len(ids))
             if numbers:
                 answered = cast("list[int]", [*map(_IDS.__getitem__, numbers)])
-                self._add(Answers(answered, _texts(results, 3)), len(numbers))
+                self._add(CompletionSegment(answered, _texts(results, 3)), len(numbers))
 
     def by_turns(self, text: str) -> None:
         """Cut what holds a few events for each episode."""
-        rests, moments, done, results, scheduled, names, *inputs = _columns(self._layouts.turns, text)
-        number = sum(_number_of(column) for column in (moments, moments, done, scheduled))
+        rests, times, done, results, scheduled, names, *inputs = _columns(self._layouts.turns, text)
+        number = sum(_number_of(column) for column in (times, times, done, scheduled))
         before: list[Sequence[HistoryEvent] | None] = [None] * len(rests)
         is_over = False
         for index in compress(count(), rests):
@@ -210,7 +210,7 @@ class _Cut:
             number += len(events)
         records = zip(
             before,
-            moments,
+            times,
             [*map(_IDS.__getitem__, done)],
             _texts(results, 3),  # wrapped: length, 0a, length
             [*map(_IDS.__getitem__, scheduled)],
@@ -218,7 +218,7 @@ class _Cut:
             _texts(inputs[0], 1) if inputs else _nothing(names),
             strict=True,
         )
-        self._add(Turns(records), number)
+        self._add(MixedSegment(records), number)
         self._is_over = is_over
 
 
@@ -269,7 +269,7 @@ def _is_wide(text: str, tag: str, total: int) -> bool:
     return ends * _WIDE * len(text) < total * min(len(text), len(starts) * _SAMPLE)
 
 
-def read_brief(data: bytes, total: int, *, with_inputs: bool = False) -> list[Stretch] | None:
+def read_segments(data: bytes, total: int, *, with_inputs: bool = False) -> list[Segment] | None:
     """The past in brief: ``total`` events, from bytes that begin with them.
 
     Args:
@@ -278,7 +278,7 @@ def read_brief(data: bytes, total: int, *, with_inputs: bool = False) -> list[St
         with_inputs: read the inputs of activities, too.
 
     Returns:
-        The stretches, or ``None`` if only protobuf can tell what the bytes mean.
+        The segments, or ``None`` if only protobuf can tell what the bytes mean.
 
     Raises:
         InvalidRequestError: a value cannot be read.
@@ -295,7 +295,7 @@ def read_brief(data: bytes, total: int, *, with_inputs: bool = False) -> list[St
             cut.by_turns(text)
     except (_UnlikeError, UnicodeDecodeError, DecodeError):
         return None
-    return cut.stretches if cut.count == total else None
+    return cut.segments if cut.count == total else None
 
 
 def _read_rest(data: bytes, tag: str) -> tuple[list[HistoryEvent], bool]:
@@ -338,13 +338,13 @@ def find_past(data: bytes) -> bytes | None:
     return data[position:end]
 
 
-def read_moment(moment: str) -> datetime:
+def read_time(time: object) -> datetime:
     """The time at which an episode began, from a record: the bytes of a length and a message.
 
     Raises:
         google.protobuf.message.DecodeError: the bytes are no message.
     """
-    return decode_time(Timestamp.FromString(moment[1:].encode("latin-1")))
+    return decode_time(Timestamp.FromString(cast("str", time)[1:].encode("latin-1")))
 
 
 def decode_replayed(encoded: Sequence[bytes], data: bytes | None = None) -> list[HistoryEvent]:
@@ -352,16 +352,16 @@ def decode_replayed(encoded: Sequence[bytes], data: bytes | None = None) -> list
 
     Args:
         encoded: bytes of each event.
-        data: the same as ``read_brief`` takes them, if that is at hand.
+        data: the same as ``read_segments`` takes them, if that is at hand.
 
     Raises:
         google.protobuf.message.DecodeError: the bytes are no event.
         InvalidRequestError: a value cannot be read.
     """
     if len(encoded) > 2:
-        stretches = read_brief(_in_chunk(encoded) if data is None else data, len(encoded), with_inputs=True)
-        if stretches is not None:
-            return [event for stretch in stretches for event in expand(stretch, read_moment)]
+        segments = read_segments(_in_chunk(encoded) if data is None else data, len(encoded), with_inputs=True)
+        if segments is not None:
+            return [event for stretch in segments for event in expand(stretch, read_time)]
     return decode_past([pb.HistoryEvent.FromString(event) for event in encoded])
 
 

@@ -1,4 +1,4 @@
-"""A past that is read in brief says what its events say, and replays as they do."""
+"""A compact history says what its events say, and replays as they do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from durabletask.core.context import OrchestrationContext
 from durabletask.core.errors import TaskFailedError
 from durabletask.core.history import (
     EPOCH,
-    Answers,
     EventRaised,
     ExecutionResumed,
     ExecutionStarted,
@@ -21,14 +20,12 @@ from durabletask.core.history import (
     HistoryEvent,
     OrchestratorCompleted,
     OrchestratorStarted,
-    Schedulings,
     TaskCompleted,
     TaskFailed,
     TaskScheduled,
-    Turns,
-    expand,
 )
 from durabletask.core.registry import Registry
+from durabletask.core.replay.compact import CompletionSegment, MixedSegment, SchedulingSegment, expand
 from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
@@ -42,7 +39,7 @@ from durabletask.grpc.codec.past import (
     encode_length,
     encode_one,
 )
-from durabletask.grpc.codec.replayed import find_past, read_brief, read_moment
+from durabletask.grpc.codec.replayed import find_past, read_segments, read_time
 from durabletask.grpc.codec.work_items import decode_work_item, encode_work_item
 from durabletask.grpc.proto._generated import lean_pb2 as lean
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
@@ -80,19 +77,19 @@ def _by_protobuf(events: list[HistoryEvent]) -> list[HistoryEvent]:
     return decode_past([pb.HistoryEvent.FromString(encode_one(event)) for event in events])
 
 
-def _in_brief(data: bytes, total: int) -> list[HistoryEvent] | None:
-    """The events of a past as its brief form tells them, if there is one."""
-    stretches = read_brief(data, total, with_inputs=True)
-    if stretches is None:
+def _compact(data: bytes, total: int) -> list[HistoryEvent] | None:
+    """The events of a past as its compact form tells them, if there is one."""
+    segments = read_segments(data, total, with_inputs=True)
+    if segments is None:
         return None
-    return [event for stretch in stretches for event in expand(stretch, read_moment)]
+    return [event for segment in segments for event in expand(segment, read_time)]
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=400)
 @given(st.lists(_EVENTS, max_size=10))
 def test_the_records_of_a_past_say_what_its_events_say(events: list[HistoryEvent]) -> None:
     """Whatever the texts, lengths, times and neighbours, records that are given expand to the same events."""
-    assert _in_brief(_bytes_of(events), len(events)) in (None, _by_protobuf(events))
+    assert _compact(_bytes_of(events), len(events)) in (None, _by_protobuf(events))
 
 
 _SIZES = st.sampled_from([1, 2, 118, 119, 120, 121, 122, 123, 124, 125, 126]) | st.integers(1, 126)
@@ -122,7 +119,7 @@ def test_runs_and_turns_say_the_same(is_wide: bool, runs: list[list[HistoryEvent
     events = [event for run in runs for event in run]
 
     with patch.object(replayed, "_is_wide", return_value=is_wide):
-        found = _in_brief(_bytes_of(events), len(events))
+        found = _compact(_bytes_of(events), len(events))
 
     assert found in (None, _by_protobuf(events))
 
@@ -139,21 +136,27 @@ def test_a_fan_out_is_a_few_runs_without_objects() -> None:
         OrchestratorCompleted(-1, _NOON),
     ]
 
-    stretches = read_brief(_bytes_of(events), len(events)) or []
+    segments = read_segments(_bytes_of(events), len(events)) or []
 
-    assert [type(stretch) for stretch in stretches] == [Turns, Schedulings, Turns, Answers, Turns]
-    assert list(stretches[1].names if isinstance(stretches[1], Schedulings) else ()) == ["work"] * 300
-    assert _in_brief(_bytes_of(events), len(events)) == _by_protobuf(events)
+    assert [type(segment) for segment in segments] == [
+        MixedSegment,
+        SchedulingSegment,
+        MixedSegment,
+        CompletionSegment,
+        MixedSegment,
+    ]
+    assert list(segments[1].names if isinstance(segments[1], SchedulingSegment) else ()) == ["work"] * 300
+    assert _compact(_bytes_of(events), len(events)) == _by_protobuf(events)
 
 
 @pytest.mark.parametrize("text", ["1", '"é"', "x" * 125, "x" * 126, None])
 @pytest.mark.parametrize("name", ["work", "naïve", "n" * 60])
 @pytest.mark.parametrize("number", [1, 127, 128, 16_383, 16_384])
-def test_a_usual_past_is_read_in_brief(number: int, name: str, text: str | None) -> None:
+def test_a_usual_past_is_read_compact(number: int, name: str, text: str | None) -> None:
     """The layouts that hubs send are never left to protobuf as a whole."""
     events = _turn(number, name, text) * 2
 
-    assert _in_brief(_bytes_of(events), len(events)) == _by_protobuf(events)
+    assert _compact(_bytes_of(events), len(events)) == _by_protobuf(events)
 
 
 def _turn(number: int, name: str, text: str | None) -> list[HistoryEvent]:
@@ -169,9 +172,9 @@ def test_a_turn_is_one_record_without_objects() -> None:
     """Of a usual turn nothing is left to protobuf: that is what makes a cold start fast."""
     events = [event for number in range(1, 50) for event in _turn(number, "work", "1")]
 
-    (turns,) = read_brief(_bytes_of(events), len(events)) or ()
+    (turns,) = read_segments(_bytes_of(events), len(events)) or ()
 
-    assert isinstance(turns, Turns)
+    assert isinstance(turns, MixedSegment)
     records = list(turns.records)
     assert len(records) == 51  # the first activity, the turns, and nothing behind the last
     assert all(before is None for before, *_ in records)
@@ -183,7 +186,7 @@ def test_an_event_that_is_longer_than_its_match_is_left_to_protobuf() -> None:
     unknown = b"\x1a\x04\x08\x01\x7a\x00"
     data = lean.HistoryChunk(events=[known, known + unknown]).SerializeToString()
 
-    assert _in_brief(data, 2) in (
+    assert _compact(data, 2) in (
         None,
         decode_past([pb.HistoryEvent.FromString(each) for each in (known, known + unknown)]),
     )
@@ -208,7 +211,7 @@ def test_a_past_is_found_among_other_fields_of_a_request() -> None:
         found, _ = decode_work_item(data)
         assert isinstance(found, OrchestratorWorkItem)
         assert isinstance(found.past_events, LazyPast)
-        assert found.past_events.in_brief() is not None
+        assert found.past_events.segments() is not None
         assert list(found.past_events) == _by_protobuf(past)
 
 
@@ -227,7 +230,7 @@ def test_new_events_in_the_middle_of_a_past_are_not_of_it(
     past = [event for number, event in fields if number == 3]
 
     with patch.object(replayed, "_is_wide", return_value=is_wide):
-        found = _in_brief(data or b"", len(past))
+        found = _compact(data or b"", len(past))
 
     assert found in (None, _by_protobuf(past))
 
@@ -246,7 +249,7 @@ def test_bytes_in_another_order_are_left_to_protobuf() -> None:
     assert list(found.past_events) == _by_protobuf(past)
     assert find_past(b"") is None
     assert find_past(b"\n\xff") is None
-    assert read_brief(token, 1) is None
+    assert read_segments(token, 1) is None
 
 
 @pytest.mark.parametrize("is_wide", [False, True])
@@ -302,7 +305,7 @@ async def _early(ctx: OrchestrationContext, end: str) -> str:
     return end
 
 
-def _replay(past: list[HistoryEvent], *, is_brief: bool) -> OrchestratorResult:
+def _replay(past: list[HistoryEvent], *, is_compact: bool) -> OrchestratorResult:
     session = OrchestrationSession(
         "i",
         ReplayOptions(
@@ -311,7 +314,7 @@ def _replay(past: list[HistoryEvent], *, is_brief: bool) -> OrchestratorResult:
         ),
     )
     encoded = [encode_one(event) for event in past]
-    session.replay(LazyPast(encoded, whole=(lambda: _bytes_of(past)) if is_brief else None))
+    session.replay(LazyPast(encoded, whole=(lambda: _bytes_of(past)) if is_compact else None))
     return session.advance([OrchestratorStarted(-1, _NOON), TaskCompleted(-1, _NOON, 99, None)])
 
 
@@ -335,19 +338,19 @@ def _past(count: int) -> list[HistoryEvent]:
         (14, TaskScheduled(4, _NOON, "other", None, "0")),
     ],
 )
-def test_a_past_in_brief_replays_as_its_events(count: int, place: int, extra: HistoryEvent) -> None:
+def test_a_past_compact_replays_as_its_events(count: int, place: int, extra: HistoryEvent) -> None:
     """Also when the orchestration ends, is suspended or leaves its history in the middle of it."""
     past = _past(count)
     past.insert(place, extra)
 
-    brief, plain = _replay(past, is_brief=True), _replay(past, is_brief=False)
+    compact, plain = _replay(past, is_compact=True), _replay(past, is_compact=False)
 
-    assert brief == plain
+    assert compact == plain
 
 
-def test_the_clock_of_a_past_in_brief_is_that_of_its_episodes() -> None:
+def test_the_clock_of_a_past_compact_is_that_of_its_episodes() -> None:
     """Times are read when somebody asks, and are the ones of the history."""
-    completion = _replay(_past(5), is_brief=True).actions[0]
+    completion = _replay(_past(5), is_compact=True).actions[0]
 
     assert [f"{_NOON + timedelta(seconds=n):%H:%M:%S.%f}" in str(completion) for n in range(1, 6)] == [
         True
@@ -366,10 +369,10 @@ def test_an_end_within_a_run_leaves_the_rest_as_its_events_do(end: str, is_wide:
         *(TaskScheduled(number, _NOON, "work", None, str(number - 1)) for number in range(9, 12)),
     ]
     with patch.object(replayed, "_is_wide", return_value=is_wide):
-        brief = _ends(_replay(past, is_brief=True))
+        compact = _ends(_replay(past, is_compact=True))
 
-    assert brief == _ends(_replay(past, is_brief=False))
-    assert len(brief) == 1
+    assert compact == _ends(_replay(past, is_compact=False))
+    assert len(compact) == 1
 
 
 def _ends(result: OrchestratorResult) -> list[CompleteOrchestration]:
@@ -415,6 +418,6 @@ def _past_of_rounds(draw: st.DrawFn) -> list[HistoryEvent]:
 def test_runs_replay_as_their_events(is_wide: bool, past: list[HistoryEvent]) -> None:
     """Whatever the order of answers and the groups that wait for them, the actions are the same."""
     with patch.object(replayed, "_is_wide", return_value=is_wide):
-        brief = _replay(past, is_brief=True)
+        compact = _replay(past, is_compact=True)
 
-    assert brief == _replay(past, is_brief=False)
+    assert compact == _replay(past, is_compact=False)
