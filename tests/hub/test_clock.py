@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
+from types import SimpleNamespace
 
 import pytest
 from durabletask.core.actions import CreateTimer, ScheduleTask
@@ -139,3 +140,30 @@ async def test_the_system_clock_wakes_a_hub() -> None:
     assert clock.now() - before >= timedelta(milliseconds=5)
     assert hub.clock is clock
     await hub.close()
+
+
+def test_the_system_clock_goes_on_when_the_machine_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time moves at the speed of the monotonic clock until the machine's clock is ahead again."""
+    seconds = {"wall": 1e9, "monotonic": 50.0}
+
+    class Machine(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.fromtimestamp(seconds["wall"], tz)
+
+    monkeypatch.setattr("durabletask.testing.clock.datetime", Machine)
+    monkeypatch.setattr(
+        "durabletask.testing.clock.time", SimpleNamespace(monotonic=lambda: seconds["monotonic"])
+    )
+
+    def pass_time(by: float, *, set_by: float = 0) -> float:
+        seconds["wall"] += by + set_by
+        seconds["monotonic"] += by
+        return clock.now().timestamp() - 1e9
+
+    clock = SystemClock()
+    assert pass_time(1) == 1
+    assert pass_time(1, set_by=-86400) == 2
+    assert pass_time(3) == 5
+    assert pass_time(1, set_by=86400 + 10) == 16
+    assert pass_time(1, set_by=-5) == 17

@@ -20,6 +20,8 @@ from durabletask.testing.faults import Chaos, ChaosDivergenceError
 from durabletask.testing.history_files import decode_any_history
 from durabletask.testing.replay import main
 from durabletask.testing.sync import OrchestrationTestEnvironment as BlockingEnvironment
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 async def order(ctx: OrchestrationContext, amount: int) -> str:
@@ -254,12 +256,50 @@ def test_what_protobuf_leaves_out_is_filled_in() -> None:
         (b'[{"type": "Nonsense"}]', "unknown kind 'Nonsense'"),
         (b'[{"a": 1}]', "it has 'a'"),
         (b'[{"type": "TimerFired", "eventId": -1, "timerId": "x"}]', r"Event 1 \(TimerFired\)"),
+        (b'[{"type": "ExecutionCompleted", "status": "GONE"}]', r"Event 1 \(ExecutionCompleted\)"),
+        (b"[" * 100_000, "nested too deeply|neither JSON"),
+        (gzip.compress(b"[]")[:-9], "truncated"),
+        (gzip.compress(b"[]")[:10] + b"\xff" * 40, "broken gzip"),
+        (b"\xff\xfe[]", "neither JSON nor"),
     ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
 def test_what_is_no_history_is_told(content: bytes, message: str) -> None:
     """A file that cannot be read says what was found."""
     with pytest.raises(ValueError, match=message):
         decode_any_history(content)
+
+
+def test_a_compressed_history_may_not_grow_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file that decompresses to a large one is refused before it takes the memory."""
+    monkeypatch.setattr("durabletask.testing.history_files._LARGEST", 2**20)
+    with pytest.raises(ValueError, match="more than 1 MiB when it is decompressed"):
+        decode_any_history(gzip.compress(b" " * 2**21))
+    assert decode_any_history(gzip.compress(b" " * 2**19) + gzip.compress(b"[]")) == []
+    with pytest.raises(ValueError, match="more than 1 MiB"):
+        decode_any_history(gzip.compress(b" " * 2**19) * 3)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.data())
+def test_any_damage_to_a_file_is_a_value_error_or_a_report(
+    recorded: list[HistoryEvent], data: st.DataObject
+) -> None:
+    """Members that are missing or of another type never end the command with a traceback."""
+    events = msgspec.json.decode(encode_history(recorded))
+    event = data.draw(st.sampled_from(events))
+    event[data.draw(st.sampled_from([*event, "events", "orchestrationInstance"]))] = data.draw(JSON_VALUES)
+    try:
+        history = decode_any_history(msgspec.json.encode(events))
+    except ValueError:
+        return
+    check_replay(history, [order])
 
 
 def test_the_command_line(tmp_path: Path, recorded: list[HistoryEvent], capsys, monkeypatch) -> None:
@@ -278,6 +318,15 @@ def test_the_command_line(tmp_path: Path, recorded: list[HistoryEvent], capsys, 
     assert "'other'" in capsys.readouterr().out
     assert main([history, "--app", "replay_app_missing"]) == 2
     assert "replay_app_missing" in capsys.readouterr().err
+    (tmp_path / "replay_app_broken.py").write_text("1 / 0")
+    assert main([history, "--app", "replay_app_broken"]) == 2
+    assert "cannot be imported: ZeroDivisionError" in capsys.readouterr().err
+    (tmp_path / "broken.json.gz").write_bytes(gzip.compress(encode_history(recorded))[:-20])
+    assert main([str(tmp_path), "--app", "replay_app_good"]) == 1
+    shown = capsys.readouterr().out
+    assert "FAIL" in shown
+    assert "broken.json.gz" in shown
+    assert "1 of 2 histories replay" in shown
 
 
 def test_a_failed_history_replays_when_the_code_fails_alike() -> None:

@@ -1,14 +1,20 @@
 """Time as a task hub sees it: real (``SystemClock``) or virtual (``VirtualClock``).
 
-A hub reads the time and asks to be woken; it never sleeps by itself. The virtual clock jumps to the next
-due time when nothing can happen before it: no hub on the clock has work that is runnable or in flight, and
-the event loop has nothing left to run, so nobody is about to call. A timer of thirty days then takes a
-millisecond, and two runs of a test see the same times.
+A hub reads the time and asks to be woken; it never sleeps by itself. The virtual clock jumps to the next due time
+when nothing can happen before it: no hub on the clock is busy (has work that is runnable or in flight), and the
+event loop has nothing left to run, so no call is about to come. A timer of thirty days then takes a millisecond,
+and two runs of a test see the same times.
+
+States of a virtual clock: *held* (``advance`` is in progress; time moves only there), *probing* (a callback in the
+event loop counts quiet rounds until it may jump), *at rest* (a hub is busy, nothing is due, or ``auto_advance`` is
+off). ``notify`` starts a probe where a jump has become possible; the probe ends itself. Time never goes back, and
+no hub is woken before its due time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +25,7 @@ from weakref import WeakKeyDictionary
 __all__ = ["Clock", "Sleeper", "SystemClock", "VirtualClock", "running_loop"]
 
 _LONGEST_SLEEP = 60.0  # seconds; the wall clock may be set while the loop's monotonic clock sleeps
-_QUIET_ROUNDS = 3  # turns of the event loop without anything to run, each of which also polls its sockets
+_QUIET_ROUNDS = 3  # rounds of the event loop without anything to run, each of which also polls its sockets
 _DISK_PAUSE = 0.0005  # seconds between two looks at a file operation
 _ROUNDS_IF_OPAQUE = 25  # the same for loops that do not show their queue
 
@@ -73,18 +79,23 @@ class Clock(ABC):
 
 
 class SystemClock(Clock):
-    """Real time. One timer of the event loop per hub, for its earliest due time."""
+    """Real time. One timer of the event loop per hub, for its earliest due time.
+
+    Time follows the machine's clock. When that is set back, time goes on from where it was at the speed of the
+    monotonic clock, until the machine's clock is ahead again: timers and time-outs do not wait for it.
+    """
 
     def __init__(self) -> None:
         self._last = datetime.now(timezone.utc)
+        self._read_at = time.monotonic()
         self._alarms: dict[Sleeper, tuple[datetime, asyncio.AbstractEventLoop, asyncio.TimerHandle]] = {}
 
     def now(self) -> datetime:
-        """The time of the machine; it stands still while the machine's clock is behind what was told."""
-        now = datetime.now(timezone.utc)
+        """The time of the machine, or what it would be if the machine's clock had not been set back."""
+        now, read_at = datetime.now(timezone.utc), time.monotonic()
         if now < self._last:
-            return self._last
-        self._last = now
+            now = self._last + timedelta(seconds=read_at - self._read_at)
+        self._last, self._read_at = now, read_at
         return now
 
     def notify(self, sleeper: Sleeper) -> None:
@@ -213,7 +224,7 @@ class VirtualClock(Clock):
             _leave(loop)
             return
         if changes != self._changes or not _is_quiet(loop):
-            quiet = -1  # somebody ran or is going to: count anew
+            quiet = -1  # something ran or is about to: count anew
         elif quiet >= _rounds(loop):
             self._jump(self._earliest())
             quiet = -1

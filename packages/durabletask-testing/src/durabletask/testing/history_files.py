@@ -13,7 +13,7 @@ Known forms, told apart by their content; every one may also be compressed with 
 
 from __future__ import annotations
 
-import gzip
+import zlib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -28,6 +28,7 @@ __all__ = ["decode_any_history", "is_history_file", "read_history"]
 
 _SUFFIXES: Final = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_LARGEST: Final = 128 * 1024 * 1024  # bytes that a compressed file may grow to; its own size does not tell
 _Object = dict[str, object]
 
 # Members of the protobuf messages that our events name otherwise.
@@ -42,7 +43,7 @@ _RENAMED: Final = {
     "parentInstance": "parent",
 }
 _STATUS_PREFIX: Final = "ORCHESTRATION_STATUS_"
-# What the JSON form of protobuf leaves out because it is the default of its type.
+# Members that the JSON form of protobuf leaves out, because they have the default of their type.
 _LEFT_OUT: Final[Mapping[str, object]] = {
     "eventId": 0,
     "timestamp": "1970-01-01T00:00:00Z",
@@ -81,8 +82,33 @@ def decode_any_history(content: bytes) -> list[HistoryEvent]:
         ValueError: this is no history; the message says what was found.
     """
     if content.startswith(_GZIP_MAGIC):
-        content = gzip.decompress(content)
-    return _renumbered([_event(entry, number) for number, entry in enumerate(_entries(content), 1)])
+        content = _decompressed(content)
+    try:
+        return _renumbered([_event(entry, number) for number, entry in enumerate(_entries(content), 1)])
+    except RecursionError:
+        raise ValueError("The file is nested too deeply to be a history.") from None
+
+
+def _decompressed(content: bytes) -> bytes:
+    """The content of a gzip file, which may have several members."""
+    parts: list[bytes] = []
+    left = _LARGEST
+    try:
+        while content:
+            member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            parts.append(member.decompress(content, left + 1))
+            left -= len(parts[-1])
+            if left < 0:
+                raise ValueError(
+                    f"The file grows to more than {_LARGEST // 2**20} MiB when it is decompressed. If it is really a "
+                    "history, decompress it and give the plain file."
+                )
+            if not member.eof:
+                raise ValueError("The file is gzip that ends early: it is truncated.")
+            content = member.unused_data.lstrip(b"\0")  # members may be padded
+    except zlib.error as error:
+        raise ValueError(f"The file is broken gzip: {error}.") from error
+    return b"".join(parts)
 
 
 # Events that answer an action, and the member that has its id.
@@ -200,7 +226,8 @@ def _value(name: str, value: object) -> object:
     if isinstance(value, dict):
         return _members(value)
     if name == "status" and isinstance(value, str):
-        return OrchestrationStatus[value.removeprefix(_STATUS_PREFIX)].value
+        status = OrchestrationStatus.__members__.get(value.removeprefix(_STATUS_PREFIX))
+        return value if status is None else status.value  # the conversion refuses what is no number
     return value
 
 

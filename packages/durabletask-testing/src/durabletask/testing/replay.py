@@ -1,6 +1,6 @@
 """``python -m durabletask.testing.replay FILES --app module``: do these histories still replay?
 
-Exit code 0 when all do, 1 when one does not, 2 when the question could not be asked.
+Exit code 0 when all do, 1 when one does not or cannot be read, 2 when there is no code or no file to check.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import importlib
 import inspect
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 
 from durabletask.core.errors import RegistrationError
 from durabletask.core.registry import name_of
 
-from .history_files import read_history
-from .replay_check import ReplayReport, check_replay, history_files
+from .replay_check import check_file, history_files
 
 __all__ = ["main"]
 
@@ -39,22 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         orchestrators = _orchestrators(options.app)
         paths = history_files(options.files)
-    except (ImportError, AttributeError, OSError) as error:
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is a command
         return 2
-    reports = [_check(path, orchestrators) for path in paths]
+    except Exception as error:  # noqa: BLE001 - importing a module runs its code
+        message = f"error: {options.app} cannot be imported: {type(error).__name__}: {error}"
+        print(message, file=sys.stderr)  # noqa: T201
+        return 2
+    reports = [check_file(path, orchestrators) for path in paths]
     for report in reports:
         print(report)  # noqa: T201
     failed = sum(not report.is_ok for report in reports)
     print(f"{len(reports) - failed} of {len(reports)} histories replay.")  # noqa: T201
     return 1 if failed or not reports else 0
-
-
-def _check(path: Path, orchestrators: dict[str, object]) -> ReplayReport:
-    try:
-        return check_replay(read_history(path), orchestrators, source=str(path))
-    except ValueError as error:
-        return ReplayReport(source=str(path), outcome="unreadable", reason=str(error))
 
 
 def _orchestrators(app: str) -> dict[str, object]:
@@ -73,7 +68,7 @@ def _orchestrators(app: str) -> dict[str, object]:
 
 
 def _everything_in(module: ModuleType) -> dict[str, object]:
-    """Functions and classes with a ``run`` method. One that is no orchestrator does no harm: nobody calls it."""
+    """Functions and classes with a ``run`` method. One that is no orchestrator does no harm: it is never called."""
     found: dict[str, object] = {}
     for name, value in vars(module).items():
         is_class = inspect.isclass(value) and callable(getattr(value, "run", None))

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias, Union
 
 import msgspec
 from durabletask.core.actions import CompleteOrchestration
+from durabletask.core.errors import DurableTaskError
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import (
     ExecutionCompleted,
@@ -29,7 +30,17 @@ from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
 
 from .history_files import is_history_file, read_history
 
-__all__ = ["PathArgument", "ReplayOutcome", "ReplayReport", "assert_replays", "check_replay", "history_files"]
+__all__ = [
+    "PathArgument",
+    "ReplayOutcome",
+    "ReplayReport",
+    "assert_replays",
+    "check_file",
+    "check_replay",
+    "history_files",
+]
+
+__tracebackhide__ = True  # pytest shows the line of the test instead
 
 PathArgument: TypeAlias = Union[str, "PathLike[str]"]
 """A file or a folder."""
@@ -79,15 +90,15 @@ def check_replay(
     source: str = "history",
     data_converter: DataConverter | None = None,
 ) -> ReplayReport:
-    """Replay one history, strictly, and say what happened.
+    """Replay one history, strictly, and report what happened.
 
     The code must make every action that the history records, at the same point and with the same arguments, and
     none that it does not record. A history that ended must end alike: same status, result and failure.
 
     Args:
-        history: the events, of one generation.
+        history: the events, of one execution.
         orchestrators: today's code, as for ``DurableTaskWorker``.
-        source: how the report calls the history.
+        source: name of the history in the report.
         data_converter: how payloads become values.
     """
     started = next((event for event in history if isinstance(event, ExecutionStarted)), None)
@@ -99,7 +110,16 @@ def check_replay(
             reason="The history has no ExecutionStarted event, so nothing says what to run.",
         )
     registry = Registry(orchestrators=orchestrators)
-    reason = _replay(started, history, registry, data_converter or DEFAULT_CONVERTER)
+    try:
+        reason = _replay(started, history, registry, data_converter or DEFAULT_CONVERTER)
+    except (DurableTaskError, ValueError) as error:  # events that no hub would have written
+        return ReplayReport(
+            source=source,
+            outcome="unreadable",
+            orchestrator=started.name,
+            events=len(history),
+            reason=f"The history cannot be replayed: {error}",
+        )
     return ReplayReport(
         source=source,
         outcome="diverges" if reason else "replays",
@@ -126,22 +146,25 @@ def assert_replays(
         AssertionError: a history does not replay; the message shows code and history side by side.
         FileNotFoundError: there is no such file, or a folder has no histories.
     """
-    reports = [_check_file(path, orchestrators, data_converter) for path in history_files(paths)]
+    reports = [check_file(path, orchestrators, data_converter) for path in history_files(paths)]
     failed = [report for report in reports if not report.is_ok]
     if failed:
         raise AssertionError(
             f"{len(failed)} of {len(reports)} histories do not replay with today's code:\n"
             + "\n".join(map(str, failed))
-            + "\nInstances that are in flight would fail at the next turn. Keep the old code for them (a new name or "
+            + "\nInstances that are in flight would fail at the next episode. Keep the old code for them (a new name or "
             "version for the new one), or make the change where no running instance has passed."
         )
     return reports
 
 
-def _check_file(path: Path, orchestrators: Registrations, converter: DataConverter | None) -> ReplayReport:
+def check_file(
+    path: Path, orchestrators: Registrations, converter: DataConverter | None = None
+) -> ReplayReport:
+    """Replay one history file; one that cannot be read has the outcome ``unreadable``."""
     try:
         history = read_history(path)
-    except (ValueError, msgspec.DecodeError) as error:
+    except (ValueError, OSError) as error:
         return ReplayReport(source=str(path), outcome="unreadable", reason=str(error))
     return check_replay(history, orchestrators, source=str(path), data_converter=converter)
 
