@@ -144,7 +144,10 @@ def test_another_result_is_found(recorded: list[HistoryEvent]) -> None:
 
 def test_code_that_is_gone_is_found(recorded: list[HistoryEvent]) -> None:
     """A history whose orchestrator is not registered any more does not replay, and the nearest name is told."""
-    report = check_replay(recorded, {"orders": order})
+
+    async def other(ctx: OrchestrationContext) -> None: ...
+
+    report = check_replay(recorded, {"orders": other})
     assert "'orders'" in report.reason
 
 

@@ -35,6 +35,7 @@ def test_errors_come_back_as_what_they_were(kind: type[errors.TransportError]) -
     nearest = {
         errors.OwnershipError: errors.TransportUnavailableError,
         errors.StorageError: errors.RemoteError,
+        errors.InvalidArgumentError: errors.InvalidRequestError,
         errors.TransportError: errors.RemoteError,
         errors.TaskHubNotFoundError: errors.InstanceNotFoundError,
     }

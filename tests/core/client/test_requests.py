@@ -217,7 +217,7 @@ async def test_a_purge_without_progress_stops(client: DurableTaskClient, hub: Fa
     """A hub that never completes does not hold the caller for ever."""
     hub.answers["purge_instances"] = [PurgeResult(3, False), PurgeResult(0, False)]
 
-    assert await client.purge_orchestrations() == PurgeResult(3, False)
+    assert await client.purge_orchestrations(everything=True) == PurgeResult(3, False)
 
 
 async def test_many_ids_are_purged_in_batches_of_500(client: DurableTaskClient, hub: FakeTransport) -> None:

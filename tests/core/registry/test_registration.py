@@ -7,10 +7,14 @@ from __future__ import annotations
 import functools
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import durabletask.core.context as context_module
 import pytest
 from durabletask.core.authoring import ActivityContext, TaskActivity, TaskOrchestrator
+from durabletask.core.context import OrchestrationContext
 from durabletask.core.errors import (
     ActivityNotRegisteredError,
     EntityNotRegisteredError,
@@ -253,7 +257,7 @@ def test_one_callable_instead_of_a_list_is_refused() -> None:
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     """Each role has its own error."""
-    registry = Registry(orchestrators=[charge], activities=[charge, ping], entities={"counter": ping})
+    registry = Registry(orchestrators={"charge": Ship}, activities=[charge, ping], entities={"counter": ping})
 
     with pytest.raises(OrchestratorNotRegisteredError, match="nearest registered names are: 'charge'"):
         registry.orchestrator("chrage")
@@ -285,3 +289,55 @@ def test_an_orchestrator_class_is_registered_like_an_activity_class() -> None:
             return input
 
     assert Registry(orchestrators=[Greet]).orchestrator("Greet").input_type is str
+
+
+def plan(context: OrchestrationContext) -> None: ...
+
+
+def quoted(context: context_module.OrchestrationContext) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"orchestrators": [charge]},
+            "orchestrator 'charge' .* takes ActivityContext: register it under activities=",
+        ),
+        (
+            {"activities": [plan]},
+            "activity 'plan' .* takes OrchestrationContext: register it under orchestrators=",
+        ),
+        ({"activities": [quoted]}, "activity 'quoted' .* register it under orchestrators="),
+    ],
+)
+def test_a_role_that_the_annotation_contradicts_is_refused(arguments: dict[str, Any], message: str) -> None:
+    """It used to fail when the first item arrived: the context lacks every method that the code calls."""
+    with pytest.raises(RegistrationError, match=message):
+        Registry(**arguments)
+
+
+def test_a_function_is_found_by_its_own_name_too() -> None:
+    """``ctx.call_activity(charge)`` uses the own name of a function that is registered under another one."""
+    registry = Registry(activities={"charge-v1": charge}, orchestrators={"plan-v1": plan})
+
+    assert registry.activity("charge") is registry.activity("charge-v1")
+    assert registry.orchestrator("plan") is registry.orchestrator("plan-v1")
+    assert (registry.activity_names, registry.activity_aliases) == (["charge-v1"], ["charge"])
+
+
+def test_an_own_name_that_two_functions_share_is_no_alias() -> None:
+    """Registered names come first, and nothing is guessed."""
+
+    def make(number: int) -> Callable[[object], int]:
+        def numbered(context: object) -> int:
+            return number
+
+        return numbered
+
+    registry = Registry(activities={"one": make(1), "two": make(2), "charge": ping, "other": charge})
+
+    with pytest.raises(ActivityNotRegisteredError):
+        registry.activity("numbered")
+    assert registry.activity("charge").target is ping
+    assert registry.activity_aliases == ["ping"]

@@ -25,6 +25,9 @@ def ping(ctx: ActivityContext) -> str:
     return "pong"
 
 
+def order(ctx: object) -> None: ...
+
+
 def a_call(task_id: int) -> ActivityWorkItem:
     return ActivityWorkItem(name="ping", instance_id="i1", task_id=task_id)
 
@@ -179,7 +182,7 @@ async def test_automatic_filters_name_what_is_registered() -> None:
     for versioning in (None, exact):
         async with DurableTaskWorker(
             transport,
-            orchestrators={"order": ping},
+            orchestrators=[order],
             activities=[ping],
             entities={"Counter": ping},
             versioning=versioning,

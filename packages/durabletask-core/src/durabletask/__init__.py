@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .core.errors import DurableTaskError as DurableTaskError
     from .core.errors import InstanceAlreadyExistsError as InstanceAlreadyExistsError
     from .core.errors import InstanceNotFoundError as InstanceNotFoundError
+    from .core.errors import InvalidArgumentError as InvalidArgumentError
     from .core.errors import InvalidOperationError as InvalidOperationError
     from .core.errors import InvalidRequestError as InvalidRequestError
     from .core.errors import MissingPackageError as MissingPackageError
@@ -78,6 +79,7 @@ else:
             "DurableTaskError",
             "InstanceAlreadyExistsError",
             "InstanceNotFoundError",
+            "InvalidArgumentError",
             "InvalidOperationError",
             "InvalidRequestError",
             "MissingPackageError",
@@ -144,6 +146,7 @@ __all__ = [
     "FailureDetails",
     "InstanceAlreadyExistsError",
     "InstanceNotFoundError",
+    "InvalidArgumentError",
     "InvalidOperationError",
     "InvalidRequestError",
     "JsonDataConverter",

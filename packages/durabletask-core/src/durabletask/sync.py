@@ -31,7 +31,7 @@ from .core.connection_string import ConnectionString
 from .core.entities import CleanEntityStorageResult, EntityId, EntityMetadata
 from .core.history import HistoryEvent
 from .core.hosting.stop_signals import stop_signals
-from .core.instances import OrchestrationState, OrchestrationStatus, PurgeResult, ReusePolicy
+from .core.instances import OrchestrationState, PurgeResult, ReusePolicy
 from .core.options import ClientOptions, WorkerOptions
 from .core.paging import Pages
 from .core.portal import Portal
@@ -42,6 +42,7 @@ from .core.registry import (
     Registrations,
     Registry,
 )
+from .core.requests import Statuses
 from .core.transport import Transport
 from .core.worker import WorkerMetrics
 
@@ -124,7 +125,7 @@ class DurableTaskClient:
         input: InputT,
         *,
         instance_id: str | None = None,
-        start_at: datetime | timedelta | None = None,
+        start_at: datetime | timedelta | float | None = None,
         version: str | None = None,
         tags: Mapping[str, str] | None = None,
         reuse_policy: ReusePolicy | None = None,
@@ -137,7 +138,7 @@ class DurableTaskClient:
         input: object = None,
         *,
         instance_id: str | None = None,
-        start_at: datetime | timedelta | None = None,
+        start_at: datetime | timedelta | float | None = None,
         version: str | None = None,
         tags: Mapping[str, str] | None = None,
         reuse_policy: ReusePolicy | None = None,
@@ -149,7 +150,7 @@ class DurableTaskClient:
         input: object = None,
         *,
         instance_id: str | None = None,
-        start_at: datetime | timedelta | None = None,
+        start_at: datetime | timedelta | float | None = None,
         version: str | None = None,
         tags: Mapping[str, str] | None = None,
         reuse_policy: ReusePolicy | None = None,
@@ -161,7 +162,7 @@ class DurableTaskClient:
             input: what the orchestrator gets as its input.
             instance_id: an id of your choice; by default 32 random hexadecimal digits. It must not begin
                 with ``@`` (those are entities).
-            start_at: not before this time, or not before this long from now.
+            start_at: not before this time, or not before this long from now (``timedelta`` or seconds).
             version: version of the instance; the client's ``default_version`` by default.
             tags: names and values that tools show and that activities of the instance can read.
             reuse_policy: which instances of the same id may be replaced; none by default.
@@ -202,7 +203,7 @@ class DurableTaskClient:
         instance_id: str,
         *,
         fetch_payloads: bool = True,
-        timeout_in_seconds: float | None = _DEFAULT_WAIT,
+        timeout_in_seconds: timedelta | float | None = _DEFAULT_WAIT,
     ) -> OrchestrationState | None:
         """Wait until an instance has begun to run; ``None`` at the time-out.
 
@@ -225,7 +226,7 @@ class DurableTaskClient:
         instance_id: str,
         *,
         fetch_payloads: bool = True,
-        timeout_in_seconds: float | None = _DEFAULT_WAIT,
+        timeout_in_seconds: timedelta | float | None = _DEFAULT_WAIT,
     ) -> OrchestrationState | None:
         """Wait until an instance has ended in whatever way; ``None`` at the time-out.
 
@@ -286,7 +287,7 @@ class DurableTaskClient:
         )
 
     def force_terminate_orchestrations(
-        self, instance_ids: Iterable[str], *, reason: str | None = None
+        self, instance_ids: str | Iterable[str], *, reason: str | None = None
     ) -> list[str]:
         """End instances as TERMINATED without running them; returns the ids that could not be ended."""
         return self._call(lambda: self._inner.force_terminate_orchestrations(instance_ids, reason=reason))
@@ -294,7 +295,7 @@ class DurableTaskClient:
     def query_orchestrations(
         self,
         *,
-        runtime_statuses: Iterable[OrchestrationStatus] = (),
+        runtime_statuses: Statuses = (),
         created_from: datetime | None = None,
         created_to: datetime | None = None,
         instance_id_prefix: str | None = None,
@@ -304,7 +305,7 @@ class DurableTaskClient:
         """Instances by creation time: ``for state in client.query_orchestrations(...)``.
 
         Args:
-            runtime_statuses: only these; all by default.
+            runtime_statuses: only these; all by default. One or several, as members or by their names.
             created_from: created at this time or later.
             created_to: created before this time.
             instance_id_prefix: only ids that begin with this text.
@@ -326,7 +327,7 @@ class DurableTaskClient:
     def list_instance_ids(
         self,
         *,
-        runtime_statuses: Iterable[OrchestrationStatus] = (),
+        runtime_statuses: Statuses = (),
         completed_from: datetime | None = None,
         completed_to: datetime | None = None,
         page_size: int = 100,
@@ -353,11 +354,12 @@ class DurableTaskClient:
 
     def purge_orchestrations(
         self,
-        instance_ids: Iterable[str] | None = None,
+        instance_ids: str | Iterable[str] | None = None,
         *,
         created_from: datetime | None = None,
         created_to: datetime | None = None,
-        runtime_statuses: Iterable[OrchestrationStatus] = (),
+        runtime_statuses: Statuses = (),
+        everything: bool = False,
         recursive: bool = False,
     ) -> PurgeResult:
         """Remove instances that have ended, given by their ids or by a filter, until none is left.
@@ -366,8 +368,13 @@ class DurableTaskClient:
             instance_ids: which ones; without ids the filter decides.
             created_from: created at this time or later.
             created_to: created before this time.
-            runtime_statuses: only these (of those that mean an end); all by default.
+            runtime_statuses: only these (of those that mean an end); all by default. One or several, as members or
+                by their names.
+            everything: remove every instance that has ended; needed without ids and without a filter.
             recursive: also remove children.
+
+        Raises:
+            InvalidRequestError: there are neither ids nor a filter, or both; nothing is removed.
         """
         return self._call(
             lambda: self._inner.purge_orchestrations(
@@ -375,6 +382,7 @@ class DurableTaskClient:
                 created_from=created_from,
                 created_to=created_to,
                 runtime_statuses=runtime_statuses,
+                everything=everything,
                 recursive=recursive,
             )
         )
@@ -421,7 +429,7 @@ class DurableTaskClient:
         operation: str,
         input: object = None,
         *,
-        start_at: datetime | timedelta | None = None,
+        start_at: datetime | timedelta | float | None = None,
     ) -> None:
         """Send a one-way message to an entity; the first one creates it.
 
@@ -429,7 +437,7 @@ class DurableTaskClient:
             entity_id: the id, or its text form ``@name@key``.
             operation: name of the operation.
             input: what the operation gets as its input.
-            start_at: not before this time, or not before this long from now.
+            start_at: not before this time, or not before this long from now (``timedelta`` or seconds).
         """
         self._call(lambda: self._inner.signal_entity(entity_id, operation, input, start_at=start_at))
 

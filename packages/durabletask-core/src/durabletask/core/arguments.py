@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeVar
 
-from .errors import InvalidRequestError, nearest_names
+from .errors import InvalidArgumentError, InvalidRequestError, nearest_names
+from .times import as_utc
 
 __all__ = [
     "as_count",
     "as_duration",
+    "as_flag",
     "as_ids",
     "as_members",
     "as_name",
+    "as_number",
+    "as_optional_text",
     "as_tags",
     "as_text",
     "as_time",
+    "as_timeout",
 ]
 
 _EnumT = TypeVar("_EnumT", bound=Enum)
@@ -37,13 +42,12 @@ def as_text(value: object, argument: str) -> str:
         argument: its name, for the message.
 
     Raises:
-        InvalidRequestError: it is no ``str``, has a lone surrogate or NUL.
+        InvalidArgumentError: it is no ``str``.
+        InvalidRequestError: it contains a lone surrogate or NUL.
     """
     if not isinstance(value, str):
-        raise InvalidRequestError(f"{argument} must be a str, not {_shown(value)}.")
-    text = str.__str__(value)  # a member of a str Enum has a __str__ of its own
-    if type(text) is not str:
-        text = "".join(text)
+        raise InvalidArgumentError(f"{argument} must be a str, not {_shown(value)}.")
+    text = str.__str__(value)  # exactly a str, also of a subclass that has a __str__ of its own
     if "\0" in text:
         raise InvalidRequestError(
             f"{argument} contains the NUL character, which task hubs cannot store. Remove it."
@@ -52,11 +56,15 @@ def as_text(value: object, argument: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequestError(
-            f"{argument} is not valid Unicode: position {error.start} holds a lone surrogate, as in file names that "
-            "are not UTF-8. Convert it first, for example: "
-            "os.fsencode(text).decode('utf-8', 'backslashreplace')."
+            f"{argument} is not valid Unicode: there is a lone surrogate at position {error.start}, as in file names "
+            "that are not UTF-8. Convert it: os.fsencode(text).decode('utf-8', 'backslashreplace')."
         ) from None
     return text
+
+
+def as_optional_text(value: object, argument: str) -> str | None:
+    """``None``, or a text as of ``as_text``."""
+    return None if value is None else as_text(value, argument)
 
 
 def as_name(value: object, argument: str) -> str:
@@ -72,7 +80,7 @@ def as_tags(tags: object, argument: str = "tags") -> dict[str, str]:
     if tags is None:
         return {}
     if not isinstance(tags, Mapping):
-        raise InvalidRequestError(f"{argument} must be a mapping of str to str, not {_shown(tags)}.")
+        raise InvalidArgumentError(f"{argument} must be a mapping of str to str, not {_shown(tags)}.")
     return {
         as_text(name, f"The name of a tag in {argument}"): as_text(value, f"{argument}[{name!a}]")
         for name, value in tags.items()
@@ -80,9 +88,11 @@ def as_tags(tags: object, argument: str = "tags") -> dict[str, str]:
 
 
 def as_ids(values: object, argument: str) -> list[str]:
-    """Several ids; one id alone is a mistake that would be read as its letters."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise InvalidRequestError(f"{argument} must be a list of ids, not {_shown(values)}.")
+    """Several ids; a ``str`` alone is one id, and not the ids of its letters."""
+    if isinstance(values, str):
+        values = [values]
+    if isinstance(values, (bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"{argument} must be ids, not {_shown(values)}.")
     return [as_name(value, f"{argument}[{index}]") for index, value in enumerate(values)]
 
 
@@ -129,6 +139,20 @@ def as_count(value: object, argument: str, *, least: int = 0) -> int:
     return int(value)
 
 
+def as_number(value: object, argument: str) -> float:
+    """A finite number.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is infinite, or not a number in the sense of ``float``.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{argument} must be a number, not {_shown(value)}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{argument} must be finite, not {value}.")
+    return value
+
+
 def as_duration(value: object, argument: str) -> timedelta:
     """A duration: a ``timedelta``, or a number of seconds.
 
@@ -140,38 +164,49 @@ def as_duration(value: object, argument: str) -> timedelta:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{argument} must be a timedelta or a number of seconds, not {_shown(value)}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{argument} must be finite, not {value}.")
     try:
-        return timedelta(seconds=value)
+        return timedelta(seconds=as_number(value, argument))
     except OverflowError:
         raise ValueError(f"{argument} is longer than a timedelta can be: {value} seconds.") from None
 
 
 def as_time(value: object, argument: str, now: datetime | None = None) -> datetime | None:
-    """A time as aware UTC; naive ones are UTC. With ``now`` also a delay from then, as ``as_duration`` takes it.
+    """A time as aware UTC; naive ones are UTC. With ``now``, also a delay from then (see ``as_duration``).
 
     Raises:
-        InvalidRequestError: it is something else, or outside of the years 1 to 9999.
+        InvalidArgumentError: it is something else.
+        InvalidRequestError: it is outside of the years 1 to 9999.
     """
     if value is None:
         return None
+    is_delay = isinstance(value, (timedelta, int, float)) and not isinstance(value, bool)
     try:
         if isinstance(value, datetime):
-            aware = value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc)
-            return aware if aware.tzinfo is timezone.utc else aware.astimezone(timezone.utc)
-        if now is not None and not isinstance(value, date):
+            return as_utc(value)
+        if now is not None and is_delay:
             return now + as_duration(value, argument)
     except OverflowError:
         raise InvalidRequestError(f"{argument} is outside of the years 1 to 9999.") from None
-    except (TypeError, ValueError) as error:
-        if now is None:
-            raise InvalidRequestError(f"{argument}: {error}") from None
-        raise InvalidRequestError(
-            f"{argument} must be a datetime, a timedelta or a number of seconds, not {_shown(value)}."
-        ) from None
     wanted = "a datetime" if now is None else "a datetime, a timedelta or a number of seconds"
-    raise InvalidRequestError(f"{argument} must be {wanted}, not {_shown(value)}.")
+    raise InvalidArgumentError(f"{argument} must be {wanted}, not {_shown(value)}.")
+
+
+def as_timeout(value: object, argument: str) -> timedelta | None:
+    """How long to wait: as of ``as_duration``, not below zero; ``None`` and infinity mean without end."""
+    if value is None or value == math.inf:
+        return None
+    return max(as_duration(value, argument), timedelta(0))
+
+
+def as_flag(value: object, argument: str) -> bool:
+    """A ``bool``, or 0 or 1.
+
+    Raises:
+        InvalidArgumentError: it is something else, for instance the text ``"no"``.
+    """
+    if isinstance(value, int) and value in {0, 1}:
+        return bool(value)
+    raise InvalidArgumentError(f"{argument} must be a bool, not {_shown(value)}.")
 
 
 def _shown(value: object) -> str:

@@ -17,10 +17,22 @@ import msgspec
 from typing_extensions import Self, Unpack
 
 from . import telemetry
+from .arguments import (
+    as_count,
+    as_flag,
+    as_ids,
+    as_members,
+    as_name,
+    as_optional_text,
+    as_tags,
+    as_text,
+    as_time,
+    as_timeout,
+)
 from .connection import attach
 from .connection_string import ConnectionString
 from .entities import CleanEntityStorageResult, EntityId, EntityMetadata, EntityQuery
-from .errors import InvalidRequestError, SerializationError
+from .errors import SerializationError
 from .history import HistoryEvent, encode_history
 from .instances import (
     CreateInstanceRequest,
@@ -28,19 +40,15 @@ from .instances import (
     InstanceQuery,
     OrchestrationState,
     OrchestrationStatus,
-    PurgeBatch,
-    PurgeFilter,
     PurgeInstance,
-    PurgeRequest,
     PurgeResult,
     ReusePolicy,
-    checked_instance_id,
 )
 from .options import ClientOptions, check_options
-from .paging import AsyncPages
+from .paging import AsyncPages, clean_all, purge_all
 from .registry import Registrations, Registry, name_of
+from .requests import Statuses, batches_of, checked_policy, entity_key, new_instance_id, purge_requests
 from .serialization import DEFAULT_CONVERTER
-from .times import as_timeout, as_utc
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -51,14 +59,14 @@ __all__ = ["DurableTaskClient"]
 
 InputT = TypeVar("InputT")
 
-_BATCH = 500  # instances per call, protocol section 12.6
 _DEFAULT_WAIT = 60.0
 
 
 class DurableTaskClient:
     """A client of one task hub. Connects when it is first used; ``async with`` closes it at the end.
 
-    Times without a zone are taken as UTC. Every method can raise a ``TransportError``, for example
+    Times without a zone are taken as UTC; a number is a duration in seconds. Arguments are checked before anything is
+    sent: a wrong one is an ``InvalidRequestError`` that names it, which is also a ``TypeError`` for a wrong type. Every method can raise a ``TransportError``, for example
     ``TransportUnavailableError`` when the endpoint does not answer.
 
     Args:
@@ -88,7 +96,7 @@ class DurableTaskClient:
             allow_insecure_credential=options.get("allow_insecure_credential", False),
         )
         self._converter = options.get("data_converter") or DEFAULT_CONVERTER
-        self._default_version = options.get("default_version")
+        self._default_version = as_optional_text(options.get("default_version"), "default_version")
 
     def __repr__(self) -> str:
         return f"DurableTaskClient({self._transport.endpoint!r}, {self._transport.task_hub!r})"
@@ -127,7 +135,7 @@ class DurableTaskClient:
         input: InputT,
         *,
         instance_id: str | None = None,
-        start_at: datetime | timedelta | None = None,
+        start_at: datetime | timedelta | float | None = None,
         version: str | None = None,
         tags: Mapping[str, str] | None = None,
         reuse_policy: ReusePolicy | None = None,
@@ -139,7 +147,7 @@ class DurableTaskClient:
         input: object = None,
         *,
         instance_id: str | None = None,
-        start_at: datetime | timedelta | None = None,
+        start_at: datetime | timedelta | float | None = None,
         version: str | None = None,
         tags: Mapping[str, str] | None = None,
         reuse_policy: ReusePolicy | None = None,
@@ -150,7 +158,7 @@ class DurableTaskClient:
         input: object = None,
         *,
         instance_id: str | None = None,
-        start_at: datetime | timedelta | None = None,
+        start_at: datetime | timedelta | float | None = None,
         version: str | None = None,
         tags: Mapping[str, str] | None = None,
         reuse_policy: ReusePolicy | None = None,
@@ -162,7 +170,7 @@ class DurableTaskClient:
             input: what the orchestrator gets as its input.
             instance_id: an id of your choice; by default 32 random hexadecimal digits. It must not begin
                 with ``@`` (those are entities).
-            start_at: not before this time, or not before this long from now.
+            start_at: not before this time, or not before this long from now (``timedelta`` or seconds).
             version: version of the instance; the client's ``default_version`` by default.
             tags: names and values that tools show and that activities of the instance can read.
             reuse_policy: which instances of the same id may be replaced; none by default.
@@ -172,15 +180,9 @@ class DurableTaskClient:
             InvalidRequestError: the id or the name cannot be used.
             SerializationError: the input has no JSON form; the message names the part.
         """
-        name = name_of(orchestrator)
-        if not name.strip():
-            raise InvalidRequestError("The name of an orchestrator must not be empty.")
-        instance_id = checked_instance_id(
-            uuid.uuid4().hex if instance_id is None else instance_id,
-            self._transport.maximum_instance_id_length,
-        )
-        if version is None:
-            version = self._default_version
+        name = as_name(name_of(orchestrator), "The name of the orchestrator")
+        instance_id = new_instance_id(instance_id, self._transport.maximum_instance_id_length)
+        version = self._default_version if version is None else as_text(version, "version")
         now = self._transport.now()
         with telemetry.creating(name, instance_id, version) as trace_context:
             return await self._transport.create_instance(
@@ -189,9 +191,9 @@ class DurableTaskClient:
                     instance_id=instance_id,
                     input=self._serialize(input, f"Input of orchestration {name!r}"),
                     version=version,
-                    scheduled_start_at=as_utc(start_at, now),
-                    reuse_policy=reuse_policy,
-                    tags=dict(tags or {}),
+                    scheduled_start_at=as_time(start_at, "start_at", now),
+                    reuse_policy=checked_policy(reuse_policy),
+                    tags=as_tags(tags),
                     trace_context=trace_context,
                     request_time=now,
                 )
@@ -207,7 +209,10 @@ class DurableTaskClient:
             fetch_payloads: whether input, output and custom status are wanted.
         """
         return self._readable(
-            await self._transport.get_instance(instance_id, include_payloads=fetch_payloads)
+            await self._transport.get_instance(
+                as_text(instance_id, "instance_id"),
+                include_payloads=as_flag(fetch_payloads, "fetch_payloads"),
+            )
         )
 
     async def wait_for_orchestration_start(
@@ -215,7 +220,7 @@ class DurableTaskClient:
         instance_id: str,
         *,
         fetch_payloads: bool = True,
-        timeout_in_seconds: float | None = _DEFAULT_WAIT,
+        timeout_in_seconds: timedelta | float | None = _DEFAULT_WAIT,
     ) -> OrchestrationState | None:
         """Wait until an instance has begun to run; ``None`` at the time-out.
 
@@ -229,7 +234,9 @@ class DurableTaskClient:
         """
         return self._readable(
             await self._transport.wait_for_instance_start(
-                instance_id, include_payloads=fetch_payloads, timeout=as_timeout(timeout_in_seconds)
+                as_text(instance_id, "instance_id"),
+                include_payloads=as_flag(fetch_payloads, "fetch_payloads"),
+                timeout=as_timeout(timeout_in_seconds, "timeout_in_seconds"),
             )
         )
 
@@ -238,7 +245,7 @@ class DurableTaskClient:
         instance_id: str,
         *,
         fetch_payloads: bool = True,
-        timeout_in_seconds: float | None = _DEFAULT_WAIT,
+        timeout_in_seconds: timedelta | float | None = _DEFAULT_WAIT,
     ) -> OrchestrationState | None:
         """Wait until an instance has ended in whatever way; ``None`` at the time-out.
 
@@ -246,7 +253,9 @@ class DurableTaskClient:
         """
         return self._readable(
             await self._transport.wait_for_instance_completion(
-                instance_id, include_payloads=fetch_payloads, timeout=as_timeout(timeout_in_seconds)
+                as_text(instance_id, "instance_id"),
+                include_payloads=as_flag(fetch_payloads, "fetch_payloads"),
+                timeout=as_timeout(timeout_in_seconds, "timeout_in_seconds"),
             )
         )
 
@@ -258,8 +267,8 @@ class DurableTaskClient:
         Raises:
             InstanceNotFoundError: there is no such instance (some hubs drop the event instead).
         """
-        if not event_name:
-            raise InvalidRequestError("The name of an external event must not be empty.")
+        instance_id = as_text(instance_id, "instance_id")
+        event_name = as_name(event_name, "event_name")
         payload = self._serialize(data, f"Data of event {event_name!r}")
         with telemetry.raising_event(event_name, instance_id):
             await self._transport.raise_event(instance_id, event_name, payload)
@@ -274,16 +283,23 @@ class DurableTaskClient:
             output: becomes the output of the instance.
             recursive: also terminate the orchestrations that it has started as its children.
         """
-        payload = self._serialize(output, "Output of the termination")
-        await self._transport.terminate_instance(instance_id, output=payload, recursive=recursive)
+        await self._transport.terminate_instance(
+            as_text(instance_id, "instance_id"),
+            output=self._serialize(output, "Output of the termination"),
+            recursive=as_flag(recursive, "recursive"),
+        )
 
     async def suspend_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Suspend an instance: events are kept and handled when it is resumed."""
-        await self._transport.suspend_instance(instance_id, reason=reason)
+        await self._transport.suspend_instance(
+            as_text(instance_id, "instance_id"), reason=as_optional_text(reason, "reason")
+        )
 
     async def resume_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Resume a suspended instance."""
-        await self._transport.resume_instance(instance_id, reason=reason)
+        await self._transport.resume_instance(
+            as_text(instance_id, "instance_id"), reason=as_optional_text(reason, "reason")
+        )
 
     async def rewind_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Undo the failures of a FAILED instance and let it go on.
@@ -292,7 +308,9 @@ class DurableTaskClient:
             InstanceNotFoundError: there is no such instance.
             InvalidOperationError: the instance is not FAILED.
         """
-        await self._transport.rewind_instance(instance_id, reason=reason)
+        await self._transport.rewind_instance(
+            as_text(instance_id, "instance_id"), reason=as_optional_text(reason, "reason")
+        )
 
     async def restart_orchestration(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
         """Run an instance that has ended again from its start; returns the id of the new run.
@@ -301,14 +319,18 @@ class DurableTaskClient:
             InstanceNotFoundError: there is no such instance.
             InvalidOperationError: the instance has not ended.
         """
-        return await self._transport.restart_instance(instance_id, with_new_instance_id=with_new_instance_id)
+        return await self._transport.restart_instance(
+            as_text(instance_id, "instance_id"),
+            with_new_instance_id=as_flag(with_new_instance_id, "with_new_instance_id"),
+        )
 
     async def force_terminate_orchestrations(
-        self, instance_ids: Iterable[str], *, reason: str | None = None
+        self, instance_ids: str | Iterable[str], *, reason: str | None = None
     ) -> list[str]:
         """End instances as TERMINATED without running them; returns the ids that could not be ended."""
         left: list[str] = []
-        for batch in _batches(list(instance_ids)):
+        reason = as_optional_text(reason, "reason")
+        for batch in batches_of(as_ids(instance_ids, "instance_ids")):
             left += await self._transport.force_terminate_instances(batch, reason=reason)
         return left
 
@@ -317,7 +339,7 @@ class DurableTaskClient:
     def query_orchestrations(
         self,
         *,
-        runtime_statuses: Iterable[OrchestrationStatus] = (),
+        runtime_statuses: Statuses = (),
         created_from: datetime | None = None,
         created_to: datetime | None = None,
         instance_id_prefix: str | None = None,
@@ -327,7 +349,7 @@ class DurableTaskClient:
         """Instances by creation time: ``async for state in client.query_orchestrations(...)``.
 
         Args:
-            runtime_statuses: only these; all by default.
+            runtime_statuses: only these; all by default. One or several, as members or by their names.
             created_from: created at this time or later.
             created_to: created before this time.
             instance_id_prefix: only ids that begin with this text.
@@ -335,12 +357,12 @@ class DurableTaskClient:
             page_size: how many to ask the hub for at a time.
         """
         query = InstanceQuery(
-            runtime_statuses=tuple(runtime_statuses),
-            created_from=as_utc(created_from),
-            created_to=as_utc(created_to),
-            instance_id_prefix=instance_id_prefix,
-            include_payloads=fetch_payloads,
-            page_size=page_size,
+            runtime_statuses=as_members(runtime_statuses, OrchestrationStatus, "runtime_statuses"),
+            created_from=as_time(created_from, "created_from"),
+            created_to=as_time(created_to, "created_to"),
+            instance_id_prefix=as_optional_text(instance_id_prefix, "instance_id_prefix"),
+            include_payloads=as_flag(fetch_payloads, "fetch_payloads"),
+            page_size=as_count(page_size, "page_size", least=1),
         )
 
         async def fetch(token: str | None) -> tuple[Sequence[OrchestrationState], str | None]:
@@ -355,17 +377,17 @@ class DurableTaskClient:
     def list_instance_ids(
         self,
         *,
-        runtime_statuses: Iterable[OrchestrationStatus] = (),
+        runtime_statuses: Statuses = (),
         completed_from: datetime | None = None,
         completed_to: datetime | None = None,
         page_size: int = 100,
     ) -> AsyncPages[str]:
         """Ids of instances that have ended, by completion time; arguments as for ``query_orchestrations``."""
         query = InstanceIdQuery(
-            runtime_statuses=tuple(runtime_statuses),
-            completed_from=as_utc(completed_from),
-            completed_to=as_utc(completed_to),
-            page_size=page_size,
+            runtime_statuses=as_members(runtime_statuses, OrchestrationStatus, "runtime_statuses"),
+            completed_from=as_time(completed_from, "completed_from"),
+            completed_to=as_time(completed_to, "completed_to"),
+            page_size=as_count(page_size, "page_size", least=1),
         )
 
         async def fetch(token: str | None) -> tuple[Sequence[str], str | None]:
@@ -383,16 +405,19 @@ class DurableTaskClient:
             instance_id: id of the instance.
             recursive: also remove the orchestrations that it has started as its children.
         """
-        request = PurgeInstance(instance_id=instance_id, recursive=recursive)
+        request = PurgeInstance(
+            instance_id=as_text(instance_id, "instance_id"), recursive=as_flag(recursive, "recursive")
+        )
         return await self._transport.purge_instances(request)
 
     async def purge_orchestrations(
         self,
-        instance_ids: Iterable[str] | None = None,
+        instance_ids: str | Iterable[str] | None = None,
         *,
         created_from: datetime | None = None,
         created_to: datetime | None = None,
-        runtime_statuses: Iterable[OrchestrationStatus] = (),
+        runtime_statuses: Statuses = (),
+        everything: bool = False,
         recursive: bool = False,
     ) -> PurgeResult:
         """Remove instances that have ended, given by their ids or by a filter, until none is left.
@@ -401,34 +426,23 @@ class DurableTaskClient:
             instance_ids: which ones; without ids the filter decides.
             created_from: created at this time or later.
             created_to: created before this time.
-            runtime_statuses: only these (of those that mean an end); all by default.
+            runtime_statuses: only these (of those that mean an end); all by default. One or several, as members or
+                by their names.
+            everything: remove every instance that has ended; needed without ids and without a filter.
             recursive: also remove children.
+
+        Raises:
+            InvalidRequestError: there are neither ids nor a filter, or both; nothing is removed.
         """
-        if instance_ids is not None:
-            ids = [instance_ids] if isinstance(instance_ids, str) else list(instance_ids)
-            batches: list[PurgeRequest] = [
-                PurgeBatch(instance_ids=batch, recursive=recursive) for batch in _batches(ids)
-            ]
-        else:
-            batches = [
-                PurgeFilter(
-                    created_from=as_utc(created_from),
-                    created_to=as_utc(created_to),
-                    runtime_statuses=tuple(runtime_statuses),
-                    recursive=recursive,
-                )
-            ]
-        count, is_complete = 0, True
-        for request in batches:
-            while True:
-                result = await self._transport.purge_instances(request)
-                count += result.deleted_instance_count
-                if result.is_complete is not False:
-                    break
-                if result.deleted_instance_count == 0:  # no progress: do not ask for ever
-                    is_complete = False
-                    break
-        return PurgeResult(count, is_complete)
+        requests = purge_requests(
+            instance_ids,
+            created_from=created_from,
+            created_to=created_to,
+            runtime_statuses=runtime_statuses,
+            everything=everything,
+            recursive=recursive,
+        )
+        return await purge_all(self._transport, requests)
 
     # --- history -------------------------------------------------------------------------------------------
 
@@ -441,7 +455,9 @@ class DurableTaskClient:
             InstanceNotFoundError: there is no such instance (some hubs give an empty history instead).
         """
         events: list[HistoryEvent] = []
-        async for chunk in self._transport.stream_history(instance_id, execution_id=execution_id):
+        async for chunk in self._transport.stream_history(
+            as_text(instance_id, "instance_id"), execution_id=as_optional_text(execution_id, "execution_id")
+        ):
             events.extend(chunk)
         return events
 
@@ -472,6 +488,7 @@ class DurableTaskClient:
         from .diagnosis import explain  # noqa: PLC0415 - brings the replay engine along
 
         registry = Registry(orchestrators=orchestrators, activities=activities)
+        instance_id = as_text(instance_id, "instance_id")
         return await explain(self._transport, instance_id, registry=registry, converter=self._converter)
 
     # --- entities ------------------------------------------------------------------------------------------
@@ -482,7 +499,7 @@ class DurableTaskClient:
         operation: str,
         input: object = None,
         *,
-        start_at: datetime | timedelta | None = None,
+        start_at: datetime | timedelta | float | None = None,
     ) -> None:
         """Send a one-way message to an entity; the first one creates it.
 
@@ -490,21 +507,24 @@ class DurableTaskClient:
             entity_id: the id, or its text form ``@name@key``.
             operation: name of the operation.
             input: what the operation gets as its input.
-            start_at: not before this time, or not before this long from now.
+            start_at: not before this time, or not before this long from now (``timedelta`` or seconds).
         """
+        operation = as_name(operation, "operation")
         await self._transport.signal_entity(
-            str(_entity(entity_id)),
+            entity_key(entity_id),
             operation,
             input=self._serialize(input, f"Input of entity operation {operation!r}"),
             request_id=str(uuid.uuid4()),
-            scheduled_time=as_utc(start_at, self._transport.now()),
+            scheduled_time=as_time(start_at, "start_at", self._transport.now()),
         )
 
     async def get_entity(
         self, entity_id: EntityId | str, *, include_state: bool = True
     ) -> EntityMetadata | None:
         """What is known of an entity, or ``None`` when it does not exist."""
-        return await self._transport.get_entity(str(_entity(entity_id)), include_state=include_state)
+        return await self._transport.get_entity(
+            entity_key(entity_id), include_state=as_flag(include_state, "include_state")
+        )
 
     def query_entities(
         self,
@@ -527,12 +547,12 @@ class DurableTaskClient:
             page_size: how many to ask the hub for at a time.
         """
         query = EntityQuery(
-            instance_id_prefix=instance_id_prefix,
-            last_modified_from=as_utc(last_modified_from),
-            last_modified_to=as_utc(last_modified_to),
-            include_state=include_state,
-            include_transient=include_transient,
-            page_size=page_size,
+            instance_id_prefix=as_optional_text(instance_id_prefix, "instance_id_prefix"),
+            last_modified_from=as_time(last_modified_from, "last_modified_from"),
+            last_modified_to=as_time(last_modified_to, "last_modified_to"),
+            include_state=as_flag(include_state, "include_state"),
+            include_transient=as_flag(include_transient, "include_transient"),
+            page_size=as_count(page_size, "page_size", least=1),
         )
 
         async def fetch(token: str | None) -> tuple[Sequence[EntityMetadata], str | None]:
@@ -547,27 +567,19 @@ class DurableTaskClient:
         self, *, remove_empty_entities: bool = True, release_orphaned_locks: bool = True
     ) -> CleanEntityStorageResult:
         """Remove empty entities and release locks whose holder is gone; returns what was done."""
-        removed = released = 0
-        token: str | None = None
-        seen: set[str] = set()
-        while True:
-            result = await self._transport.clean_entity_storage(
-                remove_empty_entities=remove_empty_entities,
-                release_orphaned_locks=release_orphaned_locks,
-                continuation_token=token,
-            )
-            removed += result.empty_entities_removed
-            released += result.orphaned_locks_released
-            token = result.continuation_token
-            if not token or token in seen:
-                return CleanEntityStorageResult(removed, released)
-            seen.add(token)
+        return await clean_all(
+            self._transport,
+            remove_empty_entities=as_flag(remove_empty_entities, "remove_empty_entities"),
+            release_orphaned_locks=as_flag(release_orphaned_locks, "release_orphaned_locks"),
+        )
 
     # --- the task hub --------------------------------------------------------------------------------------
 
     async def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:
         """Create the task hub, where the hub's server allows it."""
-        await self._transport.create_task_hub(recreate_if_exists=recreate_if_exists)
+        await self._transport.create_task_hub(
+            recreate_if_exists=as_flag(recreate_if_exists, "recreate_if_exists")
+        )
 
     async def delete_task_hub(self) -> None:
         """Delete the task hub and everything in it."""
@@ -583,11 +595,3 @@ class DurableTaskClient:
 
     def _readable(self, state: OrchestrationState | None) -> OrchestrationState | None:
         return None if state is None else msgspec.structs.replace(state, reader=self._converter)
-
-
-def _entity(entity_id: EntityId | str) -> EntityId:
-    return EntityId.parse(entity_id) if isinstance(entity_id, str) else entity_id
-
-
-def _batches(items: list[str]) -> list[list[str]]:
-    return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]

@@ -35,7 +35,8 @@
         ├── TaskHubNotFoundError           the endpoint answers, the task hub does not exist
         ├── InstanceNotFoundError          no instance (or entity) of that id
         ├── InstanceAlreadyExistsError     the id is in use and may not be replaced
-        ├── InvalidRequestError            the hub refuses the arguments; also a ValueError
+        ├── InvalidRequestError            the arguments are refused; also a ValueError
+        │   └── InvalidArgumentError       an argument has the wrong type; also a TypeError
         ├── InvalidOperationError          not possible in the instance's present state
         ├── NotSupportedError              this hub does not implement the operation
         ├── ResourceExhaustedError         a limit of the hub or of the message size
@@ -70,6 +71,7 @@ __all__ = [
     "ForeignTaskError",
     "InstanceAlreadyExistsError",
     "InstanceNotFoundError",
+    "InvalidArgumentError",
     "InvalidOperationError",
     "InvalidRequestError",
     "InvalidResultError",
@@ -338,7 +340,11 @@ class InstanceAlreadyExistsError(TransportError):
 
 
 class InvalidRequestError(TransportError, ValueError):
-    """The hub refuses the arguments of a call."""
+    """The arguments of a call are refused, by the client or by the hub; nothing was done."""
+
+
+class InvalidArgumentError(InvalidRequestError, TypeError):
+    """An argument has the wrong type; the message names it. Raised by the client, before anything is sent."""
 
 
 class InvalidOperationError(TransportError):

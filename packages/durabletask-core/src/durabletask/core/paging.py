@@ -1,13 +1,16 @@
-"""Listings that come in pages, as async iterators and as plain ones."""
+"""Listings that come in pages, and operations that take several calls."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
+from .entities import CleanEntityStorageResult
+from .instances import PurgeRequest, PurgeResult
 from .portal import Call
+from .transport import Transport
 
-__all__ = ["AsyncPages", "Pages"]
+__all__ = ["AsyncPages", "Pages", "clean_all", "purge_all"]
 
 _T = TypeVar("_T")
 
@@ -66,3 +69,39 @@ class Pages(Generic[_T]):
     def to_list(self) -> list[_T]:
         """All items."""
         return list(self)
+
+
+async def purge_all(transport: Transport, requests: Iterable[PurgeRequest]) -> PurgeResult:
+    """Repeat each request until the hub says that it is complete, or removes nothing more."""
+    count, is_complete = 0, True
+    for request in requests:
+        while True:
+            result = await transport.purge_instances(request)
+            count += result.deleted_instance_count
+            if result.is_complete is not False:
+                break
+            if result.deleted_instance_count == 0:
+                is_complete = False
+                break
+    return PurgeResult(count, is_complete)
+
+
+async def clean_all(
+    transport: Transport, *, remove_empty_entities: bool, release_orphaned_locks: bool
+) -> CleanEntityStorageResult:
+    """Clean the entity storage page by page."""
+    removed = released = 0
+    token: str | None = None
+    seen: set[str] = set()
+    while True:
+        result = await transport.clean_entity_storage(
+            remove_empty_entities=remove_empty_entities,
+            release_orphaned_locks=release_orphaned_locks,
+            continuation_token=token,
+        )
+        removed += result.empty_entities_removed
+        released += result.orphaned_locks_released
+        token = result.continuation_token
+        if not token or token in seen:  # a hub that repeats a token would never end
+            return CleanEntityStorageResult(removed, released)
+        seen.add(token)

@@ -2,6 +2,10 @@
 
 Names come from the mapping given to the worker or from the callable itself (``name_of``). Signatures are
 checked here, once, so that a wrong one is an error where the program starts and not where work arrives.
+
+Code that refers to a function (``ctx.call_activity(greet)``) uses the function's own name, also where the worker has it
+under another one. So a name that is not registered is also looked up among the own names of what is registered, as
+far as an own name means one function.
 """
 
 from __future__ import annotations
@@ -10,10 +14,11 @@ import functools
 import inspect
 import logging
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, Union
 
+from .authoring import TaskActivity
 from .errors import (
     ActivityNotRegisteredError,
     EntityNotRegisteredError,
@@ -46,8 +51,15 @@ def name_of(function_or_name: object) -> str:
     function or class, or the class name of an object.
 
     Raises:
-        RegistrationError: there is no usable name, for instance of a lambda.
+        RegistrationError: there is no usable name, for instance of a lambda, or of the coroutine that a call gives.
     """
+    if isinstance(function_or_name, (Coroutine, Generator, AsyncGenerator)):
+        if isinstance(function_or_name, Coroutine):
+            function_or_name.close()  # without the warning that nothing awaited it
+        raise RegistrationError(
+            f"{_own_name(function_or_name)!r} was called, which gave a {type(function_or_name).__name__}. Give the "
+            "function itself, and its input as the next argument."
+        )
     name = function_or_name if isinstance(function_or_name, str) else _own_name(function_or_name)
     if not name or name == "<lambda>":
         raise RegistrationError(
@@ -86,6 +98,8 @@ class Definition:
     """
 
     role: ClassVar[str] = "function"
+    foreign_contexts: ClassVar[Mapping[str, str]] = {}
+    """Contexts that no function of this role takes -> the option under which such functions are registered."""
 
     def __init__(self, name: str, target: object) -> None:
         self.name: str = name
@@ -163,11 +177,27 @@ class Definition:
                 f"The {self.role} {self.name!r} at {self.location} must take (context) or (context, input), "
                 f"not {inspect.signature(self.function)}. Several values: pass one dataclass, dict or list."
             )
+        if positional:
+            self._check_context(positional[0].annotation)
         if len(positional) >= 2:
             annotation = positional[1].annotation
             has_default = positional[1].default is not positional[1].empty
             return True, has_default, None if annotation is inspect.Parameter.empty else annotation
         return has_varargs, False, None
+
+    def _check_context(self, annotation: object) -> None:
+        """Refuse a function whose annotation says that it plays another role; a ``TaskActivity`` can play both."""
+        target = self.target if isinstance(self.target, type) else type(self.target)
+        if issubclass(target, TaskActivity):
+            return
+        name = annotation.strip("\"'") if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+        name = name.rpartition(".")[2]
+        option = self.foreign_contexts.get(name)
+        if option is not None:
+            raise RegistrationError(
+                f"The {self.role} {self.name!r} at {self.location} takes {name}: "
+                f"register it under {option}=, or correct the annotation."
+            )
 
     def _resolve_annotation(self) -> object | None:
         try:
@@ -233,6 +263,7 @@ class OrchestratorDefinition(Definition):
     """An orchestrator: ``async def``, a generator function, or a plain function."""
 
     role: ClassVar[str] = "orchestrator"
+    foreign_contexts = {"ActivityContext": "activities", "EntityContext": "entities"}  # noqa: RUF012
 
     def __init__(self, name: str, target: object) -> None:
         super().__init__(name, target)
@@ -251,6 +282,7 @@ class ActivityDefinition(Definition):
     """
 
     role: ClassVar[str] = "activity"
+    foreign_contexts = {"OrchestrationContext": "orchestrators", "EntityContext": "entities"}  # noqa: RUF012
 
     def __init__(self, name: str, target: object) -> None:
         super().__init__(name, target)
@@ -303,6 +335,8 @@ class _Table(Generic[_D]):
         self._missing = missing
         self._fold = fold
         self.by_name: dict[str, _D] = {}
+        # Own names of what is registered under another name; ``None`` for an own name that several share.
+        self._by_own_name: dict[str, _D | None] = {}
 
     def add(self, target: object, name: object) -> _D:
         if name is None:
@@ -319,7 +353,19 @@ class _Table(Generic[_D]):
                 "Give one of them another name."
             )
         definition = self.by_name[name] = self._kind(name, target)
+        own_name = _own_name(target)
+        if own_name not in {name, "<lambda>"}:
+            self._by_own_name[own_name] = None if own_name in self._by_own_name else definition
         return definition
+
+    @property
+    def aliases(self) -> list[str]:
+        """Own names under which ``get`` finds what is registered under another name."""
+        return [
+            name
+            for name, definition in self._by_own_name.items()
+            if definition is not None and name not in self.by_name
+        ]
 
     def add_all(self, targets: Registrations) -> None:
         if isinstance(targets, Mapping):
@@ -341,6 +387,9 @@ class _Table(Generic[_D]):
             pass
         if self._fold and name.lower() in self.by_name:
             return self.by_name[name.lower()]
+        definition = self._by_own_name.get(name)  # what a reference to the function is called by
+        if definition is not None:
+            return definition
         raise self._missing(name, self.by_name)
 
 
@@ -416,3 +465,13 @@ class Registry:
     def entity_names(self) -> Sequence[str]:
         """Names of the entities, in order of registration."""
         return list(self._entities.by_name)
+
+    @property
+    def orchestrator_aliases(self) -> Sequence[str]:
+        """Own names of orchestrators that are registered under another name, and can also be called by their own."""
+        return self._orchestrators.aliases
+
+    @property
+    def activity_aliases(self) -> Sequence[str]:
+        """The same for activities."""
+        return self._activities.aliases

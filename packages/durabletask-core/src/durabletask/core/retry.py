@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeAlias, Union
 
+from .arguments import as_count, as_duration, as_number
 from .failures import RETRY_AFTER_PROPERTY, FailureDetails
 
 __all__ = ["RetryPolicy"]
+
+NonRetryable: TypeAlias = Union[type[BaseException], str]
+"""An exception type, or its name, bare or qualified."""
 
 _ONE_HOUR = timedelta(hours=1)
 
@@ -17,17 +22,20 @@ _ONE_HOUR = timedelta(hours=1)
 class RetryPolicy:
     """When and how often a failed activity or sub-orchestration is tried again.
 
+    Durations are ``timedelta`` or numbers of seconds; the attributes are ``timedelta``.
+
     Attributes:
         first_retry_interval: delay before the second attempt; more than zero.
         max_number_of_attempts: total attempts, the first one included; at least 1.
         backoff_coefficient: factor from one delay to the next; at least 1.
         max_retry_interval: upper bound of one delay; ``None`` means one hour.
         retry_timeout: no further attempt once this long has passed on the orchestration clock.
-        non_retryable: exception types or names (bare or qualified) that end the retries at once.
+        non_retryable: exception types or names (bare or qualified) that end the retries at once; one or several.
         should_retry: deterministic predicate over the failure; ``False`` ends the retries.
 
     Raises:
         ValueError: a value is outside its range; the message names it.
+        TypeError: a value has the wrong type; the message names it.
     """
 
     first_retry_interval: timedelta
@@ -38,19 +46,36 @@ class RetryPolicy:
     non_retryable: tuple[type[BaseException] | str, ...] = ()
     should_retry: Callable[[FailureDetails], bool] | None = None
 
+    if TYPE_CHECKING:  # what the constructor takes is wider than what the attributes are
+
+        def __init__(
+            self,
+            *,
+            first_retry_interval: timedelta | float,
+            max_number_of_attempts: int,
+            backoff_coefficient: float = 1.0,
+            max_retry_interval: timedelta | float | None = None,
+            retry_timeout: timedelta | float | None = None,
+            non_retryable: NonRetryable | Iterable[NonRetryable] = (),
+            should_retry: Callable[[FailureDetails], bool] | None = None,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
-        zero = timedelta(0)
-        if self.first_retry_interval <= zero:
-            raise ValueError(f"first_retry_interval must be more than zero, not {self.first_retry_interval}.")
-        if self.max_number_of_attempts < 1:
-            raise ValueError(f"max_number_of_attempts must be at least 1, not {self.max_number_of_attempts}.")
-        if not self.backoff_coefficient >= 1:
-            raise ValueError(f"backoff_coefficient must be at least 1, not {self.backoff_coefficient}.")
-        if self.max_retry_interval is not None and self.max_retry_interval <= zero:
-            raise ValueError(f"max_retry_interval must be more than zero, not {self.max_retry_interval}.")
-        if self.retry_timeout is not None and self.retry_timeout <= zero:
-            raise ValueError(f"retry_timeout must be more than zero, not {self.retry_timeout}.")
-        object.__setattr__(self, "non_retryable", tuple(self.non_retryable))
+        for name in ("first_retry_interval", "max_retry_interval", "retry_timeout"):
+            given = getattr(self, name)
+            if given is None and name != "first_retry_interval":
+                continue
+            duration = as_duration(given, name)
+            if duration <= timedelta(0):
+                raise ValueError(f"{name} must be more than zero, not {duration}.")
+            object.__setattr__(self, name, duration)
+        as_count(self.max_number_of_attempts, "max_number_of_attempts", least=1)
+        coefficient = as_number(self.backoff_coefficient, "backoff_coefficient")
+        if coefficient < 1:
+            raise ValueError(f"backoff_coefficient must be at least 1, not {coefficient}.")
+        object.__setattr__(self, "non_retryable", _names_or_types(self.non_retryable))
+        if self.should_retry is not None and not callable(self.should_retry):
+            raise TypeError(f"should_retry must be a function, not {type(self.should_retry).__name__}.")
 
     def delay_after(self, attempts: int) -> timedelta:
         """The back-off after ``attempts`` failed attempts: min(first x coefficient^(n-1), max)."""
@@ -86,3 +111,18 @@ class RetryPolicy:
         if failure.is_non_retriable or any(failure.matches(error) for error in self.non_retryable):
             return False
         return self.should_retry is None or bool(self.should_retry(failure))
+
+
+def _names_or_types(given: object) -> tuple[NonRetryable, ...]:
+    """One or several exception types or names; a ``str`` alone is one name, and not its letters."""
+    if isinstance(given, (str, type)):
+        given = (given,)
+    if not isinstance(given, Iterable):
+        raise TypeError(f"non_retryable must hold exception types or names, not {type(given).__name__}.")
+    found = tuple(given)
+    for each in found:
+        if not (each and isinstance(each, str)) and not (
+            isinstance(each, type) and issubclass(each, BaseException)
+        ):
+            raise TypeError(f"non_retryable must hold exception types or names, not {each!r}.")
+    return found

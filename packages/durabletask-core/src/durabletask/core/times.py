@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-__all__ = ["as_timeout", "as_utc", "utc_now"]
+__all__ = ["as_utc", "utc_now"]
 
 
 def utc_now() -> datetime:
@@ -21,8 +21,3 @@ def as_utc(time: datetime | timedelta | None, now: datetime | None = None) -> da
     if time.tzinfo is None:
         return time.replace(tzinfo=timezone.utc)
     return time if time.tzinfo is timezone.utc else time.astimezone(timezone.utc)
-
-
-def as_timeout(seconds: float | None) -> timedelta | None:
-    """Seconds as a time-out; ``None`` for none."""
-    return None if seconds is None else timedelta(seconds=seconds)

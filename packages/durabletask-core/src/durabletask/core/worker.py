@@ -377,8 +377,14 @@ class DurableTaskWorker:
         versions = (options.version or "",) if options is not None and is_exact else ()
         registry = self._registry
         return WorkItemFilters(
-            orchestrations=tuple(OrchestrationFilter(name, versions) for name in registry.orchestrator_names),
-            activities=tuple(ActivityFilter(name, versions) for name in registry.activity_names),
+            orchestrations=tuple(
+                OrchestrationFilter(name, versions)
+                for name in (*registry.orchestrator_names, *registry.orchestrator_aliases)
+            ),
+            activities=tuple(
+                ActivityFilter(name, versions)
+                for name in (*registry.activity_names, *registry.activity_aliases)
+            ),
             entities=tuple(EntityFilter(name) for name in registry.entity_names),
         )
 

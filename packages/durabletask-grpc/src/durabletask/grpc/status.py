@@ -7,6 +7,7 @@ from typing import Final
 from durabletask.core.errors import (
     InstanceAlreadyExistsError,
     InstanceNotFoundError,
+    InvalidArgumentError,
     InvalidOperationError,
     InvalidRequestError,
     NotSupportedError,
@@ -55,6 +56,7 @@ STATUS_OF_ERROR: Final[dict[type[TransportError], grpc.StatusCode]] = {
     InstanceNotFoundError: grpc.StatusCode.NOT_FOUND,
     InstanceAlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
     InvalidOperationError: grpc.StatusCode.FAILED_PRECONDITION,
     NotSupportedError: grpc.StatusCode.UNIMPLEMENTED,
     ResourceExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from durabletask.core.arguments import as_count
+
 __all__ = ["ConcurrencyOptions", "Lane"]
 
 _ItemT = TypeVar("_ItemT")
@@ -29,7 +31,8 @@ class ConcurrencyOptions:
         max_threads: threads for activities that are plain functions; at least 1.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range; the message names it.
+        TypeError: a value is no whole number; the message names it.
     """
 
     max_orchestrations: int | None = None
@@ -42,10 +45,9 @@ class ConcurrencyOptions:
             value: int | None = getattr(self, name)
             if value is None:
                 object.__setattr__(self, name, _per_core())
-            elif value < 0:
-                raise ValueError(f"{name} must be 0 (no limit) or more, not {value}.")
-        if self.max_threads < 1:
-            raise ValueError(f"max_threads must be at least 1, not {self.max_threads}.")
+            else:
+                as_count(value, name)
+        as_count(self.max_threads, "max_threads", least=1)
 
 
 class Lane(Generic[_ItemT]):
