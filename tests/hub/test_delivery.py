@@ -176,16 +176,19 @@ async def test_nothing_is_lost_when_no_worker_is_there() -> None:
     assert len(worker.items) == 10_000
 
 
-async def test_an_answer_without_a_token_is_matched_by_its_ids(hub: InMemoryBackend) -> None:
-    """Some workers send no token; instance id and task id then name the item."""
+async def test_an_answer_without_a_token_is_refused(hub: InMemoryBackend) -> None:
+    """Without a token an answer could end an item that another worker has by now."""
     reader = Reader(hub)
     await create(hub, "i")
-    await reader.episode()
-    await hub.complete_orchestrator(OrchestratorResult(instance_id="i", actions=[ScheduleTask(1, "A")]))
-    await reader.activity()
-    await hub.complete_activity(ActivityResult(instance_id="i", task_id=1, result="5"))
     item = await reader.episode()
-    assert item.new_events[1].result == "5"  # type: ignore[union-attr]
+    with pytest.raises(InvalidRequestError, match="no completion token; send back the token"):
+        await hub.complete_orchestrator(OrchestratorResult(instance_id="i", actions=[ScheduleTask(1, "A")]))
+    await reader.answer(item, ScheduleTask(1, "A"))
+    activity = await reader.activity()
+    with pytest.raises(InvalidRequestError, match="no completion token; send back the token"):
+        await hub.complete_activity(ActivityResult(instance_id="i", task_id=1, result="5"))
+    await reader.answer(activity, result="6")
+    assert (await reader.episode()).new_events[1].result == "6"  # type: ignore[union-attr]
     await reader.close()
 
 
@@ -194,7 +197,7 @@ async def test_hostile_answers_change_nothing(hub: InMemoryBackend) -> None:
     reader = Reader(hub)
     await create(hub, "i", "j")
     first, _ = await reader.episode(), await reader.episode()
-    for token in ("", "x", "-1", "\x00"):
+    for token in ("x", "-1", "\x00"):
         await hub.complete_activity(ActivityResult(instance_id="z", task_id=-1, completion_token=token))
         await hub.complete_orchestrator(
             OrchestratorResult(instance_id="z", actions=(), completion_token=token)

@@ -86,7 +86,7 @@ async def _holding(hub: InMemoryBackend, reader: Reader) -> WorkItem:
 
 
 async def test_history_is_recorded_in_the_order_of_the_protocol(hub: InMemoryBackend) -> None:
-    """Started, inbound events, confirmations in action order, executionCompleted, orchestratorCompleted."""
+    """Started, inbound events, confirmations in action order, executionCompleted; no orchestratorCompleted."""
     reader = Reader(hub)
     await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i", input="1"))
     first = await reader.episode()
@@ -104,16 +104,14 @@ async def test_history_is_recorded_in_the_order_of_the_protocol(hub: InMemoryBac
         "ExecutionStarted",
         "TaskScheduled",
         "TimerCreated",
-        "OrchestratorCompleted",
         "OrchestratorStarted",
         "TaskCompleted",
         "EventSent",
         "ExecutionCompleted",
-        "OrchestratorCompleted",
     ]
-    assert [event.event_id for event in recorded] == [-1, -1, 1, 2, -1, -1, -1, 3, 4, -1]
+    assert [event.event_id for event in recorded] == [-1, -1, 1, 2, -1, -1, 3, 4]
     assert kinds(first.new_events) == ["OrchestratorStarted", "ExecutionStarted"]
-    assert kinds(second.past_events) == kinds(recorded[:5])
+    assert kinds(second.past_events) == kinds(recorded[:4])
     assert kinds(second.new_events) == ["OrchestratorStarted", "TaskCompleted"]
     await reader.close()
 
@@ -263,7 +261,7 @@ async def test_an_orchestrator_terminates_another(hub: InMemoryBackend) -> None:
 
     assert isinstance(event, ExecutionTerminated)
     assert event.input == '"why"'
-    assert kinds(await history(hub, "i"))[2:] == ["ExecutionCompleted", "OrchestratorCompleted"]
+    assert kinds(await history(hub, "i"))[2:] == ["ExecutionCompleted"]
     await reader.close()
 
 

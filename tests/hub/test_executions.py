@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 
 import msgspec
@@ -206,8 +207,10 @@ async def test_a_child_that_fails_or_is_terminated_fails_its_task(hub: InMemoryB
     await reader.close()
 
 
-async def test_a_child_id_in_use_replaces_the_finished_and_fails_on_the_live(hub: InMemoryBackend) -> None:
-    """The error of the failed task names the instance and its status."""
+async def test_a_child_id_in_use_fails_the_task_unless_it_was_the_same_parents_child(
+    hub: InMemoryBackend,
+) -> None:
+    """The error of the failed task names the instance and its status; only the parent's own child is replaced."""
     reader = Reader(hub)
     for one in ("done", "live"):
         await hub.create_instance(CreateInstanceRequest(name="X", instance_id=one))
@@ -221,14 +224,23 @@ async def test_a_child_id_in_use_replaces_the_finished_and_fails_on_the_live(hub
         CreateSubOrchestration(1, "C", "done"),
         CreateSubOrchestration(2, "C", "live"),
         CreateSubOrchestration(3, "C", "@e@k"),
+        CreateSubOrchestration(4, "C", "own"),
     )
     items = {item.instance_id: item for item in (await reader.episode(), await reader.episode())}
-    assert set(items) == {"p", "done"}
+    assert set(items) == {"p", "own"}
     failures = [event for event in items["p"].new_events if isinstance(event, SubOrchestrationInstanceFailed)]
-    assert [event.task_scheduled_id for event in failures] == [2, 3]
-    assert failures[0].failure is not None
-    assert "live" in failures[0].failure.message
-    assert "RUNNING" in failures[0].failure.message
+    assert [event.task_scheduled_id for event in failures] == [1, 2, 3]
+    for failure, words in zip(failures, ("'done'.*COMPLETED", "'live'.*RUNNING", "@e@k"), strict=True):
+        assert failure.failure is not None
+        assert re.search(words, failure.failure.message)
+    state = await hub.get_instance("done")
+    assert state is not None
+    assert state.serialized_output == '"old"'
+
+    await reader.answer(items["own"], complete('"first"'))
+    await reader.answer(items["p"])
+    await reader.answer(await reader.episode(), CreateSubOrchestration(5, "C", "own"))
+    assert (await reader.episode()).instance_id == "own"
     await reader.close()
 
 

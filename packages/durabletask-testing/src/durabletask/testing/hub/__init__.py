@@ -1,9 +1,13 @@
-"""The local task hub: pure transitions, a store behind them, and a ``Transport`` in front."""
+"""The local task hub: pure transitions, an engine that carries them out, a storage, and a ``Transport`` in front."""
 
 from __future__ import annotations
 
-from .facade import InMemoryBackend
+from .local import InMemoryBackend, LocalTaskHub
 from .registry import HubRegistry
-from .store import SqliteStore
+from .residency import InMemory, Storage
+from .storage.sqlite import Sqlite
 
-__all__ = ["HubRegistry", "InMemoryBackend", "SqliteStore"]
+__all__ = ["HubRegistry", "InMemory", "InMemoryBackend", "LocalTaskHub", "Sqlite", "SqliteStore", "Storage"]
+
+SqliteStore = Sqlite
+"""The former name of ``Sqlite``."""

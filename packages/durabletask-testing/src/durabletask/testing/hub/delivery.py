@@ -1,43 +1,95 @@
-"""Work that is ready, and its way to the workers: lanes, streams, fair shares, outstanding deliveries."""
+"""Work that is ready, and its way to the workers.
+
+A ``Job`` is one episode or one activity on its way, in exactly one of these places:
+
+    queued ──> buffered ──> leased ──> gone (answered)
+      ^ ^          │           │
+      │ └──────────┘           │  the stream closed, the lease expired
+      └──────────── put off <──┘  the worker abandoned the item: a pause first
+
+* queued: in its lane, by kind, name and version. Lanes take turns, jobs of one lane keep their order.
+* buffered: a stream has it and its reader has not asked for it. Another stream may still take it over (``relieve``).
+* leased: a worker has it, under a token, until a deadline.
+
+``Dispatcher`` moves jobs between the first three; ``Workers`` owns leases' ends and pauses. A job can become void
+while it waits (its instance was purged): whoever builds an item from it checks that first.
+
+The cost of a change must depend on the streams and lanes that it concerns, never on how many are connected. New work
+marks its lane, a stream that has gained room marks itself, and ``share`` looks at the marks only. An index leads
+from a name to the streams that accept it. A group of streams without any room is marked as full until one of them
+gains room.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import enum
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
 from durabletask.core.work_items import WorkItemFilters, WorkItemStreamOptions
 
-from .state import Activity, Instance
+from .tasks import Activity
+from .transitions.episodes import Episode
 
-__all__ = ["Delivery", "Dispatcher", "Kind", "Stream"]
+__all__ = ["Dispatcher", "Job", "Kind", "Lease", "Stream"]
 
 _BUFFER = 32  # items a stream may have in hand before it is asked for: enough to fill a turn of the loop
 _Lane = tuple[str, str]
-_Work = Instance | Activity
 
 
 class Kind(enum.IntEnum):
-    """Kinds of work items; entities will be the third."""
+    """Kinds of work items."""
 
     ORCHESTRATION = 0
     ACTIVITY = 1
 
 
-class Delivery:
-    """One item in the hands of a worker, known by its token, from ``since`` to ``deadline`` at most."""
+class Job:
+    """An episode of an instance, known by id and key, or an activity, on its way to an answer."""
 
-    __slots__ = ("deadline", "kind", "since", "stream", "token", "work")
+    __slots__ = (
+        "abandons",
+        "activity",
+        "deliveries",
+        "episode",
+        "instance_id",
+        "key",
+        "kind",
+        "lane",
+        "lease",
+    )
 
     def __init__(
-        self, token: str, kind: Kind, work: _Work, stream: Stream, *, since: datetime, deadline: datetime
+        self, kind: Kind, lane: _Lane, instance_id: str, key: int, activity: Activity | None
     ) -> None:
-        self.token: str = token
         self.kind: Kind = kind
-        self.work: _Work = work
+        self.lane: _Lane = lane
+        self.instance_id: str = instance_id
+        self.key: int = key
+        self.activity: Activity | None = activity
+        self.episode: Episode | None = None
+        self.lease: Lease | None = None
+        self.deliveries: int = 0
+        self.abandons: int = 0
+
+    @classmethod
+    def of_activity(cls, activity: Activity) -> Job:
+        """A job for an activity. Without a version of its own, the orchestration's decides who may run it."""
+        lane = (activity.name, activity.version or activity.parent_version or "")
+        return cls(Kind.ACTIVITY, lane, activity.instance_id, 0, activity)
+
+
+class Lease:
+    """One item in the hands of a worker, known by its token, from ``since`` to ``deadline`` at most."""
+
+    __slots__ = ("deadline", "job", "since", "stream", "token")
+
+    def __init__(self, token: str, job: Job, stream: Stream, since: datetime, deadline: datetime) -> None:
+        self.token: str = token
+        self.job: Job = job
         self.stream: Stream = stream
         self.since: datetime = since
         self.deadline: datetime = deadline
@@ -46,40 +98,29 @@ class Delivery:
 class Stream:
     """The hub's end of one worker's stream. ``is_away``: its reader has an item and has not come back."""
 
-    __slots__ = ("_names", "_waiter", "buffer", "failure", "is_away", "limits", "outstanding", "tokens")
+    __slots__ = ("_waiter", "accepted", "buffer", "failure", "is_away", "leases", "limits", "outstanding")
 
     def __init__(self, options: WorkItemStreamOptions) -> None:
         self.limits: tuple[int, int] = (max(options.max_orchestrations, 0), max(options.max_activities, 0))
         self.outstanding: list[int] = [0, 0]
-        self.buffer: deque[tuple[Kind, _Work]] = deque()
-        self.tokens: dict[str, Delivery] = {}
+        self.buffer: deque[Job] = deque()
+        self.leases: dict[str, Lease] = {}
         self.failure: Exception | None = None
         self.is_away: bool = False
-        self._names = _accepted(options.filters)
+        self.accepted: tuple[dict[str, frozenset[str]], ...] | None = _accepted(options.filters)
         self._waiter: asyncio.Future[None] | None = None
 
     def accepts(self, kind: Kind, lane: _Lane) -> bool:
         """Whether the filters let work of that name and version through."""
-        if self._names is None:
+        if self.accepted is None:
             return True
-        versions = self._names[kind].get(lane[0])
+        versions = self.accepted[kind].get(lane[0])
         return versions is not None and (not versions or lane[1] in versions)
-
-    @property
-    def is_unfiltered(self) -> bool:
-        """Whether the stream takes everything."""
-        return self._names is None
 
     def has_room(self, kind: Kind) -> bool:
         """Whether another item of the kind may be given to the stream now. A limit of 0 is none."""
         limit = self.limits[kind]
         return len(self.buffer) < _BUFFER and (not limit or self.outstanding[kind] < limit)
-
-    def push(self, kind: Kind, work: _Work) -> None:
-        """Give an item to the stream."""
-        self.outstanding[kind] += 1
-        self.buffer.append((kind, work))
-        self.wake()
 
     def wake(self) -> None:
         """Let the reader look again."""
@@ -108,66 +149,95 @@ def _accepted(filters: WorkItemFilters | None) -> tuple[dict[str, frozenset[str]
     for category in (filters.orchestrations, filters.activities):
         names: dict[str, frozenset[str]] = {}
         for entry in category:
-            both = entry.name in names and names[entry.name] and entry.versions
-            names[entry.name] = (
-                (names[entry.name] | frozenset(entry.versions))
-                if both
-                else _fresh(names, entry.name, entry.versions)
-            )
+            known, versions = names.get(entry.name), frozenset(entry.versions)
+            # No versions means any version, also where the same name is listed with some.
+            names[entry.name] = versions if known is None else (known and versions and known | versions)
         tables.append(names)
     return tuple(tables)
 
 
-def _fresh(names: dict[str, frozenset[str]], name: str, versions: tuple[str, ...]) -> frozenset[str]:
-    # Named twice, once for any version: any version it is.
-    return frozenset() if name in names else frozenset(versions)
+class _Group:
+    """Streams that accept a name, or everything, in the order in which they are served."""
+
+    __slots__ = ("is_full", "streams")
+
+    def __init__(self) -> None:
+        self.streams: OrderedDict[Stream, None] = OrderedDict()
+        self.is_full = False
+
+    def pick(self, kind: Kind, lane: _Lane) -> Stream | None:
+        """A stream for work of a lane: one whose reader waits, else one that has room."""
+        found, has_room = None, False
+        for stream in self.streams:
+            if not stream.has_room(kind):
+                continue
+            has_room = True
+            if stream.accepts(kind, lane):
+                if not stream.is_away:
+                    found = stream
+                    break
+                found = found or stream
+        self.is_full = not has_room
+        return found
 
 
 class _Queue:
     """Work of one kind, first in first out within a lane (name, version), lanes in turn."""
 
-    __slots__ = ("kind", "lanes", "order", "size")
+    __slots__ = ("_of_name", "kind", "lanes")
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.lanes: dict[_Lane, deque[_Work]] = {}
-        self.order: deque[_Lane] = deque()
-        self.size = 0
+        self.lanes: OrderedDict[_Lane, OrderedDict[Job, None]] = OrderedDict()
+        self._of_name: dict[str, dict[_Lane, None]] = {}
 
-    def add(self, work: _Work, *, first: bool = False) -> None:
-        key = (work.name, work.version or "")
-        lane = self.lanes.get(key)
+    def add(self, job: Job, *, first: bool = False) -> None:
+        lane = self.lanes.get(job.lane)
         if lane is None:
-            lane = self.lanes[key] = deque()
-            self.order.append(key)
+            lane = self.lanes[job.lane] = OrderedDict()
+            self._of_name.setdefault(job.lane[0], {})[job.lane] = None
+        lane[job] = None
         if first:
-            lane.appendleft(work)
-        else:
-            lane.append(work)
-        self.size += 1
+            lane.move_to_end(job, last=False)
 
-    def take(self, stream: Stream) -> _Work | None:
-        """The next item that the stream accepts."""
-        order = self.order
-        for _ in range(len(order)):
-            key = order[0]
-            if stream.is_unfiltered or stream.accepts(self.kind, key):
-                lane = self.lanes[key]
-                work = lane.popleft()
-                self.size -= 1
-                if lane:
-                    order.rotate(-1)
-                else:
-                    order.popleft()
-                    del self.lanes[key]
-                return work
-            order.rotate(-1)
-        return None
+    def pop(self, key: _Lane) -> Job:
+        """Take the next job of a lane, which goes behind the others."""
+        lane = self.lanes[key]
+        job, _ = lane.popitem(last=False)
+        if lane:
+            self.lanes.move_to_end(key)
+        else:
+            self._forget(key)
+        return job
+
+    def discard(self, job: Job) -> None:
+        lane = self.lanes.get(job.lane)
+        if lane is not None and job in lane:
+            del lane[job]
+            if not lane:
+                self._forget(job.lane)
+
+    def _forget(self, key: _Lane) -> None:
+        del self.lanes[key]
+        lanes = self._of_name[key[0]]
+        del lanes[key]
+        if not lanes:
+            del self._of_name[key[0]]
+
+    def lane_for(self, stream: Stream) -> _Lane | None:
+        """The next lane that a stream accepts."""
+        if stream.accepted is None:
+            return next(iter(self.lanes), None)
+        names = stream.accepted[self.kind]
+        if len(names) < len(self.lanes):
+            candidates = (lane for name in names for lane in self._of_name.get(name, ()))
+        else:
+            candidates = (lane for lane in self.lanes)
+        return next((lane for lane in candidates if stream.accepts(self.kind, lane)), None)
 
     def clear(self) -> None:
         self.lanes.clear()
-        self.order.clear()
-        self.size = 0
+        self._of_name.clear()
 
 
 class Dispatcher:
@@ -175,73 +245,24 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._queues = (_Queue(Kind.ORCHESTRATION), _Queue(Kind.ACTIVITY))
-        self._turn = 0
-        self.streams: list[Stream] = []
-        self.deliveries: dict[str, Delivery] = {}
+        self._everything = (_Group(), _Group())
+        self._named: tuple[dict[str, _Group], dict[str, _Group]] = ({}, {})
+        self._fresh: dict[tuple[Kind, _Lane], None] = {}
+        self._hungry: dict[Stream, None] = {}
+        self._laden: dict[Stream, None] = {}
+        self.streams: dict[Stream, None] = {}
+        self.leases: dict[str, Lease] = {}
         self.waiting: Counter[str] = Counter()
 
     @property
     def is_busy(self) -> bool:
         """Whether work waits for a worker, or is with one and does not itself wait for this hub."""
-        return bool(
-            self._queues[0].size
-            or self._queues[1].size
-            or self.is_running
-            or any(stream.buffer for stream in self.streams)
-        )
+        return bool(self._queues[0].lanes or self._queues[1].lanes or self._laden or self.is_running)
 
     @property
     def is_running(self) -> bool:
         """Whether a worker has an item that does not itself wait for this hub."""
-        return len(self.deliveries) > sum(token in self.deliveries for token in self.waiting)
-
-    def add(self, kind: Kind, work: _Work, *, first: bool = False) -> None:
-        """Queue an item. ``share`` hands it on."""
-        self._queues[kind].add(work, first=first)
-
-    def share(self) -> None:
-        """Hand ready work to the streams that have room."""
-        streams = self.streams
-        if not streams:
-            return
-        if len(streams) > 1:  # first to those that are waiting for it
-            self._share([stream for stream in streams if not stream.is_away])
-        self._share(streams)
-
-    def _share(self, streams: list[Stream]) -> None:
-        for queue in self._queues:
-            kind, refused = queue.kind, 0
-            while queue.size and refused < len(streams):
-                self._turn = turn = (self._turn + 1) % len(streams)
-                stream = streams[turn]
-                work = queue.take(stream) if stream.has_room(kind) else None
-                if work is None:
-                    refused += 1
-                else:
-                    refused = 0
-                    stream.push(kind, work)
-
-    def relieve(self, idle: Stream) -> None:
-        """Give an idle stream something that another has in hand while its reader is busy with an item."""
-        for stream in self.streams:
-            if not stream.is_away or stream is idle:
-                continue
-            for place, (kind, work) in enumerate(stream.buffer):
-                if idle.has_room(kind) and idle.accepts(kind, (work.name, work.version or "")):
-                    del stream.buffer[place]
-                    stream.outstanding[kind] -= 1
-                    idle.push(kind, work)
-                    return
-
-    def open(self, stream: Stream) -> None:
-        """A worker has come."""
-        self.streams.append(stream)
-        self.share()
-
-    def deliver(self, delivery: Delivery) -> None:
-        """Note that a worker has an item."""
-        self.deliveries[delivery.token] = delivery
-        delivery.stream.tokens[delivery.token] = delivery
+        return len(self.leases) > sum(token in self.leases for token in self.waiting)
 
     @contextmanager
     def waits(self, token: str | None) -> Iterator[None]:
@@ -257,45 +278,144 @@ class Dispatcher:
             if not self.waiting[token]:
                 del self.waiting[token]
 
-    def find(self, token: str) -> Delivery | None:
-        """The delivery of a token, unless it is over."""
-        return self.deliveries.get(token)
+    def add(self, job: Job, *, first: bool = False) -> None:
+        """Queue a job. ``share`` hands it on."""
+        self._queues[job.kind].add(job, first=first)
+        self._fresh[job.kind, job.lane] = None
 
-    def settle(self, token: str) -> Delivery | None:
-        """A delivery is over; its place on the stream is free."""
-        delivery = self.deliveries.pop(token, None)
-        if delivery is not None:
-            stream = delivery.stream
-            stream.tokens.pop(token, None)
-            stream.outstanding[delivery.kind] -= 1
-        return delivery
+    def discard(self, job: Job) -> None:
+        """Take a job out of the queue, if it is there."""
+        self._queues[job.kind].discard(job)
 
-    def close(self, stream: Stream) -> list[Delivery]:
-        """A worker has gone: undelivered items go back to the queue, delivered ones are returned."""
+    def share(self) -> None:
+        """Hand new work to streams that have room, and waiting work to streams that have gained some."""
+        fresh = self._fresh
+        while fresh:
+            kind, lane = next(iter(fresh))
+            del fresh[kind, lane]
+            if lane in self._queues[kind].lanes and self._offer(kind, lane):
+                fresh[kind, lane] = None  # behind the other lanes
+        while self._hungry:
+            stream, _ = self._hungry.popitem()
+            self._feed(stream)
+
+    def _offer(self, kind: Kind, lane: _Lane) -> bool:
+        for group in (self._everything[kind], self._named[kind].get(lane[0])):
+            if group is None or group.is_full or not group.streams:
+                continue
+            stream = group.pick(kind, lane)
+            if stream is not None:
+                group.streams.move_to_end(stream)
+                self._push(stream, self._queues[kind].pop(lane))
+                return True
+        return False
+
+    def _feed(self, stream: Stream) -> None:
+        if stream not in self.streams:
+            return
+        for queue in self._queues:
+            while queue.lanes and stream.has_room(queue.kind):
+                lane = queue.lane_for(stream)
+                if lane is None:
+                    break
+                self._push(stream, queue.pop(lane))
+
+    def _push(self, stream: Stream, job: Job) -> None:
+        stream.outstanding[job.kind] += 1
+        stream.buffer.append(job)
+        self._laden[stream] = None
+        stream.wake()
+
+    def take(self, stream: Stream) -> Job:
+        """The next job of a stream, for its reader."""
+        job = stream.buffer.popleft()
+        if not stream.buffer:
+            self._laden.pop(stream, None)
+        return job
+
+    def let_go(self, stream: Stream, kind: Kind) -> None:
+        """An item of a stream is over; there is room for another."""
+        stream.outstanding[kind] -= 1
+        self.has_gained_room(stream)
+
+    def has_gained_room(self, stream: Stream) -> None:
+        """A stream may take more than before."""
         if stream in self.streams:
-            self.streams.remove(stream)
+            self._hungry[stream] = None
+            for group in self._groups(stream):
+                group.is_full = False
+
+    def relieve(self, idle: Stream) -> None:
+        """Give an idle stream something that another has in hand while its reader is busy with an item."""
+        for stream in self._laden:
+            if not stream.is_away or stream is idle:
+                continue
+            for place, job in enumerate(stream.buffer):
+                if idle.has_room(job.kind) and idle.accepts(job.kind, job.lane):
+                    del stream.buffer[place]
+                    stream.outstanding[job.kind] -= 1
+                    if not stream.buffer:
+                        del self._laden[stream]
+                    self._push(idle, job)
+                    return
+
+    def open(self, stream: Stream) -> None:
+        """Serve a new stream."""
+        self.streams[stream] = None
+        for group in self._groups(stream):
+            group.streams[stream] = None
+        self.has_gained_room(stream)
+        self.share()
+
+    def close(self, stream: Stream) -> list[Lease]:
+        """Serve a stream no longer: buffered jobs are queued again, its leases are returned."""
+        if stream in self.streams:
+            for group in self._groups(stream):
+                group.streams.pop(stream, None)
+            del self.streams[stream]
+            for kind, names in enumerate(stream.accepted or ()):
+                for name in names:
+                    if not self._named[kind][name].streams:
+                        del self._named[kind][name]
+        self._hungry.pop(stream, None)
+        self._laden.pop(stream, None)
         while stream.buffer:
-            kind, work = stream.buffer.pop()
-            self._queues[kind].add(work, first=True)
-        lost = list(stream.tokens.values())
-        for delivery in lost:
-            self.settle(delivery.token)
+            self.add(stream.buffer.pop(), first=True)
+        lost = list(stream.leases.values())
+        for lease in lost:
+            self.settle(lease)
         return lost
+
+    def _groups(self, stream: Stream) -> list[_Group]:
+        if stream.accepted is None:
+            return list(self._everything)
+        named = self._named
+        return [
+            named[kind].setdefault(name, _Group())
+            for kind, names in enumerate(stream.accepted)
+            for name in names
+        ]
+
+    def lease(self, lease: Lease) -> None:
+        """Note that a worker has an item."""
+        lease.job.lease = lease
+        self.leases[lease.token] = lease
+        lease.stream.leases[lease.token] = lease
+
+    def settle(self, lease: Lease) -> None:
+        """A lease is over; its place on the stream is free."""
+        if self.leases.pop(lease.token, None) is not None:
+            lease.job.lease = None
+            lease.stream.leases.pop(lease.token, None)
+            self.let_go(lease.stream, lease.job.kind)
 
     def forget_work(self) -> None:
         """Forget all work, also what workers have: their answers come too late. The streams stay."""
         for queue in self._queues:
             queue.clear()
-        for stream in self.streams:
+        self._fresh.clear()
+        for stream in list(self._laden):
             while stream.buffer:
-                kind, _ = stream.buffer.pop()
-                stream.outstanding[kind] -= 1
-        for token in list(self.deliveries):
-            self.settle(token)
-
-    def clear(self) -> None:
-        """Forget all work and every stream."""
-        for queue in self._queues:
-            queue.clear()
-        self.streams.clear()
-        self.deliveries.clear()
+                self.let_go(stream, self.take(stream).kind)
+        for lease in list(self.leases.values()):
+            self.settle(lease)

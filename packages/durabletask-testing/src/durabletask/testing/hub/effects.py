@@ -1,20 +1,25 @@
 """``Transition``: one command on its way through the hub, and everything that it causes, as data.
 
-The functions of ``transitions`` take a ``Transition`` (state, now) and change nothing but the state in it;
-what has to happen outside is written down in its lists, and the façade carries it out:
+The functions of ``transitions`` take a ``Transition`` and change nothing but the drafts in it. Until the engine
+applies it, the hub is as it was; a command that raises leaves nothing behind. What has to happen outside is written
+down in the lists:
 
-* at once: episodes may be handed to workers (an episode is pure; if the process dies it never happened),
-  timers are set;
+* at once: episodes may be handed to workers (an episode has no effect before its result is committed), timers are set;
 * after the commit: activities are handed to workers, waiting clients are answered.
+
+Which instances became runnable, ended, or satisfy a waiting client follows from their drafts; the engine compares
+them with what they replace.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
-from durabletask.core.history import EventRaised, HistoryEvent
+from durabletask.core.history import EventRaised
 
-from .state import Activity, DurableTimer, HubState, Instance
+from .state import HubState, Instance
+from .tasks import Activity, DurableTimer
 
 __all__ = ["Transition"]
 
@@ -23,35 +28,25 @@ class Transition:
     """State, the time, and the effects of one command.
 
     Attributes:
-        state: the hub's state.
+        state: the hub's state before the command; not to be changed.
         now: the time of the command.
-        runnable: instances that have an episode to run.
+        drafts: what takes the place of instances, by id; ``None``: the instance is gone.
         activities: activities to hand to workers, after the commit.
         timers: timers to set.
-        held: instances whose start is scheduled, to be released at that time.
-        created: instances that are new.
-        reached: instances that left PENDING or ended: clients may wait for that.
         removed: instances that are gone (purged or replaced), with whether waiting clients must be told.
-        revoked: tokens of deliveries that no longer count.
-        changed: instances to be written to the store.
-        detached: activities whose execution ended before they answered.
+        detached: activities whose execution ended before they answered, with their numbers.
         attended: detached activities that have answered.
-        clears_hub: everything that is stored for the hub goes, also what is not in memory.
+        clears_hub: everything in the hub goes, also what is not in memory.
     """
 
     __slots__ = (
         "activities",
         "attended",
-        "changed",
         "clears_hub",
-        "created",
         "detached",
-        "held",
+        "drafts",
         "now",
-        "reached",
         "removed",
-        "revoked",
-        "runnable",
         "state",
         "timers",
     )
@@ -59,37 +54,54 @@ class Transition:
     def __init__(self, state: HubState, now: datetime) -> None:
         self.state: HubState = state
         self.now: datetime = now
-        self.runnable: list[Instance] = []
+        self.drafts: dict[str, Instance | None] = {}
         self.activities: list[Activity] = []
         self.timers: list[DurableTimer] = []
-        self.held: list[Instance] = []
-        self.created: list[Instance] = []
-        self.reached: list[Instance] = []
         self.removed: list[tuple[Instance, bool]] = []
-        self.revoked: list[str] = []
-        self.changed: dict[Instance, None] = {}
-        self.detached: list[Activity] = []
+        self.detached: dict[Activity, int] = {}
         self.attended: list[Activity] = []
         self.clears_hub: bool = False
 
-    def deliver(self, instance: Instance, event: HistoryEvent) -> None:
-        """Put an event into the inbox of a live instance and make the instance runnable."""
-        instance.inbox.append(event)
-        self.changed[instance] = None
-        self.make_runnable(instance)
+    def read(self, instance_id: str) -> Instance | None:
+        """An instance as the command sees it by now, not to be changed."""
+        if instance_id in self.drafts:
+            return self.drafts[instance_id]
+        return self.state.instances.get(instance_id)
 
-    def make_runnable(self, instance: Instance) -> None:
-        """Queue an instance unless it is queued, in flight or held already."""
-        if not instance.is_queued and instance.is_runnable:
-            instance.is_queued = True
-            self.runnable.append(instance)
+    def edit(self, instance: Instance) -> Instance:
+        """The draft of an instance that ``read`` has returned."""
+        instance_id = instance.execution.instance_id
+        draft = self.drafts.get(instance_id)
+        if draft is None:
+            draft = self.drafts[instance_id] = instance.draft()
+        return draft
+
+    def add(self, instance: Instance) -> None:
+        """Have a new instance."""
+        self.drafts[instance.instance_id] = instance
+
+    def remove(self, instance: Instance, *, tell_waiting: bool) -> None:
+        """Take an instance out of the hub."""
+        self.drafts[instance.instance_id] = None
+        self.removed.append((instance, tell_waiting))
+
+    def children_of(self, instance_id: str) -> Iterator[Instance]:
+        """The children of an instance, of all of its executions, that the hub has in memory."""
+        ids = dict.fromkeys(self.state.children_of(instance_id))
+        for draft_id, draft in self.drafts.items():
+            if draft is not None and draft.parent_id == instance_id:
+                ids[draft_id] = None
+        for child_id in ids:
+            child = self.read(child_id)
+            if child is not None and child.parent_id == instance_id:
+                yield child
 
     def raise_event(
         self, instance_id: str, name: str, data: str | None, execution_id: str | None = None
     ) -> None:
         """Deliver an external event; a missing or terminal target, or one of another execution, drops it."""
-        target = self.state.instances.get(instance_id)
+        target = self.read(instance_id)
         if target is None or target.is_terminal:
             return
         if not execution_id or execution_id == target.execution_id:
-            self.deliver(target, EventRaised(-1, self.now, name, data))
+            self.edit(target).inbox.append(EventRaised(-1, self.now, name, data))

@@ -19,8 +19,8 @@ from durabletask.core.forwarding import ForwardingTransport, StreamMethod, Unary
 from durabletask.core.transport import Transport
 from durabletask.testing.clock import Clock
 
-from .facade import InMemoryBackend
-from .store import SqliteStore
+from .local import InMemoryBackend
+from .storage.sqlite import Sqlite as SqliteStore
 
 __all__ = ["EmbeddedTransport", "from_connection_string"]
 

@@ -1,117 +1,194 @@
 """Group commit: what commands have changed is collected, written together, and only then answered.
 
-While one commit is on its way to the disk, the changes of further commands are collected for the next. A
-command whose only effect is an episode that a worker takes at once need not hurry: it waits a moment for
-the answer of that episode, so that event and turn share one commit.
+    prepare ──> add ──> collecting ──> writing ──> after (the effects that were promised)
+                            │             │
+                            └── failed <──┴── the storage cannot be written
+
+* ``prepare`` encodes the changes of one command while the hub is still as it was. What cannot be encoded ends that
+  command there.
+* While one group is being written, further commands collect in the next. A command whose only effect is an episode
+  that a worker takes at once may wait for ``commit_delay``: the answer of that episode then shares its commit.
+* When a group fails, its commands are written again one by one, and only those that fail by themselves are refused.
+  When the first of them fails as well, the disk is at fault: everything fails.
+* After any failure memory is ahead of the disk. ``on_failure`` must throw it away, and the journal is at its end;
+  every later ``barrier`` raises the error. ``on_failure`` also gets the ids of the instances whose episodes the store
+  refuses: their workers would repeat them for ever, so they must be failed.
+
+Nothing may be answered, and no activity handed out, between ``add`` and ``after``. All methods run in the event loop
+of the hub; only ``_report`` runs on the storage's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
 
-import msgspec
 from durabletask.core.errors import StorageError, TransportError
 
 from .effects import Transition
-from .state import Activity, Instance
-from .store.base import Changes, HubStore
-from .store.codec import take_change
+from .storage.base import Commit, HubStore
+from .storage.codec import encode_commit
 
-__all__ = ["Journal"]
+__all__ = ["COMMIT_DELAY", "CommitLog", "ImmediateCommits", "Journal"]
 
-_PATIENCE = 0.002  # seconds that an unhurried change waits for company
+COMMIT_DELAY = 0.002
+"""Seconds that a change without an urgent effect waits for others to share its commit."""
 
 
-class _Batch:
-    """Changes that share a commit, and what happens after it."""
+class CommitLog(ABC):
+    """The way of a hub's changes to its storage."""
 
-    __slots__ = ("after", "attended", "changed", "clears_hub", "detached", "removed", "waiting")
+    @property
+    @abstractmethod
+    def is_busy(self) -> bool:
+        """Whether something is not yet on disk."""
+
+    @abstractmethod
+    def prepare(self, tx: Transition) -> Commit | None:
+        """Encode the changes of a command; ``None`` if nothing is to be written.
+
+        Raises:
+            StorageError: they cannot be encoded.
+        """
+
+    @abstractmethod
+    def add(self, commit: Commit, after: Callable[[], None], *, is_urgent: bool) -> None:
+        """Take over the changes of a command. ``after`` runs when they are on disk."""
+
+    @abstractmethod
+    async def barrier(self, *, own: bool = False) -> None:
+        """Wait until everything that was added is on disk, or with ``own`` what was added last.
+
+        Raises:
+            StorageError: it could not be written; nothing of it happened.
+        """
+
+    @abstractmethod
+    def holds(self, key: int) -> bool:
+        """Whether something of an instance is not yet on disk."""
+
+
+class ImmediateCommits(CommitLog):
+    """Changes of a hub in memory: what is done is committed."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Never."""
+        return False
+
+    def prepare(self, tx: Transition) -> None:
+        """Nothing is to be written."""
+
+    def add(self, commit: Commit, after: Callable[[], None], *, is_urgent: bool) -> None:
+        """Run ``after``."""
+        after()
+
+    async def barrier(self, *, own: bool = False) -> None:
+        """Return."""
+
+    def holds(self, key: int) -> bool:
+        """Never."""
+        return False
+
+
+class _Entry:
+    """The changes of one command, and what happens after their commit."""
+
+    __slots__ = ("after", "commit")
+
+    def __init__(self, commit: Commit, after: Callable[[], None]) -> None:
+        self.commit = commit
+        self.after = after
+
+
+class _Group:
+    """Commands that share a commit."""
+
+    __slots__ = ("entries", "keys", "waiting")
 
     def __init__(self) -> None:
-        self.changed: dict[Instance, None] = {}
-        self.removed: list[int] = []
-        self.detached: list[Activity] = []
-        self.attended: list[int] = []
-        self.clears_hub = False
-        self.after: list[Callable[[], None]] = []
-        self.waiting: list[asyncio.Future[None]] = []
+        self.entries: list[_Entry] = []
+        self.keys: dict[int, str] = {}
+        self.waiting: list[tuple[asyncio.Future[None], int | None]] = []
+
+    def add(self, entry: _Entry) -> None:
+        self.entries.append(entry)
+        for change in entry.commit.instances:
+            self.keys[change.key] = change.instance_id
 
 
-class Journal:
+class Journal(CommitLog):
     """The way from one hub's memory to its store.
 
-    ``on_failure`` is told when a commit fails: memory is then ahead of the disk and must be thrown away.
-    ``on_commit`` is told which instances are as the store has them.
+    Args:
+        on_failure: throws memory away.
+        on_commit: gets the ids of the instances that are as the store has them.
     """
 
     def __init__(
         self,
-        store: HubStore,
-        on_failure: Callable[[TransportError], None],
-        on_commit: Callable[[list[Instance]], None],
+        on_failure: Callable[[TransportError, list[str]], None],
+        on_commit: Callable[[list[str]], None],
     ) -> None:
-        self.store: HubStore = store
+        self.store: HubStore | None = None
         self._on_failure = on_failure
         self._on_commit = on_commit
-        self._loop = asyncio.get_running_loop()
-        self._collecting: _Batch | None = None
-        self._writing: _Batch | None = None
-        self._in_flight: Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._collecting: _Group | None = None
+        self._writing: _Group | None = None
+        self._in_flight: Future[list[Exception | None]] | None = None
         self._is_urgent = False
         self._failure: TransportError | None = None
         self._alarm: asyncio.TimerHandle | None = None
+
+    def open(self, store: HubStore) -> None:
+        """Begin, or begin again after a failure, in the running event loop."""
+        self.store, self._loop, self._failure = store, asyncio.get_running_loop(), None
+        self._collecting = self._writing = self._in_flight = self._alarm = None
+        self._is_urgent = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether changes can be added."""
+        return self.store is not None and self._failure is None
 
     @property
     def is_busy(self) -> bool:
         """Whether something is not yet on disk."""
         return self._collecting is not None or self._writing is not None
 
-    def add(self, tx: Transition, after: Callable[[], None], *, urgent: bool) -> None:
-        """Take over the changes of a command. ``after`` runs when they are on disk."""
-        batch = self._collecting
-        if batch is None:
-            batch = self._collecting = _Batch()
-        if tx.clears_hub:
-            batch.clears_hub = True
-            batch.changed.clear()
-            batch.detached.clear()
-        for instance, _ in tx.removed:
-            batch.changed.pop(instance, None)
-            if instance.stored.row:
-                batch.removed.append(instance.key)
-        batch.changed.update(tx.changed)
-        batch.detached += tx.detached
-        batch.attended += [activity.detached_key for activity in tx.attended]
-        batch.after.append(after)
-        if urgent:
+    def prepare(self, tx: Transition) -> Commit | None:
+        """Encode the changes of a command; see ``CommitLog``."""
+        return encode_commit(tx)
+
+    def add(self, commit: Commit, after: Callable[[], None], *, is_urgent: bool) -> None:
+        """Take over the changes of a command; see ``CommitLog``."""
+        if self._collecting is None:
+            self._collecting = _Group()
+        self._collecting.add(_Entry(commit, after))
+        if is_urgent:
             self._is_urgent = True
             if self._writing is None:
                 self._flush()
-        elif self._alarm is None and not self._is_urgent:
-            self._alarm = self._loop.call_later(_PATIENCE, self._hurry)
+        elif self._alarm is None and not self._is_urgent and self._loop is not None:
+            self._alarm = self._loop.call_later(COMMIT_DELAY, self._hurry)
 
-    async def barrier(self) -> None:
-        """Wait until everything that was added is on disk.
-
-        Raises:
-            StorageError: it could not be written; nothing of it happened.
-        """
+    async def barrier(self, *, own: bool = False) -> None:
+        """Wait until everything that was added is on disk; see ``CommitLog``."""
         if self._failure is not None:
             raise self._failure
-        batch = self._collecting or self._writing
-        if batch is not None:
-            # A future for each who waits: one that is cancelled takes nobody with it.
-            done = self._loop.create_future()
-            batch.waiting.append(done)
+        group = self._collecting or self._writing
+        if group is not None:
+            # Each caller has a future of its own, so that a cancelled one affects no other.
+            done = asyncio.get_running_loop().create_future()
+            group.waiting.append((done, len(group.entries) - 1 if own else None))
             await done
 
-    def holds(self, instance: Instance) -> bool:
-        """Whether something of the instance is not yet on disk."""
-        return any(
-            batch is not None and instance in batch.changed for batch in (self._collecting, self._writing)
-        )
+    def holds(self, key: int) -> bool:
+        """Whether something of an instance is not yet on disk."""
+        return any(group is not None and key in group.keys for group in (self._collecting, self._writing))
 
     def _hurry(self) -> None:
         self._alarm = None
@@ -120,58 +197,71 @@ class Journal:
             self._flush()
 
     def _flush(self) -> None:
-        batch = self._collecting
-        if batch is None:
+        group = self._collecting
+        if group is None or self.store is None:
             return
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        self._collecting, self._writing, self._is_urgent = None, batch, False
-        try:
-            instances = [take_change(instance) for instance in batch.changed]
-        except (UnicodeEncodeError, msgspec.MsgspecError) as error:  # text that cannot be written
-            self.fail(StorageError(f"A change could not be encoded: {error}. Nothing was acknowledged."))
-            return
-        self._in_flight = self.store.commit(
-            Changes(instances, batch.removed, batch.detached, batch.attended, batch.clears_hub)
-        )
+        self._collecting, self._writing, self._is_urgent = None, group, False
+        self._in_flight = self.store.commit([entry.commit for entry in group.entries])
         self._in_flight.add_done_callback(self._report)
 
-    def _report(self, done: Future[None]) -> None:
+    def _report(self, done: Future[list[Exception | None]]) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._settle, done)
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._settle, done)
         except RuntimeError:  # the loop was closed meanwhile; ``finish`` looks at the result
             return
 
-    def _settle(self, done: Future[None]) -> None:
-        batch = self._writing
-        if batch is None or done is not self._in_flight:
+    def _settle(self, done: Future[list[Exception | None]]) -> None:
+        group = self._writing
+        if group is None or done is not self._in_flight:
             return
         error = done.exception()
         if error is not None:
-            self.fail(
-                error if isinstance(error, TransportError) else StorageError(f"Commit failed: {error!r}")
-            )
+            self._fail(_as_transport_error(error), [])
+            return
+        outcomes = done.result()
+        if any(outcomes):
+            self._refuse(group, outcomes)
             return
         self._writing = self._in_flight = None
         if self._is_urgent:
             self._flush()
-        _resolve(batch.waiting, None)
-        for action in batch.after:
-            action()
-        self._on_commit(list(batch.changed))
+        _resolve(group.waiting, None)
+        for entry in group.entries:
+            entry.after()
+        self._on_commit(list(group.keys.values()))
 
-    def fail(self, error: TransportError) -> None:
+    def _refuse(self, group: _Group, outcomes: list[Exception | None]) -> None:
+        """Some commands of a group cannot be stored. The others are, and are answered."""
+        refused: list[str] = []
+        first: Exception | None = None
+        for entry, outcome in zip(group.entries, outcomes, strict=True):
+            if outcome is None:
+                entry.after()
+            else:
+                first = first or outcome
+                refused += [change.instance_id for change in entry.commit.instances if change.runs]
+        for done, own in group.waiting:
+            outcome = first if own is None else outcomes[own]
+            _resolve([(done, own)], None if outcome is None else _as_transport_error(outcome))
+        group.waiting.clear()
+        if first is not None:
+            self._fail(_as_transport_error(first), refused)
+
+    def _fail(self, error: TransportError, refused: list[str]) -> None:
         """Nothing that is not on disk happened, and this journal is at its end."""
         self._failure = error
-        batches = [batch for batch in (self._writing, self._collecting) if batch is not None]
+        groups = [group for group in (self._writing, self._collecting) if group is not None]
         self._writing = self._collecting = self._in_flight = None
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        for batch in batches:
-            _resolve(batch.waiting, error)
-        self._on_failure(error)
+        for group in groups:
+            _resolve(group.waiting, error)
+        self._on_failure(error, refused)
 
     async def drain(self) -> None:
         """Write everything that was added."""
@@ -190,14 +280,24 @@ class Journal:
         self._flush()
         self._await_flight()
 
+    def close(self) -> None:
+        """Take no more changes. What was added must have been written."""
+        self.store = None
+
     def _await_flight(self) -> None:
         if self._in_flight is not None:
-            self._in_flight.result()
+            for outcome in self._in_flight.result():
+                if outcome is not None:
+                    raise outcome
             self._writing = self._in_flight = None
 
 
-def _resolve(waiting: list[asyncio.Future[None]], error: Exception | None) -> None:
-    for future in waiting:
+def _as_transport_error(error: BaseException) -> TransportError:
+    return error if isinstance(error, TransportError) else StorageError(f"Commit failed: {error!r}")
+
+
+def _resolve(waiting: list[tuple[asyncio.Future[None], int | None]], error: Exception | None) -> None:
+    for future, _ in waiting:
         if future.done():
             continue
         if error is None:

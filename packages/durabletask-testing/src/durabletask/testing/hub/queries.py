@@ -1,11 +1,9 @@
-"""Selecting instances: the filters of queries, ordered and paged (protocol sections 12.4 and 12.5)."""
+"""Selecting instances: the filters of queries (protocol sections 12.4 and 12.5)."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import islice
 
 from durabletask.core.instances import (
     TERMINAL_STATUSES,
@@ -15,10 +13,10 @@ from durabletask.core.instances import (
     PurgeFilter,
 )
 
-from .paging import Position, microseconds
-from .state import Instance
+from .order import Position, microseconds
+from .state import HubState, Instance, completion_position, creation_position
 
-__all__ = ["OrderedIndex", "Selection", "select_completed", "select_instances", "select_purgeable"]
+__all__ = ["Selection", "select_completed", "select_instances", "select_purgeable"]
 
 
 class Selection:
@@ -43,19 +41,28 @@ class Selection:
 
     def position(self, instance: Instance) -> Position:
         """Where the instance stands in the order of this selection."""
-        moment = instance.completed_at if self.by_completion else None
-        return Position(microseconds(moment or instance.created_at), instance.instance_id)
+        return completion_position(instance) if self.by_completion else creation_position(instance)
 
-    def admits(self, instance: Instance) -> bool:
-        """Whether the instance belongs to the selection."""
+    def admits(self, position: Position, instance: Instance) -> bool:
+        """Whether the instance, which stands at ``position``, belongs to the selection."""
         if self.statuses and instance.status not in self.statuses:
             return False
-        if self.by_completion and instance.completed_at is None:
+        if self.prefix and not position.instance_id.startswith(self.prefix):
             return False
-        if self.prefix and not instance.instance_id.startswith(self.prefix):
-            return False
-        time = self.position(instance).time
+        time = position.time
         return (self.since is None or time >= self.since) and (self.before is None or time < self.before)
+
+    def find(self, state: HubState, start: Position | None, limit: int) -> list[tuple[Position, Instance]]:
+        """The first instances in memory after ``start``, in order."""
+        index = state.by_completion if self.by_completion else state.by_creation
+        found: list[tuple[Position, Instance]] = []
+        for position in index.after(start):
+            instance = state.instances[position.instance_id]
+            if self.admits(position, instance):
+                found.append((position, instance))
+                if len(found) >= limit:
+                    break
+        return found
 
 
 def select_instances(query: InstanceQuery) -> Selection:
@@ -81,32 +88,3 @@ def _terminal_only(asked: Sequence[OrchestrationStatus]) -> frozenset[Orchestrat
         return TERMINAL_STATUSES
     # An impossible status keeps "nothing matches" apart from "no filter".
     return (TERMINAL_STATUSES & frozenset(asked)) or frozenset({OrchestrationStatus.CONTINUED_AS_NEW})
-
-
-class OrderedIndex:
-    """Positions of the instances in memory, sorted when somebody asks and something has changed."""
-
-    def __init__(self, position: Callable[[Instance], Position | None]) -> None:
-        self._position = position
-        self._sorted: list[Position] | None = []
-
-    def invalidate(self) -> None:
-        """The set of instances has changed."""
-        self._sorted = None
-
-    def select(
-        self, instances: Mapping[str, Instance], selection: Selection, start: Position | None, limit: int
-    ) -> list[tuple[Position, Instance]]:
-        """The first instances of the selection after ``start``, in order."""
-        if self._sorted is None:
-            positions = (self._position(one) for one in instances.values())
-            self._sorted = sorted(position for position in positions if position is not None)
-        first = 0 if start is None else bisect_right(self._sorted, start)
-        found: list[tuple[Position, Instance]] = []
-        for position in islice(self._sorted, first, None):
-            instance = instances[position.instance_id]
-            if selection.admits(instance):
-                found.append((position, instance))
-                if len(found) >= limit:
-                    break
-        return found

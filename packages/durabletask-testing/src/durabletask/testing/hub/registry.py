@@ -10,8 +10,9 @@ from typing import Literal
 
 from durabletask.testing.clock import Clock, SystemClock
 
-from .facade import ACTIVITY_LOCK, ORCHESTRATION_LOCK, InMemoryBackend
-from .store import SqliteStore
+from .local import ACTIVITY_LOCK, ORCHESTRATION_LOCK, LocalTaskHub
+from .residency import InMemory, Storage
+from .storage.sqlite import Sqlite
 
 __all__ = ["HubRegistry"]
 
@@ -21,11 +22,11 @@ class HubRegistry:
 
     Args:
         store_path: one SQLite file for all hubs; ``None`` keeps them in memory.
-        synchronous: see ``SqliteStore``.
+        synchronous: see ``Sqlite``.
         clock: one clock for all hubs; real time by default.
-        max_finished_instances: see ``InMemoryBackend``, per hub.
-        orchestration_lock: see ``InMemoryBackend``.
-        activity_lock: see ``InMemoryBackend``.
+        max_finished_instances: in memory, how many finished instances each hub keeps.
+        orchestration_lock: see ``LocalTaskHub``.
+        activity_lock: see ``LocalTaskHub``.
     """
 
     def __init__(
@@ -38,27 +39,29 @@ class HubRegistry:
         orchestration_lock: timedelta = ORCHESTRATION_LOCK,
         activity_lock: timedelta = ACTIVITY_LOCK,
     ) -> None:
-        self.store: SqliteStore | None = None if store_path is None else SqliteStore(store_path, synchronous)
+        self.storage: Storage = (
+            InMemory(max_finished_instances=max_finished_instances)
+            if store_path is None
+            else Sqlite(store_path, synchronous)
+        )
         self.clock: Clock = clock or SystemClock()
-        self._max_finished_instances = max_finished_instances
         self._orchestration_lock = orchestration_lock
         self._activity_lock = activity_lock
-        self._hubs: dict[str, InMemoryBackend] = {}
+        self._hubs: dict[str, LocalTaskHub] = {}
 
     @property
-    def hubs(self) -> Mapping[str, InMemoryBackend]:
+    def hubs(self) -> Mapping[str, LocalTaskHub]:
         """The hubs that were asked for so far, by name."""
         return MappingProxyType(self._hubs)
 
-    def hub(self, name: str) -> InMemoryBackend:
+    def hub(self, name: str) -> LocalTaskHub:
         """The hub of that name, which is new at the first call."""
         hub = self._hubs.get(name)
         if hub is None:
-            hub = self._hubs[name] = InMemoryBackend(
+            hub = self._hubs[name] = LocalTaskHub(
                 name,
                 clock=self.clock,
-                store=self.store,
-                max_finished_instances=self._max_finished_instances,
+                storage=self.storage,
                 orchestration_lock=self._orchestration_lock,
                 activity_lock=self._activity_lock,
             )

@@ -1,223 +1,267 @@
-"""What a task hub knows: instances, their open tasks, their inboxes. Plain data, changed by transitions only."""
+"""The state of a task hub: instances, with their open tasks and inboxes, and activities without an owner.
+
+``Instance`` is made of three kinds of parts. ``execution`` and ``summary`` are frozen and replaced as a whole, so a
+change is seen by identity. Logs and open tasks share storage with the draft's origin (see ``events``). The rest are
+plain flags.
+
+Only ``HubState.put``, ``drop`` and ``clear`` change what the hub remembers, and only ``Engine`` calls them. A
+transition reads the state and changes drafts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from datetime import datetime
 from itertools import count
 
 import msgspec
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import (
-    HistoryEvent,
+    ExecutionResumed,
+    ExecutionRewound,
+    ExecutionSuspended,
+    ExecutionTerminated,
     ParentInstance,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceCreated,
-    SubOrchestrationInstanceFailed,
-    TaskCompleted,
-    TaskFailed,
-    TaskScheduled,
-    TimerCreated,
-    TimerFired,
     TraceContext,
 )
 from durabletask.core.instances import TERMINAL_STATUSES, OrchestrationState, OrchestrationStatus
 from durabletask.core.work_items import OrchestrationTraceContext
 
-__all__ = [
-    "Activity",
-    "DurableTimer",
-    "Episode",
-    "HubState",
-    "Instance",
-    "OpenTasks",
-    "open_tasks",
-    "snapshot",
-]
+from .events import EventLog, OpenTasks
+from .order import OrderedIndex, Position, microseconds
+from .tasks import Activity
+
+__all__ = ["Execution", "HubState", "Instance", "Summary", "restore_flags", "snapshot"]
 
 
-class Activity(msgspec.Struct, eq=False, kw_only=True):
-    """An activity that was scheduled and has not answered. ``token`` is set while a worker has it.
-
-    ``detached_key`` is not zero once nobody waits for the answer any more: its execution has ended.
-    """
+class Execution(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """What the present execution of an instance was started with."""
 
     instance_id: str
     execution_id: str
-    task_id: int
     name: str
     version: str | None = None
     input: str | None = None
-    tags: Mapping[str, str] | None = None
+    parent: ParentInstance | None = None
+    tags: Mapping[str, str] = {}
     trace_context: TraceContext | None = None
-    token: str | None = None
-    deliveries: int = 0
-    abandons: int = 0
-    is_cancelled: bool = False
-    detached_key: int = 0
+    scheduled_start_at: datetime | None = None
 
 
-class DurableTimer(msgspec.Struct, eq=False):
-    """A timer of an orchestration, tied to one execution. ``fire_at`` is when it becomes an event."""
+class Summary(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """How far an instance has come, as clients see it. ``span`` is that of the whole orchestration."""
 
-    instance_id: str
-    execution_id: str
-    timer_id: int
-    fire_at: datetime
-    is_cancelled: bool = False
-
-
-class Episode(msgspec.Struct, eq=False):
-    """An episode that a worker has: its token, what it was given, how much of that is the inbox."""
-
-    token: str
-    new_events: list[HistoryEvent]
-    consumed: int
-
-
-class Stored(msgspec.Struct, eq=False):
-    """How much of an instance is in the store: events of the history, and a range of the inbox."""
-
-    events: int = 0
-    inbox_from: int = 0
-    inbox_to: int = 0
-    row: bool = False
+    status: OrchestrationStatus = OrchestrationStatus.PENDING
+    completed_at: datetime | None = None
+    output: str | None = None
+    failure: FailureDetails | None = None
+    custom_status: str | None = None
+    span: OrchestrationTraceContext | None = None
 
 
 class Instance(msgspec.Struct, eq=False, kw_only=True):
     """One orchestration instance.
 
     Attributes:
-        history: events of the present execution. The list only grows; a new execution gets a new list.
+        key: number of the instance in the hub; a new instance of an old id has another.
+        history: events of the present execution. Empty for a finished instance that is in memory without it.
         inbox: events that have arrived and are not yet part of the history.
-        is_queued: waits for a worker (or for the end of a back-off) and must not be queued twice.
+        open: what the execution waits for.
         is_held: its scheduled start has not come.
         wants_episode: runs an episode although its inbox is empty (after a rewind).
         is_suspended: the last suspend or resume request that was accepted was a suspend.
         is_paused: the last one that an episode has consumed was.
         terminates_children: a recursive terminate request was accepted.
-        child_ids: ids of the children of the present execution, finished ones too.
-        inbox_base: how many events have left the inbox since the instance was created.
-        stored: what the store has of it.
-        is_rewritten: the history was replaced since it was stored.
-        changed_row: something else than history and inbox has changed since it was stored.
     """
 
     key: int
-    instance_id: str
-    execution_id: str
-    name: str
     created_at: datetime
     updated_at: datetime
-    version: str | None = None
-    status: OrchestrationStatus = OrchestrationStatus.PENDING
-    completed_at: datetime | None = None
-    scheduled_start_at: datetime | None = None
-    input: str | None = None
-    output: str | None = None
-    custom_status: str | None = None
-    failure: FailureDetails | None = None
-    parent: ParentInstance | None = None
-    tags: Mapping[str, str] = {}
-    trace_context: TraceContext | None = None
-    span: OrchestrationTraceContext | None = None
-    history: list[HistoryEvent] = []
-    inbox: list[HistoryEvent] = []
-    activities: dict[int, Activity] = {}
-    timers: dict[int, DurableTimer] = {}
-    children: dict[int, str] = {}
-    episode: Episode | None = None
-    abandons: int = 0
-    is_queued: bool = False
+    execution: Execution
+    summary: Summary = msgspec.field(default_factory=Summary)
+    history: EventLog = msgspec.field(default_factory=EventLog)
+    inbox: EventLog = msgspec.field(default_factory=EventLog)
+    open: OpenTasks = msgspec.field(default_factory=OpenTasks)
     is_held: bool = False
     wants_episode: bool = False
     is_suspended: bool = False
     is_paused: bool = False
     terminates_children: bool = False
-    child_ids: list[str] = []
-    inbox_base: int = 0
-    stored: Stored = msgspec.field(default_factory=Stored)
-    is_rewritten: bool = False
-    changed_row: bool = True
+
+    @property
+    def instance_id(self) -> str:
+        """The id that clients know."""
+        return self.execution.instance_id
+
+    @property
+    def execution_id(self) -> str:
+        """The id of the present execution."""
+        return self.execution.execution_id
+
+    @property
+    def status(self) -> OrchestrationStatus:
+        """The runtime status."""
+        return self.summary.status
 
     @property
     def is_terminal(self) -> bool:
         """Whether the instance has ended."""
-        return self.status in TERMINAL_STATUSES
+        return self.summary.status in TERMINAL_STATUSES
 
     @property
     def is_runnable(self) -> bool:
-        """Whether an episode can be handed out now."""
-        return self.episode is None and not self.is_held and (bool(self.inbox) or self.wants_episode)
+        """Whether an episode can be handed out, unless one is in flight."""
+        return (len(self.inbox) > 0 or self.wants_episode) and not self.is_held
 
-    def replace_inbox(self, events: list[HistoryEvent]) -> None:
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the instance that started this one as its child."""
+        parent = self.execution.parent
+        return None if parent is None else parent.instance_id
+
+    def draft(self) -> Instance:
+        """A copy to change, in constant time; see ``events``."""
+        draft = copy(self)
+        draft.history, draft.inbox, draft.open = self.history.fork(), self.inbox.fork(), self.open.fork()
+        return draft
+
+    def summarize(self, **changes: object) -> None:
+        """Replace parts of the summary."""
+        self.summary = msgspec.structs.replace(self.summary, **changes)
+
+    def replace_inbox(self, log: EventLog) -> None:
         """Put other events in the place of those that wait."""
-        self.inbox_base += len(self.inbox)
-        self.inbox = events
+        self.inbox = log
 
 
 class HubState:
     """Everything in one task hub.
 
-    ``new_id`` makes execution ids and instance ids, ``keys`` the numbers under which a store keeps things.
+    Attributes:
+        new_id: makes execution ids and instance ids.
+        keys: numbers for new instances and detached activities, unique in the storage.
+        instances: by id. With a storage of its own, finished instances may be missing.
+        detached: activities whose execution has ended before they answered, with their numbers.
+        by_creation: order of all instances.
+        by_completion: order of the finished ones.
     """
 
     def __init__(self, new_id: Callable[[], str], keys: Iterator[int] | None = None) -> None:
         self.new_id: Callable[[], str] = new_id
         self.keys: Iterator[int] = keys or count(1)
         self.instances: dict[str, Instance] = {}
+        self.detached: dict[Activity, int] = {}
+        self.by_creation: OrderedIndex = OrderedIndex()
+        self.by_completion: OrderedIndex = OrderedIndex()
+        self._children: dict[str, dict[str, None]] = {}
 
     def take_key(self) -> int:
-        """A number for a new instance, unique in the store."""
+        """A number for a new instance or a detached activity."""
         return next(self.keys)
 
+    def children_of(self, instance_id: str) -> list[str]:
+        """Ids of the children that an instance has started in all of its executions."""
+        return list(self._children.get(instance_id, ()))
 
-class OpenTasks(msgspec.Struct):
-    """What an execution still waits for, by id."""
+    def put(self, instance: Instance) -> None:
+        """Remember a new instance, or a draft in the place of its origin."""
+        instance.open.settle()
+        instance_id = instance.execution.instance_id
+        old = self.instances.get(instance_id)
+        self.instances[instance_id] = instance
+        if old is None or old.key != instance.key:
+            if old is not None:
+                self._unlink(old)
+            self.by_creation.add(creation_position(instance))
+            parent_id = instance.parent_id
+            if parent_id is not None:
+                self._children.setdefault(parent_id, {})[instance_id] = None
+            old = None
+        before = None if old is None else old.summary.completed_at
+        if instance.summary.completed_at != before:
+            if old is not None and before is not None:
+                self.by_completion.discard(completion_position(old))
+            if instance.summary.completed_at is not None:
+                self.by_completion.add(completion_position(instance))
 
-    activities: dict[int, TaskScheduled]
-    timers: dict[int, TimerCreated]
-    children: dict[int, SubOrchestrationInstanceCreated]
+    def drop(self, instance: Instance) -> None:
+        """Forget an instance."""
+        if self.instances.pop(instance.instance_id, None) is not None:
+            self._unlink(instance)
+
+    def _unlink(self, instance: Instance) -> None:
+        self.by_creation.discard(creation_position(instance))
+        if instance.summary.completed_at is not None:
+            self.by_completion.discard(completion_position(instance))
+        parent_id = instance.parent_id
+        siblings = None if parent_id is None else self._children.get(parent_id)
+        if parent_id is not None and siblings is not None:
+            siblings.pop(instance.instance_id, None)
+            if not siblings:
+                del self._children[parent_id]
+
+    def clear(self) -> None:
+        """Forget everything but the numbers that are taken."""
+        self.instances.clear()
+        self.detached.clear()
+        self.by_creation.clear()
+        self.by_completion.clear()
+        self._children.clear()
 
 
-def open_tasks(history: Iterable[HistoryEvent]) -> OpenTasks:
-    """Read from a history which tasks were started and not answered."""
-    found = OpenTasks({}, {}, {})
-    for event in history:
-        match event:
-            case TaskScheduled():
-                found.activities[event.event_id] = event
-            case TimerCreated():
-                found.timers[event.event_id] = event
-            case SubOrchestrationInstanceCreated():
-                found.children[event.event_id] = event
-            case TaskCompleted() | TaskFailed():
-                found.activities.pop(event.task_scheduled_id, None)
-            case TimerFired():
-                found.timers.pop(event.timer_id, None)
-            case SubOrchestrationInstanceCompleted() | SubOrchestrationInstanceFailed():
-                found.children.pop(event.task_scheduled_id, None)
-            case _:
-                pass
-    return found
+def creation_position(instance: Instance) -> Position:
+    """Where an instance stands in the order of creation."""
+    return Position(microseconds(instance.created_at), instance.instance_id)
+
+
+def completion_position(instance: Instance) -> Position:
+    """Where a finished instance stands in the order of completion."""
+    moment = instance.summary.completed_at or instance.created_at
+    return Position(microseconds(moment), instance.instance_id)
+
+
+def restore_flags(instance: Instance, now: datetime) -> None:
+    """Derive from history and inbox what a storage does not hold by itself."""
+    last = instance.history.last
+    if last is not None:
+        instance.updated_at = max(instance.updated_at, last.timestamp)
+        instance.wants_episode = isinstance(last, ExecutionRewound)
+    terminated = False
+    for event in instance.history:
+        kind = type(event)
+        if kind is ExecutionSuspended or kind is ExecutionResumed:
+            instance.is_paused = kind is ExecutionSuspended
+    instance.is_suspended = instance.is_paused
+    for event in [*instance.history, *instance.inbox]:
+        if isinstance(event, ExecutionTerminated):
+            terminated = True
+            instance.terminates_children |= event.recurse
+    for event in instance.inbox:
+        kind = type(event)
+        if kind is ExecutionSuspended or kind is ExecutionResumed:
+            instance.is_suspended = kind is ExecutionSuspended
+    start = instance.execution.scheduled_start_at
+    instance.is_held = start is not None and start > now and not len(instance.history) and not terminated
 
 
 def snapshot(instance: Instance, *, include_payloads: bool) -> OrchestrationState:
     """The state of an instance as clients see it; the gate hides all payloads but failure details."""
+    execution, summary = instance.execution, instance.summary
     return OrchestrationState(
-        instance_id=instance.instance_id,
-        name=instance.name,
-        runtime_status=instance.status,
+        instance_id=execution.instance_id,
+        name=execution.name,
+        runtime_status=summary.status,
         created_at=instance.created_at,
         last_updated_at=instance.updated_at,
-        completed_at=instance.completed_at,
-        scheduled_start_at=instance.scheduled_start_at,
-        version=instance.version,
-        execution_id=instance.execution_id,
-        parent_instance_id=instance.parent.instance_id if instance.parent is not None else None,
-        tags=instance.tags,
-        serialized_input=instance.input if include_payloads else None,
-        serialized_output=instance.output if include_payloads else None,
-        serialized_custom_status=instance.custom_status if include_payloads else None,
-        failure_details=instance.failure,
+        completed_at=summary.completed_at,
+        scheduled_start_at=execution.scheduled_start_at,
+        version=execution.version,
+        execution_id=execution.execution_id,
+        parent_instance_id=instance.parent_id,
+        tags=execution.tags,
+        serialized_input=execution.input if include_payloads else None,
+        serialized_output=summary.output if include_payloads else None,
+        serialized_custom_status=summary.custom_status if include_payloads else None,
+        failure_details=summary.failure,
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-
 from durabletask.core.actions import CreateSubOrchestration
 from durabletask.core.errors import (
     InstanceAlreadyExistsError,
@@ -13,19 +10,21 @@ from durabletask.core.errors import (
     InvalidRequestError,
 )
 from durabletask.core.failures import FailureDetails, qualified_name
-from durabletask.core.history import (
-    ParentInstance,
-    SubOrchestrationInstanceFailed,
-    TraceContext,
-)
-from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus
+from durabletask.core.history import ParentInstance, SubOrchestrationInstanceFailed
+from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus, ReusePolicy
 from durabletask.testing.hub.effects import Transition
-from durabletask.testing.hub.state import Instance
+from durabletask.testing.hub.events import EventLog
+from durabletask.testing.hub.state import Execution, Instance
+from durabletask.testing.hub.tasks import Child
 
 from .ending import FIRE_AND_FORGET, finish, remove
 from .executions import started_event
 
 __all__ = ["child_id_of", "create_child", "create_instance", "restart_instance", "start_scheduled"]
+
+_RUNNING_STATUSES = frozenset(
+    {OrchestrationStatus.PENDING, OrchestrationStatus.RUNNING, OrchestrationStatus.SUSPENDED}
+)
 
 
 def create_instance(tx: Transition, request: CreateInstanceRequest) -> str:
@@ -33,11 +32,12 @@ def create_instance(tx: Transition, request: CreateInstanceRequest) -> str:
 
     Raises:
         InstanceAlreadyExistsError: the id is in use and the reuse policy does not allow to replace it.
-        InvalidRequestError: empty name, or an id that belongs to entities.
+        InvalidRequestError: empty name, an id that belongs to entities, or an impossible reuse policy.
     """
     instance_id = request.instance_id or tx.state.new_id()
     check_new(request.name, instance_id)
-    old = tx.state.instances.get(instance_id)
+    check_policy(request.reuse_policy)
+    old = tx.read(instance_id)
     if old is not None:
         if request.reuse_policy is None or old.status not in request.reuse_policy.replaceable:
             raise InstanceAlreadyExistsError(
@@ -45,19 +45,20 @@ def create_instance(tx: Transition, request: CreateInstanceRequest) -> str:
                 f"id, purge it, or give a reuse policy that lists {old.status}."
             )
         if not old.is_terminal:
+            old = tx.edit(old)
             finish(tx, old, OrchestrationStatus.TERMINATED)
         remove(tx, old, tell_waiting=False)
-    start(
-        tx,
-        instance_id,
+    execution = Execution(
+        instance_id=instance_id,
+        execution_id=request.execution_id or tx.state.new_id(),
         name=request.name,
-        execution_id=request.execution_id,
         version=request.version,
-        payload=request.input,
+        input=request.input,
         tags=request.tags,
         trace_context=request.trace_context,
         scheduled_start_at=request.scheduled_start_at,
     )
+    start(tx, execution)
     return instance_id
 
 
@@ -75,49 +76,40 @@ def check_new(name: str, instance_id: str) -> None:
         )
 
 
-def start(
-    tx: Transition,
-    instance_id: str,
-    *,
-    name: str,
-    execution_id: str | None = None,
-    version: str | None = None,
-    payload: str | None = None,
-    tags: Mapping[str, str] | None = None,
-    trace_context: TraceContext | None = None,
-    scheduled_start_at: datetime | None = None,
-    parent: ParentInstance | None = None,
-) -> Instance:
+def check_policy(policy: ReusePolicy | None) -> None:
+    """Refuse a policy that replaces running instances but not the terminated ones that they become.
+
+    Raises:
+        InvalidRequestError: the policy does.
+    """
+    if policy is None or OrchestrationStatus.TERMINATED in policy.replaceable:
+        return
+    if _RUNNING_STATUSES & policy.replaceable:
+        raise InvalidRequestError(
+            "Invalid reusable statuses: cannot exclude 'Terminated' while also allowing reuse of running instances"
+        )
+
+
+def start(tx: Transition, execution: Execution) -> Instance:
     """Make a PENDING instance of a free id."""
-    state, now = tx.state, tx.now
+    start_at = execution.scheduled_start_at
     instance = Instance(
-        key=state.take_key(),
-        instance_id=instance_id,
-        execution_id=execution_id or state.new_id(),
-        name=name,
-        version=version,
-        created_at=now,
-        updated_at=now,
-        scheduled_start_at=scheduled_start_at,
-        input=payload,
-        parent=parent,
-        tags=tags or {},
-        trace_context=trace_context,
+        key=tx.state.take_key(),
+        created_at=tx.now,
+        updated_at=tx.now,
+        execution=execution,
+        inbox=EventLog([started_event(tx, execution)]),
+        is_held=start_at is not None and start_at > tx.now,
     )
-    state.instances[instance_id] = instance
-    tx.created.append(instance)
-    if scheduled_start_at is not None and scheduled_start_at > now:
-        instance.is_held = True
-        tx.held.append(instance)
-    tx.deliver(instance, started_event(tx, instance))
+    tx.add(instance)
     return instance
 
 
-def start_scheduled(tx: Transition, instance: Instance) -> None:
-    """The time of a scheduled start has come."""
-    if instance.is_held and tx.state.instances.get(instance.instance_id) is instance:
-        instance.is_held = False
-        tx.make_runnable(instance)
+def start_scheduled(tx: Transition, instance_id: str, key: int) -> None:
+    """The time of a scheduled start has come; the instance may have been replaced meanwhile."""
+    instance = tx.read(instance_id)
+    if instance is not None and instance.key == key and instance.is_held:
+        tx.edit(instance).is_held = False
 
 
 def child_id_of(parent_id: str, action: CreateSubOrchestration) -> str:
@@ -126,66 +118,78 @@ def child_id_of(parent_id: str, action: CreateSubOrchestration) -> str:
 
 
 def create_child(tx: Transition, parent: Instance, action: CreateSubOrchestration) -> None:
-    """Create a child; a finished instance of its id is replaced, a live one fails the parent's task."""
+    """Create a child, or fail the parent's task.
+
+    A finished child that the same parent has started before is replaced: a loop may use one id again and again. Any
+    other instance of that id is not the parent's to remove.
+    """
     child_id = child_id_of(parent.instance_id, action)
-    parent.children[action.id] = child_id
-    old = tx.state.instances.get(child_id)
+    old = tx.read(child_id)
     try:
         check_new(action.name, child_id)
-        if old is not None and not old.is_terminal:
+        if old is not None and not (old.is_terminal and old.parent_id == parent.instance_id):
             raise InstanceAlreadyExistsError(
                 f"Sub-orchestration {action.name!r} could not start: instance {child_id!r} already exists with "
-                f"status {old.status}. Give the child another instance id."
+                f"status {old.status}. Give the child another instance id, or purge that instance first."
             )
     except (InvalidRequestError, InstanceAlreadyExistsError) as error:
         failure = FailureDetails(qualified_name(type(error)), str(error), is_non_retriable=True)
-        del parent.children[action.id]
-        tx.deliver(parent, SubOrchestrationInstanceFailed(-1, tx.now, action.id, failure))
+        parent.inbox.append(SubOrchestrationInstanceFailed(-1, tx.now, action.id, failure))
         return
     if old is not None:
         remove(tx, old, tell_waiting=False)
-    parent.child_ids.append(child_id)
-    tags = {key: value for key, value in parent.tags.items() if key != FIRE_AND_FORGET}
+    parent.open.add(action.id, Child(child_id))
+    execution, tags = parent.execution, parent.execution.tags
+    inherited = {key: value for key, value in tags.items() if key != FIRE_AND_FORGET}
+    link = ParentInstance(
+        action.id, execution.instance_id, execution.execution_id, execution.name, execution.version
+    )
     start(
         tx,
-        child_id,
-        name=action.name,
-        version=action.version,
-        payload=action.input,
-        tags={**tags, **(action.tags or {})},
-        trace_context=action.trace_context,
-        parent=ParentInstance(
-            action.id, parent.instance_id, parent.execution_id, parent.name, parent.version
+        Execution(
+            instance_id=child_id,
+            execution_id=tx.state.new_id(),
+            name=action.name,
+            version=action.version,
+            input=action.input,
+            parent=link,
+            tags={**inherited, **(action.tags or {})},
+            trace_context=action.trace_context,
         ),
     )
 
 
 def restart_instance(tx: Transition, instance_id: str, *, with_new_instance_id: bool) -> str:
-    """Run a finished instance again from its original input; version and tags are kept.
+    """Run an instance again from its original input; version and tags are kept.
 
     Raises:
         InstanceNotFoundError: there is no such instance.
-        InvalidOperationError: the instance has not ended.
+        InvalidOperationError: the instance has not ended, and its id is to be used again.
     """
-    old = tx.state.instances.get(instance_id)
+    old = tx.read(instance_id)
     if old is None:
         raise InstanceNotFoundError(
             f"Cannot restart {instance_id!r}: there is no such orchestration instance."
         )
-    if not old.is_terminal:
+    if not old.is_terminal and not with_new_instance_id:
         raise InvalidOperationError(
-            f"Cannot restart {instance_id!r}: its status is {old.status}; only instances that have ended can be."
+            f"Cannot restart {instance_id!r}: its status is {old.status}; only instances that have ended can be. "
+            "Restart it with a new instance id, or terminate it first."
         )
     new_id = tx.state.new_id() if with_new_instance_id else instance_id
     if not with_new_instance_id:
         remove(tx, old, tell_waiting=False)
+    execution = old.execution
     start(
         tx,
-        new_id,
-        name=old.name,
-        version=old.version,
-        payload=old.input,
-        tags=old.tags,
-        trace_context=old.trace_context,
+        Execution(
+            instance_id=new_id,
+            execution_id=tx.state.new_id(),
+            name=execution.name,
+            version=execution.version,
+            input=execution.input,
+            tags=execution.tags,
+            trace_context=execution.trace_context,
+        ),
     )
     return new_id

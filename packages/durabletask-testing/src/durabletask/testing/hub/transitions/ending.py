@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from durabletask.core.failures import FailureDetails
+from durabletask.core.failures import FailureDetails, qualified_name
 from durabletask.core.history import (
+    ExecutionCompleted,
     ExecutionTerminated,
     HistoryEvent,
+    OrchestratorStarted,
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceFailed,
 )
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.events import EventLog, OpenTasks
 from durabletask.testing.hub.state import Instance
+from durabletask.testing.hub.tasks import Activity, Child
 
-__all__ = ["FIRE_AND_FORGET", "drop_open_tasks", "finish", "remove", "terminate"]
+__all__ = ["FIRE_AND_FORGET", "drop_open_tasks", "fail", "finish", "remove", "terminate"]
 
 FIRE_AND_FORGET = "FireAndForget"
-"""A tag of the protocol: no parent waits for the orchestration. Children do not inherit it."""
+"""A tag of the protocol: the end of the orchestration is not awaited. Children do not inherit it."""
 
 
 def finish(
@@ -28,73 +32,66 @@ def finish(
     failure: FailureDetails | None = None,
 ) -> None:
     """End an instance: its state, its parent's answer, its open tasks, its children if they were meant too."""
-    instance.status = status
-    instance.output = output
-    instance.failure = failure
-    instance.updated_at = instance.completed_at = tx.now
-    instance.replace_inbox([])
+    instance.summarize(status=status, output=output, failure=failure, completed_at=tx.now)
+    instance.updated_at = tx.now
+    instance.inbox = EventLog(first=instance.inbox.end)
     instance.is_held = instance.wants_episode = instance.is_suspended = instance.is_paused = False
-    instance.changed_row = True
-    tx.changed[instance] = None
     drop_open_tasks(tx, instance)
-    if instance.parent is not None:
-        _answer_parent(tx, instance)
+    _answer_parent(tx, instance)
     if instance.terminates_children and status is OrchestrationStatus.TERMINATED:
-        for child_id in instance.children.values():
-            terminate(tx, child_id, output=instance.output, recurse=True)
-    instance.children.clear()
-    tx.reached.append(instance)
+        for child in list(tx.children_of(instance.instance_id)):
+            terminate(tx, child.instance_id, output=output, recurse=True)
+
+
+def fail(tx: Transition, instance: Instance, error: Exception) -> None:
+    """End a live instance as FAILED for a reason of the hub's."""
+    instance = tx.edit(instance)
+    failure = FailureDetails(qualified_name(type(error)), str(error), is_non_retriable=True)
+    ended = ExecutionCompleted(-1, tx.now, OrchestrationStatus.FAILED.value, None, failure)
+    instance.history.extend([OrchestratorStarted(-1, tx.now), *instance.inbox, ended])
+    finish(tx, instance, OrchestrationStatus.FAILED, failure=failure)
 
 
 def terminate(tx: Transition, instance_id: str, *, output: str | None, recurse: bool) -> None:
     """Ask a live instance to end as TERMINATED; missing and finished ones are left alone."""
-    instance = tx.state.instances.get(instance_id)
+    instance = tx.read(instance_id)
     if instance is None or instance.is_terminal:
         return
+    instance = tx.edit(instance)
     instance.terminates_children |= recurse
     instance.is_held = False  # a scheduled start does not postpone the end
-    tx.deliver(instance, ExecutionTerminated(-1, tx.now, output, recurse))
+    instance.inbox.append(ExecutionTerminated(-1, tx.now, output, recurse))
 
 
 def remove(tx: Transition, instance: Instance, *, tell_waiting: bool) -> None:
     """Take an instance out of the hub, with its history."""
-    drop_open_tasks(tx, instance)
-    del tx.state.instances[instance.instance_id]
-    instance.replace_inbox([])
-    instance.wants_episode = False
-    tx.changed.pop(instance, None)
-    tx.removed.append((instance, tell_waiting))
+    drop_open_tasks(tx, tx.edit(instance))
+    tx.remove(instance, tell_waiting=tell_waiting)
 
 
 def drop_open_tasks(tx: Transition, instance: Instance) -> None:
-    """Nobody waits any more: timers go, activities still run (they were promised), their answers are dropped."""
-    episode = instance.episode
-    if episode is not None:
-        tx.revoked.append(episode.token)
-        instance.episode = None
-    for timer in instance.timers.values():
-        timer.is_cancelled = True
-    instance.timers.clear()
-    if instance.activities:
-        for activity in instance.activities.values():
-            activity.detached_key = tx.state.take_key()
-            tx.detached.append(activity)
-        instance.activities.clear()
+    """Wait for nothing any more. Activities that were promised still run; their answers are dropped."""
+    for task in instance.open.values():
+        if type(task) is Activity:
+            tx.detached[task] = tx.state.take_key()
+    instance.open = OpenTasks()
 
 
 def _answer_parent(tx: Transition, instance: Instance) -> None:
-    if FIRE_AND_FORGET in instance.tags:
+    link = instance.execution.parent
+    if link is None or FIRE_AND_FORGET in instance.execution.tags:
         return
-    link = instance.parent
-    parent = tx.state.instances.get(link.instance_id) if link is not None else None
-    if link is None or parent is None or parent.execution_id != link.execution_id:
+    parent = tx.read(link.instance_id)
+    if parent is None or parent.execution_id != link.execution_id:
         return
-    if parent.children.get(link.task_scheduled_id) != instance.instance_id:
+    task = parent.open.get(link.task_scheduled_id)
+    if type(task) is not Child or task.instance_id != instance.instance_id:
         return  # answered already
-    del parent.children[link.task_scheduled_id]
     event: HistoryEvent
     if instance.status is OrchestrationStatus.COMPLETED:
-        event = SubOrchestrationInstanceCompleted(-1, tx.now, link.task_scheduled_id, instance.output)
+        event = SubOrchestrationInstanceCompleted(-1, tx.now, link.task_scheduled_id, instance.summary.output)
     else:  # a terminated child has no failure details
-        event = SubOrchestrationInstanceFailed(-1, tx.now, link.task_scheduled_id, instance.failure)
-    tx.deliver(parent, event)
+        event = SubOrchestrationInstanceFailed(-1, tx.now, link.task_scheduled_id, instance.summary.failure)
+    parent = tx.edit(parent)
+    parent.open.discard(link.task_scheduled_id)
+    parent.inbox.append(event)

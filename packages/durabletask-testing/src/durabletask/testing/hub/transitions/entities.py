@@ -42,7 +42,7 @@ def call(tx: Transition, instance: Instance, action: CallEntity) -> None:
         )
     )
     failure = FailureDetails(qualified_name(NotSupportedError), NOT_YET, is_non_retriable=True)
-    tx.deliver(instance, EntityOperationFailed(-1, tx.now, action.request_id, failure))
+    instance.inbox.append(EntityOperationFailed(-1, tx.now, action.request_id, failure))
 
 
 def signal(tx: Transition, instance: Instance, action: SignalEntity) -> None:
@@ -72,7 +72,7 @@ def request_lock(tx: Transition, instance: Instance, action: RequestEntityLock) 
             action.parent_instance_id,
         )
     )
-    tx.deliver(instance, ExecutionTerminated(-1, tx.now, f'"{NOT_YET}"'))
+    instance.inbox.append(ExecutionTerminated(-1, tx.now, f'"{NOT_YET}"'))
 
 
 def unlock(tx: Transition, instance: Instance, action: UnlockEntity) -> None:

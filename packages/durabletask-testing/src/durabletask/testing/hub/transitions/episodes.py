@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
+import msgspec
 from durabletask.core.actions import (
     CallEntity,
     CompleteOrchestration,
@@ -20,7 +21,6 @@ from durabletask.core.actions import (
     UnlockEntity,
 )
 from durabletask.core.errors import InvalidRequestError
-from durabletask.core.failures import FailureDetails
 from durabletask.core.history import (
     EventSent,
     ExecutionCompleted,
@@ -29,8 +29,6 @@ from durabletask.core.history import (
     ExecutionSuspended,
     ExecutionTerminated,
     HistoryEvent,
-    HistorySlice,
-    OrchestratorCompleted,
     OrchestratorStarted,
     SubOrchestrationInstanceCreated,
     TaskScheduled,
@@ -40,7 +38,8 @@ from durabletask.core.history import (
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem
 from durabletask.testing.hub.effects import Transition
-from durabletask.testing.hub.state import Activity, DurableTimer, Episode, Instance
+from durabletask.testing.hub.state import Instance
+from durabletask.testing.hub.tasks import Activity, DurableTimer
 
 from . import entities
 from .creation import child_id_of, create_child
@@ -48,7 +47,7 @@ from .ending import finish, terminate
 from .executions import continue_as_new
 from .rewinding import apply_rewind, check_rewound
 
-__all__ = ["begin_episode", "complete_episode"]
+__all__ = ["Episode", "begin_episode", "complete_episode", "work_item"]
 
 _ENDS = frozenset(
     {
@@ -60,84 +59,77 @@ _ENDS = frozenset(
     }
 )
 
-
+_encoder = msgspec.msgpack.Encoder()
 _MOST_NEWS = 2 * 1024 * 1024
-"""Bytes of payload in the new events of one episode; workers take messages of 4 MiB unless they are configured."""
+"""Bytes of the new events of one episode; workers take messages of 4 MiB unless they are configured."""
 
 
-def begin_episode(instance: Instance, token: str, now: datetime) -> OrchestratorWorkItem:
-    """Build the work item of an instance from what is in its inbox now, as far as one message can carry it."""
-    inbox = instance.inbox[: _how_many_fit(instance.inbox)]
-    new_events: list[HistoryEvent] = [OrchestratorStarted(-1, now), *inbox]
-    instance.episode = Episode(token, new_events, len(inbox))
+class Episode(msgspec.Struct, frozen=True, eq=False):
+    """An episode that a worker has: what it was given, and how much of that is the inbox."""
+
+    new_events: list[HistoryEvent]
+    consumed: int
+
+
+def begin_episode(instance: Instance, now: datetime) -> Episode:
+    """Take what is in the inbox now, as far as one message can carry it."""
+    inbox = _first_that_fit(instance.inbox)
+    return Episode([OrchestratorStarted(-1, now), *inbox], len(inbox))
+
+
+def work_item(instance: Instance, episode: Episode, token: str) -> OrchestratorWorkItem:
+    """The work item of an episode."""
     return OrchestratorWorkItem(
         instance_id=instance.instance_id,
-        new_events=new_events,
-        past_events=HistorySlice(instance.history),
+        new_events=episode.new_events,
+        past_events=instance.history.slice(),
         execution_id=instance.execution_id,
-        trace_context=instance.span,
+        trace_context=instance.summary.span,
         completion_token=token,
     )
 
 
-def _how_many_fit(inbox: Sequence[HistoryEvent]) -> int:
-    if len(inbox) < 2:
-        return len(inbox)
-    if type(inbox[0]) is ExecutionRewound:
-        return 1  # engines take a rewind only by itself
+def _first_that_fit(inbox: Iterable[HistoryEvent]) -> list[HistoryEvent]:
+    fitting: list[HistoryEvent] = []
     size = 0
-    for index, event in enumerate(inbox):
-        size += sum(len(text) if text.isascii() else len(text.encode()) for text in _texts(event))
-        if size > _MOST_NEWS and index > 0:
-            return index
-    return len(inbox)
+    for event in inbox:
+        size += len(_encoder.encode(event))  # with the names of the fields: more than the message takes
+        if fitting and size > _MOST_NEWS:
+            break
+        fitting.append(event)
+        if type(event) is ExecutionRewound and len(fitting) == 1:
+            break  # engines take a rewind only by itself
+    return fitting
 
 
-def _texts(event: HistoryEvent) -> list[str]:
-    """The texts of an inbound event that may be long."""
-    failure: FailureDetails | None = getattr(event, "failure", None)
-    found: list[str | None] = [getattr(event, "input", None), getattr(event, "result", None)]
-    while failure is not None:
-        found += (failure.message, failure.stack_trace)
-        failure = failure.inner_failure
-    return [text for text in found if text]
-
-
-def complete_episode(tx: Transition, instance: Instance, result: OrchestratorResult) -> None:
+def complete_episode(
+    tx: Transition, instance: Instance, episode: Episode, result: OrchestratorResult
+) -> None:
     """Commit an episode: history, status, outgoing messages, timers, activities.
 
     Raises:
-        InvalidRequestError: the result makes no sense; nothing was changed.
+        InvalidRequestError: the result makes no sense.
     """
-    episode = instance.episode
-    if episode is None:
-        return
     completion = _completion_of(instance, result.actions)
+    instance = tx.edit(instance)
     events = _consume(instance, episode, result.num_events_processed)
-    instance.episode = None
     instance.wants_episode = False
-    instance.abandons = 0
-    history = instance.history
-    history += events
+    instance.history.extend(events)
     instance.updated_at = tx.now
-    tx.changed[instance] = None
     _note_requests(instance, events)
-    if result.trace_context is not None and result.trace_context != instance.span:
-        instance.span = result.trace_context
-        instance.changed_row = True
-    if instance.custom_status != result.custom_status and (
+    if result.trace_context is not None and result.trace_context != instance.summary.span:
+        instance.summarize(span=result.trace_context)
+    if instance.summary.custom_status != result.custom_status and (
         result.custom_status is not None
         or completion is None
         or completion.status is not OrchestrationStatus.CONTINUED_AS_NEW
     ):
-        instance.custom_status = result.custom_status
-        instance.changed_row = True
+        instance.summarize(custom_status=result.custom_status)
     _carry_out(tx, instance, result.actions, completion)
     if completion is None:
-        _go_on(tx, instance, history)
+        _go_on(instance)
     else:
         _end(tx, instance, completion, events)
-    tx.make_runnable(instance)
 
 
 def _completion_of(instance: Instance, actions: Sequence[OrchestratorAction]) -> CompleteOrchestration | None:
@@ -164,8 +156,7 @@ def _consume(instance: Instance, episode: Episode, processed: int | None) -> lis
     if processed is not None and 0 < processed < len(events):
         events = events[:processed]
         consumed = processed - 1  # the first event is the start of the episode
-    del instance.inbox[:consumed]
-    instance.inbox_base += consumed
+    instance.inbox.drop(consumed)
     return events
 
 
@@ -194,17 +185,11 @@ def _carry_out(
             handler(tx, instance, action)
 
 
-def _go_on(tx: Transition, instance: Instance, history: list[HistoryEvent]) -> None:
+def _go_on(instance: Instance) -> None:
     """The end of an episode that did not end the execution."""
-    if instance.history is history:  # otherwise a rewind has put another in its place
-        history.append(OrchestratorCompleted(-1, tx.now))
     status = OrchestrationStatus.SUSPENDED if instance.is_paused else OrchestrationStatus.RUNNING
     if instance.status is not status:
-        was_pending = instance.status is OrchestrationStatus.PENDING
-        instance.status = status
-        instance.changed_row = True
-        if was_pending:
-            tx.reached.append(instance)
+        instance.summarize(status=status)
 
 
 def _end(
@@ -214,15 +199,11 @@ def _end(
     if status is OrchestrationStatus.CONTINUED_AS_NEW:
         request = next((event for event in events if type(event) is ExecutionTerminated), None)
         if request is None:
-            was_pending = instance.status is OrchestrationStatus.PENDING
             continue_as_new(tx, instance, completion)
-            if was_pending:
-                tx.reached.append(instance)
             return
         # a termination beats a continue-as-new of the same episode
         status, output, failure = OrchestrationStatus.TERMINATED, request.input, None
     instance.history.append(ExecutionCompleted(completion.id, tx.now, status.value, output, failure))
-    instance.history.append(OrchestratorCompleted(-1, tx.now))
     finish(tx, instance, status, output=output, failure=failure)
 
 
@@ -244,18 +225,19 @@ def _schedule_task(tx: Transition, instance: Instance, action: ScheduleTask) -> 
         input=action.input,
         tags=action.tags,
         trace_context=action.trace_context,
+        parent_version=instance.execution.version,
     )
-    instance.activities[action.id] = activity
+    instance.open.add(action.id, activity)
     tx.activities.append(activity)
 
 
 def _create_timer(tx: Transition, instance: Instance, action: CreateTimer) -> None:
     instance.history.append(TimerCreated(action.id, tx.now, action.fire_at))
     if action.fire_at <= tx.now:
-        tx.deliver(instance, TimerFired(-1, tx.now, action.fire_at, action.id))
+        instance.inbox.append(TimerFired(-1, tx.now, action.fire_at, action.id))
         return
-    timer = DurableTimer(instance.instance_id, instance.execution_id, action.id, action.fire_at)
-    instance.timers[action.id] = timer
+    timer = DurableTimer(instance.instance_id, action.id, action.fire_at)
+    instance.open.add(action.id, timer)
     tx.timers.append(timer)
 
 

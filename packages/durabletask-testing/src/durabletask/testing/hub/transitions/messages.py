@@ -12,7 +12,6 @@ from durabletask.core.history import (
     ExecutionSuspended,
     ExecutionTerminated,
     HistoryEvent,
-    OrchestratorCompleted,
     OrchestratorStarted,
     TaskCompleted,
     TaskFailed,
@@ -21,11 +20,20 @@ from durabletask.core.history import (
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import ActivityResult
 from durabletask.testing.hub.effects import Transition
-from durabletask.testing.hub.state import Activity, DurableTimer, Instance
+from durabletask.testing.hub.state import Instance
+from durabletask.testing.hub.tasks import Activity, DurableTimer
 
 from .ending import finish
 
-__all__ = ["answer_activity", "fire_timer", "force_terminate", "raise_event", "resume", "suspend"]
+__all__ = [
+    "answer_activity",
+    "check_batch",
+    "fire_timer",
+    "force_terminate",
+    "raise_event",
+    "resume",
+    "suspend",
+]
 
 MAXIMUM_BATCH = 500  # instances in one call, protocol sections 12.6 and 12.10
 
@@ -41,7 +49,7 @@ def raise_event(tx: Transition, instance_id: str, name: str, data: str | None) -
         raise InvalidRequestError(f"An event for instance {instance_id!r} needs a name.")
     instance = _find(tx, instance_id, "raise an event at")
     if not instance.is_terminal:
-        tx.deliver(instance, EventRaised(-1, tx.now, name, data))
+        tx.edit(instance).inbox.append(EventRaised(-1, tx.now, name, data))
 
 
 def suspend(tx: Transition, instance_id: str, reason: str | None) -> None:  # vector 066
@@ -52,8 +60,9 @@ def suspend(tx: Transition, instance_id: str, reason: str | None) -> None:  # ve
     """
     instance = _find(tx, instance_id, "suspend")
     if not instance.is_terminal and not instance.is_suspended:
+        instance = tx.edit(instance)
         instance.is_suspended = True
-        tx.deliver(instance, ExecutionSuspended(-1, tx.now, reason))
+        instance.inbox.append(ExecutionSuspended(-1, tx.now, reason))
 
 
 def resume(tx: Transition, instance_id: str, reason: str | None) -> None:  # vector 067
@@ -64,12 +73,13 @@ def resume(tx: Transition, instance_id: str, reason: str | None) -> None:  # vec
     """
     instance = _find(tx, instance_id, "resume")
     if not instance.is_terminal and instance.is_suspended:
+        instance = tx.edit(instance)
         instance.is_suspended = False
-        tx.deliver(instance, ExecutionResumed(-1, tx.now, reason))
+        instance.inbox.append(ExecutionResumed(-1, tx.now, reason))
 
 
 def _find(tx: Transition, instance_id: str, verb: str) -> Instance:
-    instance = tx.state.instances.get(instance_id)
+    instance = tx.read(instance_id)
     if instance is None:
         raise InstanceNotFoundError(
             f"Cannot {verb} {instance_id!r}: there is no such orchestration instance in this task hub. "
@@ -79,46 +89,49 @@ def _find(tx: Transition, instance_id: str, verb: str) -> Instance:
 
 
 def answer_activity(tx: Transition, activity: Activity, result: ActivityResult) -> None:
-    """An activity answered; the answer is dropped when its execution is over or has it already."""
-    if activity.detached_key:
-        tx.attended.append(activity)
+    """An activity answered; the answer is dropped when its execution is over."""
+    instance = tx.read(activity.instance_id)
+    if instance is None or instance.open.get(activity.task_id) is not activity:
+        if activity in tx.state.detached:
+            tx.attended.append(activity)
         return
-    instance = tx.state.instances.get(activity.instance_id)
-    if instance is None or instance.activities.get(activity.task_id) is not activity:
-        return
-    del instance.activities[activity.task_id]
+    instance = tx.edit(instance)
+    instance.open.discard(activity.task_id)
     event: HistoryEvent
     if result.failure is not None:
         event = TaskFailed(-1, tx.now, activity.task_id, result.failure)
     else:
         event = TaskCompleted(-1, tx.now, activity.task_id, result.result)
-    tx.deliver(instance, event)
+    instance.inbox.append(event)
 
 
 def fire_timer(tx: Transition, timer: DurableTimer) -> None:
     """A durable timer is due; it is dropped when its execution is over."""
-    instance = tx.state.instances.get(timer.instance_id)
-    if instance is None or instance.timers.get(timer.timer_id) is not timer:
+    instance = tx.read(timer.instance_id)
+    if instance is None or instance.open.get(timer.timer_id) is not timer:
         return
-    del instance.timers[timer.timer_id]
-    tx.deliver(instance, TimerFired(-1, tx.now, timer.fire_at, timer.timer_id))
+    instance = tx.edit(instance)
+    instance.open.discard(timer.timer_id)
+    instance.inbox.append(TimerFired(-1, tx.now, timer.fire_at, timer.timer_id))
 
 
 def force_terminate(tx: Transition, instance_ids: Sequence[str], reason: str | None) -> list[str]:
     """End live instances as TERMINATED without running them; return the ids that could not be."""
     refused: list[str] = []
     for instance_id in instance_ids:
-        instance = tx.state.instances.get(instance_id)
+        instance = tx.read(instance_id)
         if instance is None or instance.is_terminal:
             refused.append(instance_id)
             continue
-        instance.history += [
-            OrchestratorStarted(-1, tx.now),
-            *instance.inbox,
-            ExecutionTerminated(-1, tx.now, reason),
-            ExecutionCompleted(-1, tx.now, OrchestrationStatus.TERMINATED.value, reason),
-            OrchestratorCompleted(-1, tx.now),
-        ]
+        instance = tx.edit(instance)
+        instance.history.extend(
+            [
+                OrchestratorStarted(-1, tx.now),
+                *instance.inbox,
+                ExecutionTerminated(-1, tx.now, reason),
+                ExecutionCompleted(-1, tx.now, OrchestrationStatus.TERMINATED.value, reason),
+            ]
+        )
         finish(tx, instance, OrchestrationStatus.TERMINATED, output=reason)
     return refused
 

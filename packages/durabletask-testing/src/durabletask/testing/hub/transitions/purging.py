@@ -16,21 +16,18 @@ def purge(tx: Transition, instance_ids: Iterable[str], *, recursive: bool) -> in
     count = 0
     pending = list(instance_ids)
     while pending:
-        instance = tx.state.instances.get(pending.pop())
+        instance = tx.read(pending.pop())
         if instance is None or not instance.is_terminal:
             continue
         if recursive:
-            pending += instance.child_ids
+            pending += [child.instance_id for child in tx.children_of(instance.instance_id)]
         remove(tx, instance, tell_waiting=True)
         count += 1
     return count
 
 
 def remove_all(tx: Transition) -> None:
-    """Empty the hub."""
-    for instance in list(tx.state.instances.values()):
-        for activity in instance.activities.values():
-            activity.is_cancelled = True  # of a hub that is gone, not even these are left
-        instance.activities.clear()
-        remove(tx, instance, tell_waiting=True)
+    """Empty the hub. Not even the activities that were promised are left."""
+    for instance in tx.state.instances.values():
+        tx.removed.append((instance, True))
     tx.clears_hub = True

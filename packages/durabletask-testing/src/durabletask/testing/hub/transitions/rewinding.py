@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from durabletask.core.actions import CreateSubOrchestration
 from durabletask.core.errors import InstanceNotFoundError, InvalidOperationError, InvalidRequestError
 from durabletask.core.history import (
@@ -17,11 +18,14 @@ from durabletask.core.history import (
 )
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.testing.hub.effects import Transition
-from durabletask.testing.hub.state import Activity, DurableTimer, Instance, open_tasks
+from durabletask.testing.hub.events import EventLog
+from durabletask.testing.hub.state import Instance
+from durabletask.testing.hub.tasks import Child
 
 from .creation import create_child
+from .restoring import restore_open_tasks
 
-__all__ = ["apply_rewind", "check_rewound", "restore_open_tasks", "rewind_instance"]
+__all__ = ["apply_rewind", "check_rewound", "rewind_instance"]
 
 
 def rewind_instance(tx: Transition, instance_id: str, reason: str | None) -> None:
@@ -31,7 +35,7 @@ def rewind_instance(tx: Transition, instance_id: str, reason: str | None) -> Non
         InstanceNotFoundError: there is no such instance.
         InvalidOperationError: the instance is not FAILED.
     """
-    instance = tx.state.instances.get(instance_id)
+    instance = tx.read(instance_id)
     if instance is None:
         raise InstanceNotFoundError(
             f"Cannot rewind {instance_id!r}: there is no such orchestration instance."
@@ -44,34 +48,32 @@ def rewind_instance(tx: Transition, instance_id: str, reason: str | None) -> Non
 
 
 def _reopen(tx: Transition, instance: Instance, event: ExecutionRewound) -> None:
-    instance.status = OrchestrationStatus.RUNNING
-    instance.output = instance.failure = instance.completed_at = None
+    instance = tx.edit(instance)
+    instance.summarize(status=OrchestrationStatus.RUNNING, output=None, failure=None, completed_at=None)
     instance.updated_at = tx.now
     instance.terminates_children = False
-    instance.changed_row = True
-    tx.deliver(instance, event)
+    instance.inbox.append(event)
 
 
 def apply_rewind(tx: Transition, instance: Instance, new_history: Sequence[HistoryEvent]) -> None:
     """Put the rewritten history in place, start again what it waits for, and run an episode."""
     started = check_rewound(instance, new_history)
-    instance.history = list(new_history)
-    instance.execution_id = started.execution_id or tx.state.new_id()
-    instance.parent = started.parent
-    instance.is_rewritten = instance.changed_row = True
+    instance.history = EventLog(new_history)
+    instance.execution = msgspec.structs.replace(
+        instance.execution,
+        execution_id=started.execution_id or tx.state.new_id(),
+        parent=started.parent,
+    )
     instance.wants_episode = True
-    for orphan in instance.activities.values():
-        orphan.is_cancelled = True
-    for timer in instance.timers.values():
-        timer.is_cancelled = True
     restore_open_tasks(tx, instance)
-    for task_id, child_id in list(instance.children.items()):
-        created = next(
-            event
-            for event in instance.history
-            if isinstance(event, SubOrchestrationInstanceCreated) and event.event_id == task_id
-        )
-        _rewind_child(tx, instance, created, child_id)
+    created = {
+        event.event_id: event
+        for event in instance.history
+        if isinstance(event, SubOrchestrationInstanceCreated)
+    }
+    for task_id, task in instance.open.items():
+        if type(task) is Child:
+            _rewind_child(tx, instance, created[task_id])
 
 
 def check_rewound(instance: Instance, new_history: Sequence[HistoryEvent]) -> ExecutionStarted:
@@ -86,41 +88,16 @@ def check_rewound(instance: Instance, new_history: Sequence[HistoryEvent]) -> Ex
     raise InvalidRequestError(f"The rewound history of {instance.instance_id!r} has no ExecutionStarted.")
 
 
-def restore_open_tasks(tx: Transition, instance: Instance) -> None:
-    """Schedule again, from the history, everything that the execution still waits for."""
-    found = open_tasks([*instance.history, *instance.inbox])
-    instance.activities = {
-        task_id: Activity(
-            instance_id=instance.instance_id,
-            execution_id=instance.execution_id,
-            task_id=task_id,
-            name=event.name,
-            version=event.version,
-            input=event.input,
-            tags=event.tags,
-            trace_context=event.trace_context,
-        )
-        for task_id, event in found.activities.items()
-    }
-    instance.timers = {
-        timer_id: DurableTimer(instance.instance_id, instance.execution_id, timer_id, event.fire_at)
-        for timer_id, event in found.timers.items()
-    }
-    instance.children = {task_id: event.instance_id for task_id, event in found.children.items()}
-    created = (event for event in instance.history if isinstance(event, SubOrchestrationInstanceCreated))
-    instance.child_ids = [event.instance_id for event in created]
-    tx.activities.extend(instance.activities.values())
-    tx.timers.extend(instance.timers.values())
-
-
-def _rewind_child(
-    tx: Transition, instance: Instance, created: SubOrchestrationInstanceCreated, child_id: str
-) -> None:
+def _rewind_child(tx: Transition, instance: Instance, created: SubOrchestrationInstanceCreated) -> None:
     """A child that was created and has not completed: rewind it, make it anew, or link it again."""
-    task_id = created.event_id
-    child = tx.state.instances.get(child_id)
+    task_id, child_id = created.event_id, created.instance_id
+    child = tx.read(child_id)
     link = ParentInstance(
-        task_id, instance.instance_id, instance.execution_id, instance.name, instance.version
+        task_id,
+        instance.instance_id,
+        instance.execution_id,
+        instance.execution.name,
+        instance.execution.version,
     )
     if child is None:  # purged
         action = CreateSubOrchestration(
@@ -139,21 +116,21 @@ def _rewind_child(
             tx.now,
             parent_execution_id=instance.execution_id,
             instance_id=child_id,
-            name=child.name,
-            version=child.version,
-            input=child.input,
+            name=child.execution.name,
+            version=child.execution.version,
+            input=child.execution.input,
             parent=link,
-            tags=child.tags or None,
-            trace_context=child.trace_context,
+            tags=child.execution.tags or None,
+            trace_context=child.execution.trace_context,
         )
         _reopen(tx, child, event)
-    elif child.is_terminal:  # ended while nobody listened
-        del instance.children[task_id]
+    elif child.is_terminal:  # its answer was dropped
+        instance.open.discard(task_id)
+        summary = child.summary
         if child.status is OrchestrationStatus.COMPLETED:
-            tx.deliver(instance, SubOrchestrationInstanceCompleted(-1, tx.now, task_id, child.output))
+            instance.inbox.append(SubOrchestrationInstanceCompleted(-1, tx.now, task_id, summary.output))
         else:
-            tx.deliver(instance, SubOrchestrationInstanceFailed(-1, tx.now, task_id, child.failure))
+            instance.inbox.append(SubOrchestrationInstanceFailed(-1, tx.now, task_id, summary.failure))
     else:
-        child.parent = link
-        child.changed_row = True
-        tx.changed[child] = None
+        child = tx.edit(child)
+        child.execution = msgspec.structs.replace(child.execution, parent=link)

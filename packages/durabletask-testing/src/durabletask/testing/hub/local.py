@@ -1,4 +1,9 @@
-"""``InMemoryBackend``: a complete task hub of this process, as a ``Transport``."""
+"""``LocalTaskHub``: a complete task hub of this process, as a ``Transport``.
+
+Every command follows one path: check what came in, have the instances that it is about in memory (``Residency``), let
+a function of ``transitions`` decide, apply it, and return once the change is durable. Where the state is kept makes
+no difference here.
+"""
 
 from __future__ import annotations
 
@@ -41,45 +46,45 @@ from durabletask.core.work_items import (
 )
 from durabletask.testing.clock import Clock, SystemClock
 
-from .durability import Durability
 from .effects import Transition
-from .engine import Engine, EngineLimits, Waiter, later
-from .journal import Journal
-from .paging import Position, page_size, read_token, write_token
-from .queries import OrderedIndex, Selection, select_completed, select_instances, select_purgeable
+from .engine import Engine
+from .order import Position, page_size, read_token, write_token
+from .queries import select_completed, select_instances, select_purgeable
+from .residency import InMemory, Storage
 from .state import Instance, snapshot
-from .store.base import Store
 from .transitions import messages
 from .transitions.creation import child_id_of, create_instance, restart_instance
 from .transitions.ending import terminate
 from .transitions.entities import NOT_YET
 from .transitions.purging import purge, remove_all
 from .transitions.rewinding import rewind_instance
+from .validation import check_activity_result, check_new_instance, check_result, check_text
+from .waiting import ClientWait
+from .workers import EngineLimits, later
 
-__all__ = ["InMemoryBackend"]
+__all__ = ["ACTIVITY_LOCK", "ORCHESTRATION_LOCK", "InMemoryBackend", "LocalTaskHub"]
 
 T = TypeVar("T")
 
 _HISTORY_CHUNK = 500  # events
 _PURGE_STEP = 200  # instances between two looks at the time
-_FAIR_TURN = 32  # items that one stream may take before others get their turn
+_FAIR_SHARE = 32  # items that one stream may take before others are served
+_FULL_PAGE = 2 * 1024 * 1024  # characters of payload after which a page ends early
 ORCHESTRATION_LOCK: Final = timedelta(minutes=2)
 ACTIVITY_LOCK: Final = timedelta(hours=1)
 
 
-class InMemoryBackend(Transport):
+class LocalTaskHub(Transport):
     """A task hub in this process: the double for unit tests and the engine of the local emulator.
 
-    Everything of the protocol but entities. State lives in memory; with a store, what was acknowledged
-    survives the process. All clients and workers that are given the same object share the hub; use it from
-    one event loop at a time.
+    Everything of the protocol but entities. All clients and workers that are given the same object share the hub; use
+    it from one event loop at a time.
 
     Args:
-        task_hub: name of the hub, for messages.
+        task_hub: name of the hub, for messages and for its part of the storage.
+        storage: where the state is kept: ``InMemory()`` (the default), or ``Sqlite(path)``, with which everything
+            that was acknowledged survives the process.
         clock: real time (``SystemClock``, the default) or ``VirtualClock``.
-        store: e.g. ``SqliteStore(path)``; ``None`` keeps everything in memory.
-        max_finished_instances: without a store, keep only so many finished instances, the latest; ``None``
-            keeps all.
         orchestration_lock: an episode without an answer for so long is delivered again.
         activity_lock: the same for activities; doubles with every delivery of the same activity.
     """
@@ -88,21 +93,21 @@ class InMemoryBackend(Transport):
         self,
         task_hub: str = "default",
         *,
+        storage: Storage | None = None,
         clock: Clock | None = None,
-        store: Store | None = None,
-        max_finished_instances: int | None = None,
         orchestration_lock: timedelta = ORCHESTRATION_LOCK,
         activity_lock: timedelta = ACTIVITY_LOCK,
     ) -> None:
-        cap = max_finished_instances if store is None else None
-        limits = EngineLimits(orchestration_lock, activity_lock, cap)
-        self._engine = Engine(task_hub, clock or SystemClock(), limits)
-        self._durability = Durability(self._engine, store) if store is not None else None
+        self._storage = storage or InMemory()
+        self._residency = self._storage.residency(task_hub)
+        limits = EngineLimits(orchestration_lock, activity_lock, self._storage.max_finished_instances)
+        self._engine = Engine(task_hub, clock or SystemClock(), limits, self._residency.commits)
+        self._residency.attach(self._engine)
 
     @property
     def endpoint(self) -> str:
-        """``memory://``: there is no address."""
-        return "memory://"
+        """The storage as an endpoint: ``memory://`` or ``sqlite:///path``."""
+        return self._storage.endpoint
 
     @property
     def task_hub(self) -> str:
@@ -119,63 +124,51 @@ class InMemoryBackend(Transport):
         return self._engine.clock
 
     async def connect(self) -> None:
-        """Open the store, if there is one."""
-        await self._ready()
+        """Open the storage."""
+        await self._residency.ready()
 
     async def close(self) -> None:
-        """End every stream and every wait with ``TransportUnavailableError``; let go of the store.
+        """End every stream and every wait with ``TransportUnavailableError``; let go of the storage.
 
-        The hub may be used again: without a store its state is still there, with one it is read again.
+        The hub may be used again: in memory its state is still there, from a file it is read again.
         """
         self._engine.stop(TransportUnavailableError(f"Task hub {self.task_hub!r} was closed."))
-        if self._durability is not None:
-            await self._durability.close()
+        await self._residency.close()
 
     # --- commands -------------------------------------------------------------------------------------------
-
-    async def _ready(self) -> Journal | None:
-        if self._durability is not None:
-            return await self._durability.ready()
-        self._engine.bind()
-        return None
 
     async def _run(self, command: Callable[[Transition], T], *involved: str, with_history: bool = False) -> T:
         """Run one command: decide, carry out, and return its answer once it is durable.
 
         ``involved`` are the instances that the command may find finished, and so not in memory.
         """
-        engine, durability = self._engine, self._durability
-        if durability is None:
+        engine = self._engine
+        for instance_id in involved:
+            check_text("instance_id", instance_id)
+        async with self._residency.involving(involved, with_history=with_history):
             tx = engine.begin()
             answer = command(tx)
             engine.apply(tx)
-            return answer
-        async with durability.involving(involved, with_history=with_history) as journal:
-            tx = engine.begin()
-            answer = command(tx)
-            engine.apply(tx)
-        await journal.barrier()
+        await engine.commits.barrier(own=True)
         return answer
 
     async def _find(self, instance_id: str) -> Instance | None:
         """An instance as it is now; not to be changed."""
-        await self._ready()
-        found = self._engine.state.instances.get(instance_id)
-        if found is None and self._durability is not None:
-            async with self._durability.involving((instance_id,)):
-                return self._engine.state.instances.get(instance_id)
-        return found
+        check_text("instance_id", instance_id)
+        async with self._residency.involving((instance_id,)):
+            return self._engine.state.instances.get(instance_id)
 
     async def _settled(self, *instances: Instance) -> None:
         """Wait until what is known of some instances is on disk."""
-        journal = self._engine.journal
-        if journal is not None and any(map(journal.holds, instances)):
-            await journal.barrier()
+        commits = self._engine.commits
+        if any(commits.holds(instance.key) for instance in instances):
+            await commits.barrier()
 
     # --- client half -----------------------------------------------------------------------------------------
 
     async def create_instance(self, request: CreateInstanceRequest) -> str:
         """Create an instance; see ``Transport``."""
+        check_new_instance(request)
         involved = (request.instance_id,) if request.instance_id else ()
         return await self._run(lambda tx: create_instance(tx, request), *involved)
 
@@ -206,30 +199,36 @@ class InMemoryBackend(Transport):
         self, instance_id: str, wants_completion: bool, include_payloads: bool, timeout: timedelta | None
     ) -> OrchestrationState | None:
         instance = await self._find(instance_id)
-        future: asyncio.Future[OrchestrationState | None] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(future, wants_completion=wants_completion, include_payloads=include_payloads)
-        if instance is not None and waiter.is_satisfied_by(instance):
+        wait = ClientWait(wants_completion=wants_completion, include_payloads=include_payloads)
+        if instance is not None and wait.is_satisfied_by(instance):
             state = snapshot(instance, include_payloads=include_payloads)
             await self._settled(instance)
             return state
-        return await self._engine.wait(instance_id, waiter, timeout)
+        if timeout is not None and timeout <= timedelta(0):
+            return None
+        return await self._engine.wait(instance_id, wait, timeout)
 
     async def raise_event(self, instance_id: str, name: str, data: str | None = None) -> None:
         """Deliver an external event; see ``Transport``."""
+        check_text("The name of an event", name)
+        check_text("The data of an event", data, is_name=False)
         await self._run(lambda tx: messages.raise_event(tx, instance_id, name, data), instance_id)
 
     async def terminate_instance(
         self, instance_id: str, *, output: str | None = None, recursive: bool = True
     ) -> None:
         """Ask an instance to end as TERMINATED."""
-        await self._run(lambda tx: terminate(tx, instance_id, output=output, recurse=recursive))
+        check_text("The output of a terminated instance", output, is_name=False)
+        await self._run(lambda tx: terminate(tx, instance_id, output=output, recurse=recursive), instance_id)
 
     async def suspend_instance(self, instance_id: str, *, reason: str | None = None) -> None:
         """Suspend an instance."""
+        check_text("reason", reason, is_name=False)
         await self._run(lambda tx: messages.suspend(tx, instance_id, reason), instance_id)
 
     async def resume_instance(self, instance_id: str, *, reason: str | None = None) -> None:
         """Resume an instance."""
+        check_text("reason", reason, is_name=False)
         await self._run(lambda tx: messages.resume(tx, instance_id, reason), instance_id)
 
     async def restart_instance(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
@@ -241,6 +240,7 @@ class InMemoryBackend(Transport):
 
     async def rewind_instance(self, instance_id: str, *, reason: str | None = None) -> None:
         """Undo the failures of a FAILED instance and go on."""
+        check_text("reason", reason, is_name=False)
         await self._run(lambda tx: rewind_instance(tx, instance_id, reason), instance_id, with_history=True)
 
     async def force_terminate_instances(
@@ -248,6 +248,9 @@ class InMemoryBackend(Transport):
     ) -> Sequence[str]:
         """End instances as TERMINATED without running them; the ids that could not be."""
         messages.check_batch(instance_ids)
+        for instance_id in instance_ids:
+            check_text("instance_id", instance_id)
+        check_text("reason", reason, is_name=False)
         return await self._run(lambda tx: messages.force_terminate(tx, instance_ids, reason))
 
     async def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:
@@ -262,29 +265,22 @@ class InMemoryBackend(Transport):
     # --- queries -----------------------------------------------------------------------------------------------
 
     async def query_instances(self, query: InstanceQuery) -> InstancePage:
-        """One page of instances, by creation time, then id."""
+        """One page of instances, by creation time, then id. Large payloads make it shorter than was asked."""
         size, start = page_size(query.page_size), read_token(query.continuation_token)
-        found = await self._select(select_instances(query), self._engine.by_creation, start, size + 1)
-        states = [snapshot(one, include_payloads=query.include_payloads) for _, one in found[:size]]
-        token = write_token(found[size - 1][0]) if len(found) > size else None
-        await self._settled(*(one for _, one in found[:size]))
+        found = await self._residency.select(select_instances(query), start, size + 1)
+        count = _fitting(found[:size]) if query.include_payloads else size
+        states = [snapshot(one, include_payloads=query.include_payloads) for _, one in found[:count]]
+        token = write_token(found[count - 1][0]) if len(found) > count else None
+        await self._settled(*(one for _, one in found[:count]))
         return InstancePage(states, token)
 
     async def list_instance_ids(self, query: InstanceIdQuery) -> InstanceIdPage:
         """One page of ids of finished instances, by completion time, then id."""
         size, start = page_size(query.page_size), read_token(query.last_instance_key)
-        found = await self._select(select_completed(query), self._engine.by_completion, start, size + 1)
+        found = await self._residency.select(select_completed(query), start, size + 1)
         ids = [position.instance_id for position, _ in found[:size]]
         await self._settled(*(one for _, one in found[:size]))
         return InstanceIdPage(ids, write_token(found[size - 1][0]) if len(found) > size else None)
-
-    async def _select(
-        self, selection: Selection, index: OrderedIndex, start: Position | None, limit: int
-    ) -> list[tuple[Position, Instance]]:
-        if self._durability is not None:
-            return await self._durability.select(selection, index, start, limit)
-        self._engine.bind()
-        return index.select(self._engine.state.instances, selection, start, limit)
 
     async def purge_instances(self, request: PurgeRequest) -> PurgeResult:
         """Remove finished instances and their histories."""
@@ -305,7 +301,7 @@ class InMemoryBackend(Transport):
         deadline = later(clock.now(), request.timeout) if request.timeout is not None else None
         count = 0
         while True:
-            found = await self._select(selection, self._engine.by_creation, None, _PURGE_STEP)
+            found = await self._residency.select(selection, None, _PURGE_STEP)
             if not found:
                 return PurgeResult(count, True)
             ids = [position.instance_id for position, _ in found]
@@ -315,19 +311,10 @@ class InMemoryBackend(Transport):
             await asyncio.sleep(0)
 
     async def _purge_ids(self, ids: Sequence[str], recursive: bool) -> int:
-        involved = await self._descendants(ids) if recursive and self._durability is not None else ids
+        for instance_id in ids:
+            check_text("instance_id", instance_id)
+        involved = await self._residency.descendants(ids) if recursive else ids
         return await self._run(lambda tx: purge(tx, ids, recursive=recursive), *involved)
-
-    async def _descendants(self, ids: Sequence[str]) -> list[str]:
-        """Ids of instances, their children, and so on: what a recursive purge may find."""
-        known = dict.fromkeys(ids)
-        pending = list(ids)
-        while pending:
-            instances = await asyncio.gather(*(self._find(one) for one in pending))
-            children = [one for instance in instances if instance is not None for one in instance.child_ids]
-            pending = [one for one in children if one not in known]
-            known.update(dict.fromkeys(pending))
-        return list(known)
 
     async def stream_history(
         self, instance_id: str, *, execution_id: str | None = None
@@ -337,11 +324,8 @@ class InMemoryBackend(Transport):
         if instance is None or (execution_id and instance.execution_id != execution_id):
             which = f" with execution id {execution_id!r}" if execution_id else ""
             raise InstanceNotFoundError(f"There is no orchestration instance {instance_id!r}{which}.")
-        if self._durability is not None:
-            events = list(await self._durability.history(instance))
-            await self._settled(instance)
-        else:
-            events = list(instance.history)
+        events = list(await self._residency.history(instance))
+        await self._settled(instance)
         for first in range(0, len(events), _HISTORY_CHUNK):
             yield events[first : first + _HISTORY_CHUNK]
 
@@ -349,14 +333,14 @@ class InMemoryBackend(Transport):
 
     async def work_items(self, options: WorkItemStreamOptions) -> AsyncGenerator[WorkItem, None]:
         """A stream of work; closing it returns what is not completed."""
-        await self._ready()
+        await self._residency.ready()
         engine = self._engine
         stream = engine.open_stream(options)
         try:
             taken = 0
             while True:
-                while stream.buffer and taken < _FAIR_TURN:
-                    item = engine.next_item(stream)
+                while stream.buffer and taken < _FAIR_SHARE:
+                    item = engine.workers.next_item(stream)
                     if item is not None:
                         taken += 1
                         stream.is_away = True
@@ -364,12 +348,14 @@ class InMemoryBackend(Transport):
                         stream.is_away = False
                 if stream.failure is not None:
                     raise stream.failure
-                if taken >= _FAIR_TURN:
+                if taken >= _FAIR_SHARE:
                     await asyncio.sleep(0)
                 taken = 0
-                engine.work.share()
+                work = engine.workers.work
+                work.has_gained_room(stream)
+                work.share()
                 if not stream.buffer:
-                    engine.work.relieve(stream)
+                    work.relieve(stream)
                 if not stream.buffer:
                     engine.notify_clock()
                     await stream.wait()
@@ -378,34 +364,27 @@ class InMemoryBackend(Transport):
 
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
         """Commit an episode."""
-        engine, durability = self._engine, self._durability
-        if durability is None:
-            engine.complete_orchestrator(result)
-            return
+        check_result(result)
         children, with_history = _children_in(result)
-        if children:
-            async with durability.involving(children, with_history=with_history) as journal:
-                engine.complete_orchestrator(result)
-        else:
-            journal = await durability.ready()
-            engine.complete_orchestrator(result)
-        await journal.barrier()
+        async with self._residency.involving(children, with_history=with_history):
+            self._engine.complete_orchestrator(result)
+        await self._engine.commits.barrier(own=True)
 
     async def complete_activity(self, result: ActivityResult) -> None:
         """Answer an activity."""
-        journal = await self._ready()
+        check_activity_result(result)
+        await self._residency.ready()
         self._engine.complete_activity(result)
-        if journal is not None:
-            await journal.barrier()
+        await self._engine.commits.barrier(own=True)
 
     async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
-        """Give an episode back."""
-        await self._ready()
+        """Take an episode back."""
+        await self._residency.ready()
         self._engine.abandon(item.completion_token)
 
     async def abandon_activity(self, item: ActivityWorkItem) -> None:
-        """Give an activity back."""
-        await self._ready()
+        """Take an activity back."""
+        await self._residency.ready()
         self._engine.abandon(item.completion_token)
 
     # --- entities: not yet ------------------------------------------------------------------------------------
@@ -448,6 +427,49 @@ class InMemoryBackend(Transport):
     async def abandon_entity(self, item: EntityWorkItem) -> None:
         """Refused: entities come later."""
         raise NotSupportedError(f"Cannot abandon a batch of entity {item.instance_id!r}. {NOT_YET}")
+
+
+class InMemoryBackend(LocalTaskHub):
+    """``LocalTaskHub`` under its name for tests, which keep the state in memory.
+
+    Args:
+        task_hub: name of the hub, for messages.
+        clock: real time (``SystemClock``, the default) or ``VirtualClock``.
+        store: an older spelling of ``LocalTaskHub(storage=...)``, which new code should use.
+        max_finished_instances: in memory, keep only so many finished instances, the latest; ``None`` keeps all.
+        orchestration_lock: an episode without an answer for so long is delivered again.
+        activity_lock: the same for activities; doubles with every delivery of the same activity.
+    """
+
+    def __init__(
+        self,
+        task_hub: str = "default",
+        *,
+        clock: Clock | None = None,
+        store: Storage | None = None,
+        max_finished_instances: int | None = None,
+        orchestration_lock: timedelta = ORCHESTRATION_LOCK,
+        activity_lock: timedelta = ACTIVITY_LOCK,
+    ) -> None:
+        super().__init__(
+            task_hub,
+            storage=store or InMemory(max_finished_instances=max_finished_instances),
+            clock=clock,
+            orchestration_lock=orchestration_lock,
+            activity_lock=activity_lock,
+        )
+
+
+def _fitting(found: Sequence[tuple[Position, Instance]]) -> int:
+    """How many instances make a page that a message can carry; at least one."""
+    size = 0
+    for count, (_, instance) in enumerate(found):
+        summary = instance.summary
+        texts = (instance.execution.input, summary.output, summary.custom_status)
+        size += sum(len(text) for text in texts if text)
+        if count and size > _FULL_PAGE:
+            return count
+    return len(found)
 
 
 def _children_in(result: OrchestratorResult) -> tuple[list[str], bool]:

@@ -1,34 +1,45 @@
-"""``SqliteStore``: any number of task hubs in one SQLite file.
+"""``Sqlite``: any number of task hubs in one SQLite file.
 
-A writer thread commits, a reader thread looks things up; the event loop touches neither the file nor a
-lock. Rows are only added, but for the one row of an instance: histories grow by one row per commit.
+A writer thread commits, a reader thread looks things up; the event loop touches neither the file nor a lock. Rows are
+only added, but for the one row of an instance: histories grow by one row per episode.
+
+What cannot be read costs its own instance only: every function that reads rows decodes them one by one.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from durabletask.core.errors import StorageError
+import msgspec
+from durabletask.core.errors import ConfigurationError, StorageError
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import TERMINAL_STATUSES
-from durabletask.testing.hub.paging import Position
+from durabletask.testing.hub.events import EventLog
+from durabletask.testing.hub.order import Position
 from durabletask.testing.hub.queries import Selection
+from durabletask.testing.hub.residency import Residency, Storage, StoreResidency
 from durabletask.testing.hub.state import Instance
+from durabletask.testing.hub.tasks import Activity
 
 from . import codec
-from .base import Changes, HubStore, Loaded, Store
+from .base import Changes, Commit, Found, HubStore, Loaded
 from .ownership import OwnerLock
 
-__all__ = ["SqliteStore"]
+__all__ = ["Sqlite"]
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("durabletask.testing.hub")
 
 _APPLICATION_ID = 0x44544B48  # "DTKH", in the header of the file
 _MIGRATIONS: Final = (
@@ -50,14 +61,20 @@ _MIGRATIONS: Final = (
     CREATE TABLE detached (key INTEGER PRIMARY KEY, hub INTEGER NOT NULL, activity BLOB NOT NULL);
     CREATE INDEX detached_of ON detached (hub);
     """,
+    """
+    ALTER TABLE instances ADD COLUMN parent TEXT;
+    CREATE INDEX children ON instances (hub, parent) WHERE parent IS NOT NULL;
+    """,
 )
 _COLUMNS = "key, id, status, created, completed, body"
 _LOOKUP = 500  # ids in one SELECT
 _TOGETHER = 100  # rows in one statement; an old SQLite takes 999 values in one
 _STATEMENTS = 512  # that are kept prepared: one for every number of rows
+_UNREADABLE = (ValueError, TypeError, OverflowError, msgspec.MsgspecError)
+_Row = tuple[int, str, int, int, "int | None", bytes]
 
 
-class SqliteStore(Store):
+class Sqlite(Storage):
     """One SQLite file in WAL mode, owned by one process at a time.
 
     Nothing is opened before the first hub needs it; the last hub that closes closes the file.
@@ -65,11 +82,19 @@ class SqliteStore(Store):
     Args:
         path: the file; it is made if it does not exist.
         synchronous: ``FULL`` survives the loss of power, ``NORMAL`` the loss of the process.
+
+    Raises:
+        ConfigurationError: ``path`` is ``:memory:``, which is no file.
     """
 
     def __init__(self, path: str | Path, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
         if synchronous not in {"FULL", "NORMAL"}:
             raise ValueError(f"synchronous must be 'FULL' or 'NORMAL', not {synchronous!r}.")
+        if Path(path).name == ":memory:":
+            raise ConfigurationError(
+                "':memory:' is not a file, and its contents would not outlive a connection. Use the endpoint memory:// "
+                "(or InMemory()) for a hub in memory, or give the path of a file."
+            )
         self.path: Path = Path(path).resolve()  # one owner, under whatever name
         self.synchronous: str = synchronous
         self._guard = threading.Lock()
@@ -77,9 +102,25 @@ class SqliteStore(Store):
         self._hubs = 0
         self._closed: Future[None] | None = None
 
+    @property
+    def endpoint(self) -> str:
+        """``sqlite:///`` and the path."""
+        return f"sqlite:///{self.path}"
+
+    def residency(self, task_hub: str) -> Residency:
+        """How a hub uses this storage; see ``Storage``."""
+        return StoreResidency(task_hub, lambda: self.open_hub(task_hub))
+
     def open_hub(self, task_hub: str) -> Future[HubStore]:
-        """Take part in the store; see ``Store``."""
+        """Take part in the file, opening it if need be.
+
+        Raises:
+            OwnershipError: another process has it (through the future).
+            StorageError: it cannot be opened (through the future).
+        """
         with self._guard:
+            if self._file is not None and self._file.process != os.getpid():
+                self._file, self._hubs, self._closed = None, 0, None  # of the parent, before a fork
             if self._file is None:
                 self._file = _OpenFile(self.path, self.synchronous, self._closed)
             self._hubs += 1
@@ -113,8 +154,10 @@ class _OpenFile:
     """Connections, threads and the lock of one open file. Opened on the writer thread, at its first task."""
 
     def __init__(self, path: Path, synchronous: str, predecessor: Future[None] | None) -> None:
+        self.process: int = os.getpid()
         self._path = path
         self._synchronous = synchronous
+        self._identity: tuple[int, int] | None = None
         self._predecessor = predecessor
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="durabletask-store-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="durabletask-store-reader")
@@ -125,11 +168,28 @@ class _OpenFile:
 
     def on_writer(self, task: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """Run a task in a transaction on the writer thread."""
+        self._check_process()
         return self._writer.submit(self._guarded, self._write, task, "written")
 
     def on_reader(self, task: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """Run a task on the reader thread."""
+        self._check_process()
         return self._reader.submit(self._guarded, self._read, task, "read")
+
+    def _check_process(self) -> None:
+        if self.process != os.getpid():
+            raise StorageError(
+                f"The store {self._path} was opened by process {self.process} before it forked this one, and its threads "
+                "did not come along. Open a hub of its own after the fork; one process owns a store."
+            )
+
+    def attempt(self, task: Callable[[sqlite3.Connection], None]) -> Exception | None:
+        """Run a task in a transaction, on the writer thread only; the error is its outcome."""
+        try:
+            self._guarded(self._write, task, "written")
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            return error
+        return None
 
     def _guarded(
         self,
@@ -150,6 +210,7 @@ class _OpenFile:
         connection = self._write_connection
         if connection is None:
             connection = self._open()
+        self._check_file()
         connection.execute("BEGIN IMMEDIATE")
         try:
             result = task(connection)
@@ -159,6 +220,18 @@ class _OpenFile:
                 connection.execute("ROLLBACK")
             raise
         return result
+
+    def _check_file(self) -> None:
+        """SQLite goes on writing to a file that has no name any more; what it holds would be lost."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._identity:
+            raise StorageError(
+                f"The store {self._path} was deleted or replaced while it was in use. Nothing of this was acknowledged. "
+                "Stop this process before the file is removed, and start it again."
+            )
 
     def _read(self, task: Callable[[sqlite3.Connection], T]) -> T:
         if self._read_connection is None:
@@ -174,6 +247,13 @@ class _OpenFile:
         )
         try:
             self._migrate(connection)
+            found = self._path.stat()
+            if found.st_nlink > 1:
+                raise StorageError(
+                    f"The store {self._path} has {found.st_nlink} names (hard links), and its lock is bound to one. "
+                    "Remove the other names, or copy the file."
+                )
+            self._identity = (found.st_dev, found.st_ino)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
             tops = "SELECT max(key) FROM instances UNION ALL SELECT max(key) FROM detached"
@@ -203,6 +283,8 @@ class _OpenFile:
                 f"BEGIN IMMEDIATE; {_MIGRATIONS[number]} PRAGMA application_id = {_APPLICATION_ID}; "
                 f"PRAGMA user_version = {number + 1}; COMMIT;"
             )
+        if tables and version < 2:
+            _fill_parents(connection)
 
     def hub_number(self, connection: sqlite3.Connection, task_hub: str) -> int:
         """The number of a hub, which is new at its first use."""
@@ -245,18 +327,59 @@ class _SqliteHub(HubStore):
         """Let go of the file."""
         return self._leave()
 
-    def commit(self, changes: Changes) -> Future[None]:
-        """Write changes in one transaction."""
-        return self._file.on_writer(lambda connection: _write_changes(connection, self._hub, changes))
+    def commit(self, commits: Sequence[Commit]) -> Future[list[Exception | None]]:
+        """Write commits in one transaction; if that fails, each in its own."""
+        written: Future[list[Exception | None]] = Future()
+        together = self._file.on_writer(self._writing(commits))
+
+        def check(done: Future[None]) -> None:
+            error = done.exception()
+            if error is None:
+                written.set_result([None] * len(commits))
+            elif len(commits) == 1:
+                written.set_exception(error)
+            else:
+                self._write_singly(commits, written)
+
+        together.add_done_callback(check)
+        return written
+
+    def _writing(self, commits: Sequence[Commit]) -> Callable[[sqlite3.Connection], None]:
+        return lambda connection: _write_changes(connection, self._hub, Changes(commits))
+
+    def _write_singly(self, commits: Sequence[Commit], written: Future[list[Exception | None]]) -> None:
+        """Write each commit for itself, on the writer's thread. One that follows a failed one of its instance fails."""
+        outcomes: list[Exception | None] = []
+        spoiled: set[int] = set()
+        for commit in commits:
+            keys = {*commit.removed, *(change.key for change in commit.instances)}
+            error: Exception | None = None
+            if spoiled & keys:
+                error = StorageError("An earlier change of the same instance could not be stored; try again.")
+            else:
+                error = self._file.attempt(self._writing([commit]))
+            if error is not None:
+                spoiled |= keys
+            outcomes.append(error)
+        first = outcomes[0]
+        if first is not None and all(outcome is not None for outcome in outcomes):
+            written.set_exception(first)
+        else:
+            written.set_result(outcomes)
 
     def load(self) -> Future[Loaded]:
         """Read the live instances."""
         return self._file.on_reader(lambda connection: _load(connection, self._hub))
 
-    def find(self, instance_ids: Iterable[str], *, with_history: bool) -> Future[dict[str, Instance]]:
+    def find(self, instance_ids: Iterable[str], *, with_history: bool) -> Future[Found]:
         """Read finished instances by id."""
         wanted = list(instance_ids)
         return self._file.on_reader(lambda connection: _find(connection, self._hub, wanted, with_history))
+
+    def children(self, instance_ids: Iterable[str]) -> Future[list[str]]:
+        """Ids of the children of instances."""
+        wanted = list(instance_ids)
+        return self._file.on_reader(lambda connection: _children(connection, self._hub, wanted))
 
     def select(
         self, selection: Selection, start: Position | None, limit: int
@@ -276,21 +399,17 @@ def _write_changes(connection: sqlite3.Connection, hub: int, changes: Changes) -
         _clear(connection, hub)
     for table in ("instances", "history", "inbox") if changes.removed else ():
         _delete(connection, table, "key = ?", [(key,) for key in changes.removed])
-    instances = changes.instances
+    instances = changes.instances.values()
     _delete(connection, "history", "key = ?", [(one.key,) for one in instances if one.drops_history])
-    read = [(one.key, one.drops_inbox_before) for one in instances if one.drops_inbox_before is not None]
+    read = [(one.key, one.dropped.stop) for one in instances if one.dropped]
     _delete(connection, "inbox", "key = ? AND number < ?", read)
     rows = [(*one.row, hub) for one in instances if one.row is not None]
-    _insert(connection, f"INSERT OR REPLACE INTO instances ({_COLUMNS}, hub)", rows)
-    runs = [(one.key, one.first_event, codec.encode(one.events)) for one in instances if one.events]
+    _insert(connection, f"INSERT OR REPLACE INTO instances ({_COLUMNS}, parent, hub)", rows)
+    runs = [(one.key, first, events) for one in instances for first, events in one.runs]
     _insert(connection, "INSERT INTO history (key, first, events)", runs)
-    events = [
-        (one.key, number, codec.encode(event))
-        for one in instances
-        for number, event in enumerate(one.inbox, one.first_inbox)
-    ]
+    events = [(one.key, number, event) for one in instances for number, event in one.inbox.items()]
     _insert(connection, "INSERT INTO inbox (key, number, event)", events)
-    detached = [(activity.detached_key, hub, codec.encode(activity)) for activity in changes.detached]
+    detached = [(key, hub, activity) for key, activity in changes.detached]
     _insert(connection, "INSERT INTO detached (key, hub, activity)", detached)
     _delete(connection, "detached", "key = ?", [(key,) for key in changes.attended])
 
@@ -327,52 +446,112 @@ def _clear(connection: sqlite3.Connection, hub: int) -> None:
         connection.execute(f"DELETE FROM {table} WHERE hub = ?", (hub,))  # noqa: S608 - our names
 
 
+def _fill_parents(connection: sqlite3.Connection) -> None:
+    """Rows of an earlier layout have the parent in their body only."""
+    for key, body in connection.execute("SELECT key, body FROM instances").fetchall():
+        with suppress(*_UNREADABLE):
+            parent = codec.parent_of(body)
+            if parent is not None:
+                connection.execute("UPDATE instances SET parent = ? WHERE key = ?", (parent, key))
+
+
+def _unreadable(instance_id: str, error: Exception) -> StorageError:
+    return StorageError(
+        f"What is stored of instance {instance_id!r} cannot be read: {error}. The other instances of the hub are not "
+        "affected. The rows stay in the file as they are."
+    )
+
+
+class _Loading:
+    """Live instances while they are read. What fails for one of them ends that one."""
+
+    def __init__(self) -> None:
+        self.names: dict[int, str] = {}
+        self.instances: dict[int, Instance] = {}
+        self.broken: dict[int, StorageError] = {}
+
+    def add(self, key: int, read: Callable[[], None]) -> None:
+        if key in self.broken:
+            return
+        try:
+            read()
+        except _UNREADABLE as error:
+            self.broken[key] = _unreadable(self.names[key], error)
+            self.instances.pop(key, None)
+            _logger.error("%s", self.broken[key])
+
+    def add_row(self, row: _Row) -> None:
+        self.instances[row[0]] = codec.instance_of(row)
+
+    def add_history(self, key: int, events: bytes) -> None:
+        self.instances[key].history.extend(codec.decode_events(events))
+
+    def add_inbox(self, key: int, number: int, event: bytes) -> None:
+        instance = self.instances[key]
+        if not len(instance.inbox):
+            instance.inbox = EventLog(first=number)
+        instance.inbox.append(codec.decode_event(event))
+
+
 def _load(connection: sqlite3.Connection, hub: int) -> Loaded:
     live = "SELECT key FROM instances WHERE hub = ? AND completed IS NULL"
-    rows = connection.execute(
+    loading = _Loading()
+    for row in connection.execute(
         f"SELECT {_COLUMNS} FROM instances WHERE hub = ? AND completed IS NULL ORDER BY created, id",  # noqa: S608
         (hub,),
-    )
-    instances = {row[0]: codec.instance_of(row) for row in rows}
-    runs = connection.execute(
+    ):
+        loading.names[row[0]] = row[1]
+        loading.add(row[0], partial(loading.add_row, row))
+    for key, events in connection.execute(
         f"SELECT key, events FROM history WHERE key IN ({live}) ORDER BY key, first",  # noqa: S608
         (hub,),
-    )
-    for key, events in runs:
-        instances[key].history.extend(codec.decode_events(events))
-    bases = dict.fromkeys(instances, 0)
-    waiting = connection.execute(
+    ):
+        loading.add(key, partial(loading.add_history, key, events))
+    for key, number, event in connection.execute(
         f"SELECT key, number, event FROM inbox WHERE key IN ({live}) ORDER BY key, number",  # noqa: S608
         (hub,),
-    )
-    for key, number, event in waiting:
-        instance = instances[key]
-        if not instance.inbox:
-            bases[key] = number
-        instance.inbox.append(codec.decode_event(event))
-    for key, instance in instances.items():
-        codec.mark_stored(instance, inbox_base=bases[key])
-    orphans = connection.execute("SELECT key, activity FROM detached WHERE hub = ? ORDER BY key", (hub,))
-    return Loaded(list(instances.values()), [codec.decode_activity(data, key) for key, data in orphans])
+    ):
+        loading.add(key, partial(loading.add_inbox, key, number, event))
+    unreadable = {loading.names[key]: error for key, error in loading.broken.items()}
+    return Loaded(list(loading.instances.values()), _load_detached(connection, hub), unreadable)
 
 
-def _find(
-    connection: sqlite3.Connection, hub: int, instance_ids: list[str], with_history: bool
-) -> dict[str, Instance]:
-    found: dict[str, Instance] = {}
-    for first in range(0, len(instance_ids), _LOOKUP):
-        ids = instance_ids[first : first + _LOOKUP]
-        marks = ", ".join("?" * len(ids))
-        rows = connection.execute(
-            f"SELECT {_COLUMNS} FROM instances WHERE hub = ? AND id IN ({marks})",  # noqa: S608
-            (hub, *ids),
-        )
-        for row in rows.fetchall():
+def _load_detached(connection: sqlite3.Connection, hub: int) -> dict[Activity, int]:
+    detached: dict[Activity, int] = {}
+    for key, data in connection.execute(
+        "SELECT key, activity FROM detached WHERE hub = ? ORDER BY key", (hub,)
+    ).fetchall():
+        with suppress(*_UNREADABLE):  # nothing waits for it, and there is no instance to report it at
+            detached[codec.decode_activity(data)] = key
+    return detached
+
+
+def _find(connection: sqlite3.Connection, hub: int, instance_ids: list[str], with_history: bool) -> Found:
+    found = Found({}, {})
+    query = f"SELECT {_COLUMNS} FROM instances WHERE hub = ? AND id"  # noqa: S608 - our names
+    for row in _in_parts(connection, query, hub, instance_ids):
+        instance_id = row[1]
+        try:
             instance = codec.instance_of(row)
             if with_history:
-                instance.history = _history(connection, instance.key)
-            found[instance.instance_id] = instance
+                instance.history = EventLog(_history(connection, instance.key))
+            found.instances[instance_id] = instance
+        except _UNREADABLE as error:
+            found.unreadable[instance_id] = _unreadable(instance_id, error)
     return found
+
+
+def _children(connection: sqlite3.Connection, hub: int, instance_ids: list[str]) -> list[str]:
+    rows = _in_parts(connection, "SELECT key, id FROM instances WHERE hub = ? AND parent", hub, instance_ids)
+    return [row[1] for row in rows]
+
+
+def _in_parts(connection: sqlite3.Connection, query: str, hub: int, ids: list[str]) -> Iterator[_Row]:
+    """Rows of a query that ends in a column, for ids in that column."""
+    for first in range(0, len(ids), _LOOKUP):
+        some = ids[first : first + _LOOKUP]
+        marks = ", ".join("?" * len(some))
+        yield from connection.execute(f"{query} IN ({marks})", (hub, *some)).fetchall()
 
 
 def _history(connection: sqlite3.Connection, key: int) -> list[HistoryEvent]:
@@ -404,8 +583,17 @@ def _select(
             parameters += given
     query = (
         f"SELECT {_COLUMNS} FROM instances WHERE {' AND '.join(where)} "  # noqa: S608 - values are bound
-        f"ORDER BY {column}, id LIMIT ?"
+        f"ORDER BY {column}, id"
     )
-    with closing(connection.execute(query, (*parameters, limit))) as rows:
-        found = [codec.instance_of(row) for row in rows]
-    return [(selection.position(instance), instance) for instance in found]
+    found: list[tuple[Position, Instance]] = []
+    with closing(connection.execute(query, parameters)) as rows:
+        for row in rows:
+            try:
+                instance = codec.instance_of(row)
+            except _UNREADABLE as error:
+                _logger.error("%s", _unreadable(row[1], error))
+                continue
+            found.append((selection.position(instance), instance))
+            if len(found) >= limit:
+                break
+    return found

@@ -1,4 +1,9 @@
-"""One process owns a store file. The lock is the kernel's, so it ends with the process, however it ends."""
+"""One process owns a store file.
+
+The lock is the kernel's and belongs to the open file: it ends when the last process that has the file open ends. A
+forked child inherits the file, so it closes its copy at once; otherwise a child that outlives the owner would keep
+the lock.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 from typing import IO
+from weakref import WeakSet
 
 from durabletask.core.errors import OwnershipError, StorageError
 
@@ -53,6 +59,7 @@ class OwnerLock:
                 f"The store {path} is in use by process {owner}. Stop that process, or give this one another file: "
                 "one process owns a store."
             ) from error
+        _held.add(self)
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n")
         self._file.flush()
@@ -60,3 +67,15 @@ class OwnerLock:
     def release(self) -> None:
         """Let others have it."""
         self._file.close()
+
+
+_held: WeakSet[OwnerLock] = WeakSet()
+
+
+def _release_in_child() -> None:
+    for lock in list(_held):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release_in_child)

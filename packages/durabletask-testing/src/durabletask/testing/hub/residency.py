@@ -1,0 +1,453 @@
+"""Which instances of a hub are in memory, and how the others get there.
+
+``Residency`` is what a hub asks of its storage. In memory everything is resident, always. With a store, memory holds
+the live instances; a finished one is fetched from the file when a command is about it, and is let go when everything
+about it is on disk and no command needs it.
+
+States of a ``StoreResidency``: closed, loading, open, failed (a commit failed: memory was thrown away, the next call
+loads again). A command may touch finished instances only inside ``involving``; a query only after ``select``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
+
+from durabletask.core.errors import StorageError, TransportError
+
+from .engine import Engine
+from .events import EventLog
+from .journal import CommitLog, ImmediateCommits, Journal
+from .order import Position
+from .queries import Selection
+from .state import Instance
+from .storage.base import Found, HubStore
+
+__all__ = ["InMemory", "MemoryResidency", "Residency", "Storage", "StoreResidency"]
+
+T = TypeVar("T")
+
+
+class Residency(ABC):
+    """The storage of one hub, as the hub uses it."""
+
+    @property
+    @abstractmethod
+    def commits(self) -> CommitLog:
+        """Where the engine puts its changes."""
+
+    @abstractmethod
+    def attach(self, engine: Engine) -> None:
+        """Serve an engine; called once, before anything else."""
+
+    @abstractmethod
+    async def ready(self) -> None:
+        """Make sure that the live instances are in memory, in the running event loop.
+
+        Raises:
+            StorageError: the storage cannot be read.
+            OwnershipError: another process has it.
+        """
+
+    @abstractmethod
+    def involving(
+        self, instance_ids: Sequence[str], *, with_history: bool = False
+    ) -> AbstractAsyncContextManager[None]:
+        """Have these instances in memory while the context is open, as far as they exist."""
+
+    @abstractmethod
+    async def descendants(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Ids of instances, of their children, and so on, that a command about all of them must involve."""
+
+    @abstractmethod
+    async def select(
+        self, selection: Selection, start: Position | None, limit: int
+    ) -> list[tuple[Position, Instance]]:
+        """The first instances after ``start``."""
+
+    @abstractmethod
+    async def history(self, instance: Instance) -> EventLog:
+        """The history of an instance, from wherever it is."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of the storage, once everything is written."""
+
+
+class Storage(ABC):
+    """Where a hub keeps its state: ``InMemory()`` or ``Sqlite(path)``.
+
+    Attributes:
+        max_finished_instances: how many finished instances the hub keeps; ``None``: all.
+    """
+
+    max_finished_instances: int | None = None
+
+    @property
+    @abstractmethod
+    def endpoint(self) -> str:
+        """The storage as the endpoint of a connection string."""
+
+    @abstractmethod
+    def residency(self, task_hub: str) -> Residency:
+        """How a hub of that name uses this storage."""
+
+
+class InMemory(Storage):
+    """Keeps the state in this process; it ends with it.
+
+    Args:
+        max_finished_instances: keep only so many finished instances, the latest; ``None`` keeps all.
+    """
+
+    def __init__(self, *, max_finished_instances: int | None = None) -> None:
+        self.max_finished_instances = max_finished_instances
+
+    @property
+    def endpoint(self) -> str:
+        """``memory://``: there is no address."""
+        return "memory://"
+
+    def residency(self, task_hub: str) -> Residency:
+        """How a hub uses this storage; see ``Storage``."""
+        return MemoryResidency()
+
+
+class MemoryResidency(Residency):
+    """Everything is in memory."""
+
+    def __init__(self) -> None:
+        self._commits = ImmediateCommits()
+        self._engine: Engine | None = None
+
+    @property
+    def commits(self) -> CommitLog:
+        """Commits that are done at once."""
+        return self._commits
+
+    def attach(self, engine: Engine) -> None:
+        """Serve an engine."""
+        self._engine = engine
+
+    async def ready(self) -> None:
+        """Use the running event loop."""
+        if self._engine is not None:
+            self._engine.bind()
+
+    @asynccontextmanager
+    async def involving(
+        self, instance_ids: Sequence[str], *, with_history: bool = False
+    ) -> AsyncIterator[None]:
+        """They are there."""
+        await self.ready()
+        yield
+
+    async def descendants(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """The ids: children are in memory."""
+        return instance_ids
+
+    async def select(
+        self, selection: Selection, start: Position | None, limit: int
+    ) -> list[tuple[Position, Instance]]:
+        """The first instances after ``start``."""
+        await self.ready()
+        return [] if self._engine is None else selection.find(self._engine.state, start, limit)
+
+    async def history(self, instance: Instance) -> EventLog:
+        """The history of an instance."""
+        return instance.history
+
+    async def close(self) -> None:
+        """Keep the state: the hub may be used again."""
+
+
+class StoreResidency(Residency):
+    """Ties an engine to its part of a store, which ``open_store`` opens."""
+
+    def __init__(self, task_hub: str, open_store: Callable[[], Future[HubStore]]) -> None:
+        self._task_hub = task_hub
+        self._open_store = open_store
+        self._journal = Journal(self._fail, self._evict)
+        self._engine: Engine | None = None
+        self._store: HubStore | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loads = 0
+        self._pins: dict[str, int] = {}
+        self._holds = 0
+        self._wanted: dict[bool, dict[str, list[asyncio.Future[None]]]] = {False: {}, True: {}}
+        self._unreadable: dict[str, StorageError] = {}
+        self._refused: dict[str, TransportError] = {}
+
+    @property
+    def commits(self) -> CommitLog:
+        """The journal."""
+        return self._journal
+
+    def attach(self, engine: Engine) -> None:
+        """Serve an engine."""
+        self._engine = engine
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that is served."""
+        if self._engine is None:
+            raise StorageError(f"Task hub {self._task_hub!r} has no engine yet.")
+        return self._engine
+
+    # --- coming and going ------------------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Make sure that the live instances are in memory; see ``Residency``."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if loop is not self._loop:
+                self._change_loop(loop)
+            if self._journal.is_open:
+                return
+            if self._loading is None:
+                self._loading = loop.create_task(self._load())
+            loading = self._loading
+            try:
+                await asyncio.shield(loading)
+            finally:
+                if loading.done() and self._loading is loading:
+                    self._loading = None
+
+    async def _load(self) -> None:
+        if self._store is None:
+            self._store = await self._read(self._open_store())
+        loaded = await self._read(self._store.load())
+        self.engine.reset()
+        self.engine.state.keys = self._store.keys
+        self._unreadable = loaded.unreadable
+        self._loads += 1
+        self._journal.open(self._store)
+        self.engine.restore(loaded.instances, loaded.detached)
+        refused, self._refused = self._refused, {}
+        for instance_id, error in refused.items():
+            self.engine.fail_instance(instance_id, error)
+
+    def _change_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The old loop is gone, with every call in it: write what is open, then begin anew from disk."""
+        self.engine.bind()
+        self._loop = loop
+        self._loading = None
+        if self._journal.is_open:
+            try:
+                self._journal.finish()
+            except StorageError as error:
+                self._fail(error)
+            self._journal.close()
+            self.engine.reset()
+        self._pins.clear()
+        self._wanted = {False: {}, True: {}}
+        self._holds = self.engine.reads = 0
+
+    def _fail(self, error: TransportError, refused: Sequence[str] = ()) -> None:
+        """Memory is ahead of the disk: throw it away. The next call reads the disk."""
+        self._refused.update(dict.fromkeys(refused, error))
+        self._journal.close()
+        self.engine.stop(error)
+        self.engine.reset()
+
+    async def close(self) -> None:
+        """Write what is open and let go of the store."""
+        if self._journal.is_open:
+            if asyncio.get_running_loop() is self._loop:
+                await self._journal.drain()
+            else:
+                self._journal.finish()
+            self._journal.close()
+        self.engine.reset()
+        store, self._store = self._store, None
+        if store is not None:
+            await asyncio.wrap_future(store.close())
+
+    async def _read(self, future: Future[T]) -> T:
+        """Wait for the store; meanwhile virtual time stands still."""
+        engine = self.engine
+        engine.reads += 1
+        engine.notify_clock()
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            engine.reads = max(engine.reads - 1, 0)
+            if self._loop is not None and self._loop.is_running():
+                engine.notify_clock()
+
+    # --- finished instances -----------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def involving(
+        self, instance_ids: Sequence[str], *, with_history: bool = False
+    ) -> AsyncIterator[None]:
+        """Have finished instances in memory while the context is open.
+
+        Raises:
+            StorageError: one of them cannot be read.
+        """
+        while True:
+            await self.ready()
+            load = self._loads
+            await self._bring(instance_ids, with_history)
+            if self._journal.is_open and self._loads == load:
+                break
+            self._release(instance_ids)  # a commit has failed meanwhile, memory was thrown away
+        try:
+            yield
+        finally:
+            self._release(instance_ids)
+
+    async def _bring(self, ids: Sequence[str], with_history: bool) -> None:
+        for instance_id in ids:
+            if instance_id in self._unreadable:
+                raise self._unreadable[instance_id]
+        for instance_id in ids:
+            self._pins[instance_id] = self._pins.get(instance_id, 0) + 1
+        try:
+            missing = [one for one in ids if self._is_missing(one, with_history)]
+            if missing:
+                await asyncio.gather(*(self._fetch(one, with_history) for one in missing))
+        except BaseException:
+            self._release(ids)
+            raise
+
+    def _release(self, instance_ids: Iterable[str]) -> None:
+        free: list[str] = []
+        for instance_id in instance_ids:
+            left = self._pins.get(instance_id, 1) - 1
+            if left:
+                self._pins[instance_id] = left
+            else:
+                self._pins.pop(instance_id, None)
+                free.append(instance_id)
+        self._evict(free)
+
+    def _is_missing(self, instance_id: str, with_history: bool) -> bool:
+        instance = self.engine.state.instances.get(instance_id)
+        if instance is None:
+            return True
+        # A finished instance has a history; if it is empty, it was fetched without.
+        return with_history and instance.is_terminal and not len(instance.history)
+
+    async def _fetch(self, instance_id: str, with_history: bool) -> None:
+        """Fetch one instance together with all others that are asked for in this turn of the loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        wanted = self._wanted[with_history]
+        if not wanted:
+            loop.call_soon(self._fetch_all, with_history)
+        wanted.setdefault(instance_id, []).append(future)
+        await future
+
+    def _fetch_all(self, with_history: bool) -> None:
+        wanted, self._wanted[with_history] = self._wanted[with_history], {}
+        task = asyncio.get_running_loop().create_task(self._fetch_these(wanted, with_history))
+        task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+
+    async def _fetch_these(self, wanted: dict[str, list[asyncio.Future[None]]], with_history: bool) -> None:
+        error: BaseException = StorageError(f"The store of task hub {self._task_hub!r} was closed.")
+        found: Found | None = None
+        try:
+            if self._store is not None:
+                found = await self._read(self._store.find(wanted, with_history=with_history))
+                for instance in found.instances.values():
+                    self._admit(instance, with_history)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the callers must not wait for ever
+            error, found = failure, None
+        finally:
+            for instance_id, futures in wanted.items():
+                outcome = error if found is None else found.unreadable.get(instance_id)
+                for future in futures:
+                    if not future.done():
+                        if outcome is None:
+                            future.set_result(None)
+                        else:
+                            future.set_exception(outcome)
+
+    def _admit(self, instance: Instance, with_history: bool) -> None:
+        present = self.engine.state.instances.get(instance.instance_id)
+        if present is not None:  # it came meanwhile; only its history may be wanting
+            if with_history and present.key == instance.key and self._is_missing(instance.instance_id, True):
+                present.history = instance.history
+        elif instance.is_terminal:
+            self.engine.state.put(instance)
+
+    def _evict(self, instance_ids: Iterable[str]) -> None:
+        journal, state = self._journal, self.engine.state
+        if not journal.is_open or self._holds:
+            return
+        for instance_id in instance_ids:
+            instance = state.instances.get(instance_id)
+            if (
+                instance is not None
+                and instance.is_terminal
+                and instance_id not in self._pins
+                and not journal.holds(instance.key)
+            ):
+                state.drop(instance)
+
+    async def descendants(self, instance_ids: Sequence[str]) -> Sequence[str]:
+        """Ids of instances, their children, and so on, in memory and file."""
+        known = dict.fromkeys(instance_ids)
+        pending = list(known)
+        while pending:
+            await self.ready()
+            if self._store is None:
+                break
+            found = await self._read(self._store.children(pending))
+            for one in pending:
+                found += self.engine.state.children_of(one)
+            pending = [child for child in dict.fromkeys(found) if child not in known]
+            known.update(dict.fromkeys(pending))
+        return list(known)
+
+    # --- queries ----------------------------------------------------------------------------------------------
+
+    async def select(
+        self, selection: Selection, start: Position | None, limit: int
+    ) -> list[tuple[Position, Instance]]:
+        """The first instances after ``start``, from memory and file."""
+        await self.ready()
+        load = self._loads
+        await self._journal.barrier()
+        self._holds += 1
+        try:
+            stored = await self._select_stored(selection, start, limit)
+            if not self._journal.is_open or self._loads != load:
+                raise StorageError(
+                    "A commit failed during the query, and the hub reads its store again; try again."
+                )
+            state = self.engine.state
+            present = selection.find(state, start, limit)
+            both = [*present, *(pair for pair in stored if pair[1].instance_id not in state.instances)]
+            return sorted(both, key=lambda pair: pair[0])[:limit]
+        finally:
+            self._holds -= 1
+            if not self._holds:
+                self._evict(list(self.engine.state.instances))
+
+    async def _select_stored(
+        self, selection: Selection, start: Position | None, limit: int
+    ) -> Sequence[tuple[Position, Instance]]:
+        found: list[tuple[Position, Instance]] = []
+        while self._store is not None:
+            page = await self._read(self._store.select(selection, start, limit))
+            instances = self.engine.state.instances
+            found += [pair for pair in page if pair[1].instance_id not in instances]
+            if len(page) < limit or len(found) >= limit:
+                break
+            start = page[-1][0]
+        return found
+
+    async def history(self, instance: Instance) -> EventLog:
+        """The history of an instance, from wherever it is."""
+        if len(instance.history) or self._store is None:
+            return instance.history
+        events = await self._read(self._store.history(instance.key))
+        return EventLog(events)

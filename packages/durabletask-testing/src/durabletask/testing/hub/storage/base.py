@@ -1,0 +1,160 @@
+"""What a hub asks of a store, and the form in which changes travel: encoded, so that a bad value is found early."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+
+import msgspec
+from durabletask.core.errors import StorageError
+from durabletask.core.history import HistoryEvent
+from durabletask.testing.hub.order import Position
+from durabletask.testing.hub.queries import Selection
+from durabletask.testing.hub.state import Instance
+from durabletask.testing.hub.tasks import Activity
+
+__all__ = ["Changes", "Commit", "Found", "HubStore", "InstanceChange", "Loaded"]
+
+
+class InstanceChange(msgspec.Struct, eq=False):
+    """What has changed in one instance.
+
+    Attributes:
+        key: number of the instance.
+        instance_id: its id.
+        is_new: the store does not have it.
+        row: encoded columns, if anything else than history and inbox has changed.
+        drops_history: the old history goes first.
+        runs: new events of the history, each run with the number of its first event.
+        dropped: numbers of inbox events that go; one that is not stored yet counts as well.
+        inbox: new events of the inbox by number.
+    """
+
+    key: int
+    instance_id: str
+    is_new: bool = False
+    row: tuple[object, ...] | None = None
+    drops_history: bool = False
+    runs: list[tuple[int, bytes]] = []
+    dropped: range = range(0)
+    inbox: dict[int, bytes] = {}
+
+    def then(self, later: InstanceChange) -> InstanceChange:
+        """This change and a later one as one."""
+        waiting = {number: data for number, data in self.inbox.items() if number < later.dropped.start}
+        waiting |= {number: data for number, data in self.inbox.items() if number >= later.dropped.stop}
+        is_stored = any(number not in self.inbox for number in later.dropped)
+        return InstanceChange(
+            key=self.key,
+            instance_id=self.instance_id,
+            is_new=self.is_new,
+            row=later.row or self.row,
+            drops_history=self.drops_history or later.drops_history,
+            runs=later.runs if later.drops_history else self.runs + later.runs,
+            dropped=later.dropped if is_stored else self.dropped,
+            inbox=waiting | later.inbox,
+        )
+
+
+class Commit(msgspec.Struct, eq=False):
+    """The changes of one command.
+
+    Attributes:
+        instances: instances that are new or have changed.
+        removed: numbers of instances that go.
+        detached: activities whose execution has ended, encoded, with their numbers.
+        attended: numbers of those that have answered.
+        clears_hub: everything that is stored for the hub goes first.
+    """
+
+    instances: list[InstanceChange]
+    removed: list[int]
+    detached: list[tuple[int, bytes]]
+    attended: list[int]
+    clears_hub: bool = False
+
+
+class Changes:
+    """Commits of one hub as one: an event that came and went in between is never written."""
+
+    __slots__ = ("attended", "clears_hub", "detached", "instances", "removed")
+
+    def __init__(self, commits: Iterable[Commit]) -> None:
+        self.instances: dict[int, InstanceChange] = {}
+        self.removed: list[int] = []
+        self.detached: list[tuple[int, bytes]] = []
+        self.attended: list[int] = []
+        self.clears_hub = False
+        for commit in commits:
+            self._add(commit)
+
+    def _add(self, commit: Commit) -> None:
+        if commit.clears_hub:
+            self.clears_hub = True
+            self.instances.clear()
+            self.removed.clear()
+            self.detached.clear()
+        for key in commit.removed:
+            known = self.instances.pop(key, None)
+            if known is None or not known.is_new:
+                self.removed.append(key)
+        for change in commit.instances:
+            known = self.instances.get(change.key)
+            self.instances[change.key] = change if known is None else known.then(change)
+        self.detached += commit.detached
+        self.attended += commit.attended
+
+
+class Loaded(msgspec.Struct, eq=False):
+    """What a hub needs at its start: live instances, and detached activities. Errors by id: what cannot be read."""
+
+    instances: list[Instance]
+    detached: dict[Activity, int]
+    unreadable: dict[str, StorageError]
+
+
+class Found(msgspec.Struct, eq=False):
+    """Finished instances by id, and errors for those that cannot be read."""
+
+    instances: dict[str, Instance]
+    unreadable: dict[str, StorageError]
+
+
+class HubStore(ABC):
+    """The part of a store that belongs to one task hub. Futures are resolved on other threads."""
+
+    keys: Iterator[int]
+
+    @abstractmethod
+    def load(self) -> Future[Loaded]:
+        """Read the live instances."""
+
+    @abstractmethod
+    def commit(self, commits: Sequence[Commit]) -> Future[list[Exception | None]]:
+        """Write commits together; if that fails, one by one. The outcome of each is ``None`` or its error.
+
+        The future fails when nothing could be written at all.
+        """
+
+    @abstractmethod
+    def find(self, instance_ids: Iterable[str], *, with_history: bool) -> Future[Found]:
+        """Read finished instances by id."""
+
+    @abstractmethod
+    def children(self, instance_ids: Iterable[str]) -> Future[list[str]]:
+        """Ids of the children of instances."""
+
+    @abstractmethod
+    def select(
+        self, selection: Selection, start: Position | None, limit: int
+    ) -> Future[list[tuple[Position, Instance]]]:
+        """Read finished instances in the order of the selection, without those that cannot be read."""
+
+    @abstractmethod
+    def history(self, key: int) -> Future[list[HistoryEvent]]:
+        """Read a history."""
+
+    @abstractmethod
+    def close(self) -> Future[None]:
+        """Let go; the last hub closes the store."""

@@ -1,0 +1,200 @@
+"""Instances and events as bytes (msgpack) and rows, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+
+import msgspec
+from durabletask.core.errors import StorageError
+from durabletask.core.failures import FailureDetails
+from durabletask.core.history import HistoryEvent, ParentInstance, TraceContext
+from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.work_items import OrchestrationTraceContext
+from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.events import EventLog
+from durabletask.testing.hub.order import microseconds
+from durabletask.testing.hub.state import Execution, Instance, Summary
+from durabletask.testing.hub.tasks import Activity
+
+from .base import Commit, InstanceChange
+
+__all__ = [
+    "decode_activity",
+    "decode_event",
+    "decode_events",
+    "encode_commit",
+    "instance_of",
+    "parent_of",
+]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class _Body(msgspec.Struct, array_like=True):
+    """The columns that are not searched by. New members go to the end, with a default."""
+
+    name: str
+    execution_id: str
+    updated_at: datetime
+    version: str | None
+    scheduled_start_at: datetime | None
+    input: str | None
+    output: str | None
+    custom_status: str | None
+    failure: FailureDetails | None
+    parent: ParentInstance | None
+    tags: Mapping[str, str]
+    trace_context: TraceContext | None
+    span: OrchestrationTraceContext | None
+    child_ids: list[str] = []  # of an earlier layout, which had no column for the parent
+
+
+_encoder = msgspec.msgpack.Encoder()
+_bodies = msgspec.msgpack.Decoder(_Body)
+_events = msgspec.msgpack.Decoder(list[HistoryEvent])
+_event = msgspec.msgpack.Decoder(HistoryEvent)
+_activities = msgspec.msgpack.Decoder(Activity)
+
+
+def decode_events(data: bytes) -> list[HistoryEvent]:
+    """Read a run of events."""
+    return _events.decode(data)
+
+
+def decode_event(data: bytes) -> HistoryEvent:
+    """Read one event."""
+    event: HistoryEvent = _event.decode(data)
+    return event
+
+
+def decode_activity(data: bytes) -> Activity:
+    """Read a detached activity."""
+    return _activities.decode(data)
+
+
+def encode_commit(tx: Transition) -> Commit | None:
+    """What a command has changed; ``None`` if nothing.
+
+    Raises:
+        StorageError: a value cannot be encoded.
+    """
+    instances = tx.state.instances
+    changes: list[InstanceChange] = []
+    removed = [instance.key for instance, _ in tx.removed] if not tx.clears_hub else []
+    instance_id = ""
+    try:
+        for instance_id, draft in tx.drafts.items():
+            if draft is not None:
+                change = _change(instances.get(instance_id), draft)
+                if change is not None:
+                    changes.append(change)
+        detached = [(key, _encoder.encode(activity)) for activity, key in tx.detached.items()]
+    except (UnicodeError, TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+        raise StorageError(
+            f"A change of instance {instance_id!r} cannot be stored: {error}. Nothing of it was done."
+        ) from error
+    attended = [tx.state.detached[activity] for activity in tx.attended]
+    if not (changes or removed or detached or attended or tx.clears_hub):
+        return None
+    return Commit(changes, removed, detached, attended, tx.clears_hub)
+
+
+def _change(old: Instance | None, new: Instance) -> InstanceChange | None:
+    if old is not None and old.key != new.key:
+        old = None  # replaced; the old one is among those that were removed
+    history, inbox = new.history, new.inbox
+    if old is None:
+        change = InstanceChange(new.key, new.instance_id, is_new=True, row=_row(new))
+        events, arrived, first = history.since(0), inbox.since(inbox.first), 0
+    else:
+        change = InstanceChange(new.key, new.instance_id)
+        if new.summary is not old.summary or new.execution is not old.execution:
+            change.row = _row(new)
+        change.drops_history = not history.continues(old.history)
+        first = 0 if change.drops_history else old.history.end
+        events, arrived = history.since(first), inbox.since(old.inbox.end)
+        if inbox.first > old.inbox.first:
+            change.dropped = range(old.inbox.first, min(inbox.first, old.inbox.end))
+    if events:
+        change.runs = [(first, _encoder.encode(events))]
+    if arrived:
+        number = inbox.end - len(arrived)
+        change.inbox = {number + place: _encoder.encode(event) for place, event in enumerate(arrived)}
+    has_changed = change.row or change.drops_history or change.runs or change.inbox or change.dropped
+    return change if has_changed else None
+
+
+def _row(instance: Instance) -> tuple[object, ...]:
+    execution, summary = instance.execution, instance.summary
+    completed = summary.completed_at
+    body = _Body(
+        execution.name,
+        execution.execution_id,
+        instance.updated_at,
+        execution.version,
+        execution.scheduled_start_at,
+        execution.input,
+        summary.output,
+        summary.custom_status,
+        summary.failure,
+        execution.parent,
+        execution.tags,
+        execution.trace_context,
+        summary.span,
+    )
+    return (
+        instance.key,
+        execution.instance_id,
+        summary.status.value,
+        microseconds(instance.created_at),
+        None if completed is None else microseconds(completed),
+        _encoder.encode(body),
+        instance.parent_id,
+    )
+
+
+def instance_of(row: tuple[int, str, int, int, int | None, bytes]) -> Instance:
+    """Read a row of the table of instances; history and inbox are left empty.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    key, instance_id, status, created, completed, body = row
+    read = _bodies.decode(body)
+    return Instance(
+        key=key,
+        created_at=_moment(created),
+        updated_at=read.updated_at,
+        execution=Execution(
+            instance_id=instance_id,
+            execution_id=read.execution_id,
+            name=read.name,
+            version=read.version,
+            input=read.input,
+            parent=read.parent,
+            tags=read.tags,
+            trace_context=read.trace_context,
+            scheduled_start_at=read.scheduled_start_at,
+        ),
+        summary=Summary(
+            status=OrchestrationStatus(status),
+            completed_at=None if completed is None else _moment(completed),
+            output=read.output,
+            failure=read.failure,
+            custom_status=read.custom_status,
+            span=read.span,
+        ),
+        history=EventLog(),
+        inbox=EventLog(),
+    )
+
+
+def parent_of(body: bytes) -> str | None:
+    """The id of the parent, out of an encoded body."""
+    parent = _bodies.decode(body).parent
+    return None if parent is None else parent.instance_id
+
+
+def _moment(microseconds_since_epoch: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds_since_epoch)

@@ -1,0 +1,66 @@
+"""What an execution still waits for, read from its history (protocol section 7.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from durabletask.core.history import (
+    HistoryEvent,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCreated,
+    TimerFired,
+)
+from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.events import OpenTask, OpenTasks
+from durabletask.testing.hub.state import Instance
+from durabletask.testing.hub.tasks import Activity, Child, DurableTimer
+
+__all__ = ["restore_open_tasks"]
+
+
+def restore_open_tasks(tx: Transition, instance: Instance) -> None:
+    """Schedule again, from history and inbox, everything that an execution still waits for."""
+    tasks: dict[int, OpenTask] = {}
+    for event in _unanswered([*instance.history, *instance.inbox]):
+        if isinstance(event, TaskScheduled):
+            tasks[event.event_id] = activity = Activity(
+                instance_id=instance.instance_id,
+                execution_id=instance.execution_id,
+                task_id=event.event_id,
+                name=event.name,
+                version=event.version,
+                input=event.input,
+                tags=event.tags,
+                trace_context=event.trace_context,
+                parent_version=instance.execution.version,
+            )
+            tx.activities.append(activity)
+        elif isinstance(event, TimerCreated):
+            timer = DurableTimer(instance.instance_id, event.event_id, event.fire_at)
+            tasks[event.event_id] = timer
+            tx.timers.append(timer)
+        elif isinstance(event, SubOrchestrationInstanceCreated):
+            tasks[event.event_id] = Child(event.instance_id)
+    instance.open = OpenTasks(tasks)
+
+
+def _unanswered(events: Iterable[HistoryEvent]) -> Iterable[HistoryEvent]:
+    found: dict[int, HistoryEvent] = {}
+    for event in events:
+        match event:
+            case TaskScheduled() | TimerCreated() | SubOrchestrationInstanceCreated():
+                found[event.event_id] = event
+            case TaskCompleted() | TaskFailed():
+                found.pop(event.task_scheduled_id, None)
+            case SubOrchestrationInstanceCompleted() | SubOrchestrationInstanceFailed():
+                found.pop(event.task_scheduled_id, None)
+            case TimerFired():
+                found.pop(event.timer_id, None)
+            case _:
+                pass
+    return found.values()
