@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .core.errors import TaskFailedError as TaskFailedError
     from .core.errors import TaskFailedException as TaskFailedException
     from .core.errors import TaskHubNotFoundError as TaskHubNotFoundError
+    from .core.errors import TaskNotRegisteredError as TaskNotRegisteredError
     from .core.errors import TransportError as TransportError
     from .core.errors import TransportTimeoutError as TransportTimeoutError
     from .core.errors import TransportUnavailableError as TransportUnavailableError
@@ -97,6 +98,7 @@ else:
             "TaskFailedError",
             "TaskFailedException",
             "TaskHubNotFoundError",
+            "TaskNotRegisteredError",
             "TransportError",
             "TransportTimeoutError",
             "TransportUnavailableError",
@@ -174,6 +176,7 @@ __all__ = [
     "TaskFailedError",
     "TaskFailedException",
     "TaskHubNotFoundError",
+    "TaskNotRegisteredError",
     "TaskOrchestrator",
     "Transport",
     "TransportError",

@@ -8,6 +8,7 @@
     ├── SerializationError                 a value or a payload that cannot be converted; also a TypeError
     ├── TaskError                          raised by ``await task`` inside an orchestrator
     │   ├── TaskFailedError                the task ended in a failure (alias TaskFailedException)
+    │   │   └── TaskNotRegisteredError     it was never run: no worker has the name; a mistake, not an outcome
     │   └── TaskCancelledError             the task was cancelled before it ended
     ├── OrchestratorMisuseError            the orchestrator's code broke a rule of replay
     │   ├── ForeignAwaitableError          awaited something that is not a durable task
@@ -54,10 +55,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from .failures import FailureDetails
+from .failures import RETRY_AFTER_PROPERTY, FailureDetails, cut
 
 __all__ = [
     "ActivityNotRegisteredError",
@@ -98,6 +98,7 @@ __all__ = [
     "TaskFailedError",
     "TaskFailedException",
     "TaskHubNotFoundError",
+    "TaskNotRegisteredError",
     "TransportError",
     "TransportTimeoutError",
     "TransportUnavailableError",
@@ -121,7 +122,13 @@ def nearest_names(name: str, known: Iterable[str], *, limit: int = 3) -> list[st
 
 
 class DurableTaskError(Exception):
-    """Root of every error that this project raises on purpose."""
+    """Root of every error that this project raises on purpose.
+
+    Attributes:
+        failure_is_final: whether a failure with this error is final, so that no retry policy applies.
+    """
+
+    failure_is_final: ClassVar[bool] = False
 
 
 # --- what was configured -------------------------------------------------------------------------------
@@ -184,6 +191,45 @@ class TaskFailedError(TaskError):
         """The same as ``details``."""
         return self.details
 
+    @staticmethod
+    def of(details: FailureDetails, what: str, *, name: str, task_id: int) -> TaskFailedError:
+        """The error for a failure that the history records.
+
+        Args:
+            details: the failure.
+            what: the task that failed, for the message.
+            name: its name.
+            task_id: id of its action.
+        """
+        is_unknown = details.root_cause.matches(NotRegisteredError)
+        kind = TaskNotRegisteredError if is_unknown else TaskFailedError
+        return kind(_headline(details, what), details, task_name=name, task_id=task_id)
+
+
+class TaskNotRegisteredError(TaskFailedError):
+    """No worker has an activity, orchestrator or entity of the name that was called.
+
+    This is a mistake in the program or its deployment, and nothing was run. Code that compensates for failed tasks
+    should let it pass: ``except TaskNotRegisteredError: raise``, before ``except TaskFailedError``.
+    """
+
+
+_LONGEST_QUOTE = 1_000  # of a failure's message, in another error's message
+
+
+def _headline(details: FailureDetails, what: str) -> str:
+    """The deepest cause first, because it says what happened, and then what the task itself raised."""
+    root = details.root_cause
+    cause = cut(root.message, _LONGEST_QUOTE) or root.error_type
+    if root is details:
+        return f"{cause} ({root.error_type} in {what})"
+    raised = cut(details.message, _LONGEST_QUOTE)
+    if (
+        raised.startswith(cause) and root.error_type in raised
+    ):  # as the message of a sub-orchestration's TaskFailedError does
+        return f"{raised} ({details.error_type} in {what})"
+    return f"{cause} ({root.error_type}), the cause of {details.error_type} in {what}: {raised}"
+
 
 TaskFailedException = TaskFailedError
 """Alias kept for people who know the error by this name."""
@@ -243,6 +289,7 @@ class NotRegisteredError(DurableTaskError):
     """Work arrived for a name that is not registered with this worker."""
 
     kind = "function"
+    failure_is_final = True
 
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         known = list(known)
@@ -284,12 +331,16 @@ class EntityOperationNotFoundError(NotRegisteredError):
 class VersionMismatchError(DurableTaskError):
     """The version of an instance is not one that this worker accepts."""
 
+    failure_is_final = True
+
 
 # --- raised by activities to steer retries -------------------------------------------------------------------
 
 
 class NonRetryableError(DurableTaskError):
     """Raise this (or a subclass) in an activity: the failure is final, no retry policy applies."""
+
+    failure_is_final = True
 
 
 class RetryAfter(DurableTaskError):  # noqa: N818 - reads as an instruction: raise RetryAfter(delay)
@@ -302,6 +353,11 @@ class RetryAfter(DurableTaskError):  # noqa: N818 - reads as an instruction: rai
     def __init__(self, delay: timedelta | float, message: str = "") -> None:
         self.delay: timedelta = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
         super().__init__(message or f"asked to be retried after {self.delay}")
+
+    @property
+    def failure_properties(self) -> dict[str, object]:
+        """How the delay travels."""
+        return {RETRY_AFTER_PROPERTY: self.delay.total_seconds()}
 
 
 # --- the hub and the way to it --------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ class RetryPolicy:
         backoff_coefficient: factor from one delay to the next; at least 1.
         max_retry_interval: upper bound of one delay; ``None`` means one hour.
         retry_timeout: no further attempt once this long has passed on the orchestration clock.
-        non_retryable: exception types or names (bare or qualified) that end the retries at once; one or several.
+        non_retryable: exception types or names (bare or qualified) that end the retries at once; one or several. The
+            causes of a failure count, too: what a sub-orchestration's activity raised, and the members of a group.
         should_retry: deterministic predicate over the failure; ``False`` ends the retries.
 
     Raises:
@@ -108,7 +109,7 @@ class RetryPolicy:
         return due
 
     def _is_retryable(self, failure: FailureDetails) -> bool:
-        if failure.is_non_retriable or any(failure.matches(error) for error in self.non_retryable):
+        if failure.is_final or any(failure.is_caused_by(error) for error in self.non_retryable):
             return False
         return self.should_retry is None or bool(self.should_retry(failure))
 

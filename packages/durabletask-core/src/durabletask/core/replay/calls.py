@@ -230,12 +230,6 @@ class ChildCall(Call):
 
 
 def task_failure(raw: object, what: str, name: str, action_id: int) -> TaskFailedError:
-    """The exception for a failure that the history records; its message starts with the root cause."""
+    """The exception for a failure that the history records."""
     details = raw if isinstance(raw, FailureDetails) else _NO_DETAILS
-    root = details.root_cause
-    return TaskFailedError(
-        f"{root.message or root.error_type} ({root.error_type} in {what})",
-        details,
-        task_name=name,
-        task_id=action_id,
-    )
+    return TaskFailedError.of(details, what, name=name, task_id=action_id)

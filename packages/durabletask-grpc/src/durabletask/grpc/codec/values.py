@@ -48,6 +48,8 @@ _WIRE_STATUSES: Final = {
 }
 _MAX_DEPTH: Final = 100  # of nested failures and values; deeper ones are cut instead of exhausting the stack
 
+_EXACT_INTEGERS: Final = 2**53  # the wire knows doubles only
+
 
 # --- times ------------------------------------------------------------------------------------------------
 
@@ -221,6 +223,9 @@ def _decode_value(value: Value, depth: int) -> object:
         return [_decode_value(item, depth - 1) for item in value.list_value.values] if depth else None
     if kind is None or kind == "null_value":
         return None
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() and abs(number) <= _EXACT_INTEGERS else number
     found: object = getattr(value, kind)
     return found
 
