@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
@@ -12,6 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from durabletask.core.actions import CompleteOrchestration
 from durabletask.core.connection import AccessToken, CredentialProvider
 from durabletask.core.connection_string import ConnectionString
 from durabletask.core.errors import (
@@ -19,12 +21,16 @@ from durabletask.core.errors import (
     InstanceNotFoundError,
     InvalidRequestError,
     RemoteError,
+    TransportError,
     TransportUnavailableError,
     UnauthenticatedError,
 )
-from durabletask.core.work_items import OrchestratorWorkItem, WorkItemStreamOptions
+from durabletask.core.hosting.backoff import Backoff
+from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus
+from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem, WorkItemStreamOptions
 from durabletask.grpc import work_stream
 from durabletask.grpc.address import Address, ChannelOptions
+from durabletask.grpc.advice import explain_unavailable
 from durabletask.grpc.channel import ChannelHolder
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from durabletask.grpc.server import TaskHubServer
@@ -435,3 +441,142 @@ async def test_an_item_without_even_a_token_ends_the_stream() -> None:
         script.items = [b"\x0a\xff"]
         with pytest.raises(RemoteError, match="cannot be parsed"):
             await anext(transport.work_items(WorkItemStreamOptions()))
+
+
+async def test_a_machine_may_have_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker id that is made of it is ASCII, as a header has to be."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "Jürgens-PC\n")
+    async with scripted() as (script, transport):
+        await transport.connect()
+        assert script.headers["Hello"]["workerid"].startswith("J%C3%BCrgens-PC%0A:")
+
+
+@pytest.mark.parametrize("text", ["hübe", "a\nb", "\0", "\x7f", "\ud800"])
+async def test_a_text_that_no_header_can_carry_is_refused_by_name(text: str) -> None:
+    """Names are refused when the transport is built, a token before it is sent; the token is not quoted."""
+    with pytest.raises(ConfigurationError, match="The task hub name"):
+        GrpcTransport("http://h", text)
+    with pytest.raises(ConfigurationError, match="The user agent"):
+        GrpcTransport("http://h", user_agent=text)
+
+    class Wrong(Tokens):
+        async def get_token(self, *, force_new: bool = False) -> AccessToken:
+            return AccessToken(f"secret{text}", datetime(2100, 1, 1, tzinfo=timezone.utc))
+
+    async with scripted(credential=Wrong()) as (script, transport):
+        for call in (transport.get_instance("i"), anext(transport.work_items(WorkItemStreamOptions()))):
+            with pytest.raises(UnauthenticatedError, match="token that cannot be sent") as caught:
+                await call
+            assert "secret" not in str(caught.value)
+        assert script.calls == []
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_tokens_are_in_no_local_variable_of_a_failed_call(refused: bool) -> None:
+    """Crash reporters record the variables of every frame."""
+    async with scripted(credential=Tokens()) as (script, answered):
+        for rpc in ("GetInstance", "StreamInstanceHistory", "GetWorkItems"):
+            script.refusals[rpc] = [grpc.StatusCode.PERMISSION_DENIED]
+        transport = answered if refused else GrpcTransport("http://127.0.0.1:1", credential=Tokens())
+        for call in (
+            transport.get_instance("i"),
+            anext(transport.stream_history("i")),
+            anext(transport.work_items(WorkItemStreamOptions())),
+        ):
+            with pytest.raises(TransportError) as caught:
+                await call
+            error: BaseException | None = caught.value
+            while error is not None:
+                for frame, _ in traceback.walk_tb(error.__traceback__):
+                    found = [name for name, value in frame.f_locals.items() if "token1" in repr(value)]
+                    assert (frame.f_code.co_name, found) == (frame.f_code.co_name, [])
+                error = error.__context__
+        await transport.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "details", "environment", "words"),
+    [
+        ("https://h:1", "SSL_ERROR_SSL: WRONG_VERSION_NUMBER: x", {}, ["does not speak TLS", "http://h:1."]),
+        ("https://h:1", "CERTIFICATE_VERIFY_FAILED: x", {}, ["not trusted", "root_certificates"]),
+        (
+            "http://localhost:8081",
+            "refused",
+            {},
+            ["refused", "Is durabletask-emulator running, and at port 8081?"],
+        ),
+        (
+            "http://localhost:1",
+            "refused",
+            {"http_proxy": "http://u:pw@p"},
+            ["Is durabletask-emulator running"],
+        ),
+        ("http://h:1", "refused", {"http_proxy": "http://u:pw@p"}, ["variable http_proxy names", "no_proxy"]),
+        ("https://h:1", "refused", {"grpc_proxy": "p", "https_proxy": "q"}, ["variable grpc_proxy names"]),
+        ("http://h.x:1", "refused", {"http_proxy": "p", "no_proxy": "y, .x"}, ["running there."]),
+    ],
+)
+def test_what_to_do_about_a_hub_that_does_not_answer(
+    endpoint: str, details: str, environment: dict[str, str], words: list[str]
+) -> None:
+    """The usual causes are named, and what a proxy variable holds (a password, perhaps) is not."""
+    text = " ".join(explain_unavailable(Address.parse(endpoint), details, environment))
+    for expected in words:
+        assert expected in text
+    assert "pw" not in text
+    assert ("proxy" in text) == any("_proxy" in word for word in words)
+
+
+async def test_plaintext_is_recognised_where_tls_was_expected() -> None:
+    """The message proposes the scheme that works."""
+    async with scripted() as (_, plain):
+        transport = GrpcTransport(plain.endpoint.replace("http:", "https:"))
+        with pytest.raises(TransportUnavailableError, match=f"TLS.*{plain.endpoint}"):
+            await transport.connect()
+        await transport.close()
+
+
+async def test_a_wait_goes_on_across_a_restart_of_the_hub() -> None:
+    """Asking again is safe; but a hub that never answered, or a closed transport, ends the wait."""
+    hub = InMemoryBackend()
+    server = TaskHubServer(hub)
+    port = await server.start()
+    transport = GrpcTransport(server.endpoint)
+    await transport.create_instance(CreateInstanceRequest(name="n", instance_id="i"))
+    waiting = asyncio.ensure_future(transport.wait_for_instance_completion("i"))
+    while not any(hub._engine._waiters.values()):
+        await transport.get_instance("i")
+    await server.stop(0)
+    server = TaskHubServer(hub, port=port)
+    await server.start()
+    item = await anext(hub.work_items(WorkItemStreamOptions()))
+    end = CompleteOrchestration(1, OrchestrationStatus.COMPLETED)
+    await hub.complete_orchestrator(
+        OrchestratorResult(instance_id="i", actions=[end], completion_token=item.completion_token)
+    )
+    state = await asyncio.wait_for(waiting, 30)
+    assert state is not None
+    await transport.close()
+    await server.stop(0)
+    stranger = GrpcTransport(server.endpoint)
+    with pytest.raises(TransportUnavailableError):
+        await stranger.wait_for_instance_completion("i")
+    await stranger.close()
+
+
+async def test_a_wait_that_is_refused_at_once_is_not_a_hot_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that ends waits early is asked again after growing pauses."""
+    paused: list[float] = []
+
+    async def wait(self: Backoff, seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr(Backoff, "delay", lambda self, failures: self.first * 2**failures)
+    monkeypatch.setattr(Backoff, "wait", wait)
+    async with scripted() as (script, transport):
+        script.refusals["WaitForInstanceStart"] = [grpc.StatusCode.DEADLINE_EXCEEDED] * 4
+        script.answers["WaitForInstanceStart"] = pb.GetInstanceResponse(
+            exists=True, orchestrationState=pb.OrchestrationState(instanceId="i")
+        ).SerializeToString()
+        assert await transport.wait_for_instance_start("i")
+    assert paused == [0.2, 0.4, 0.8, 1.6]

@@ -53,8 +53,11 @@ ACCEPTED: list[tuple[str, dict[str, object]]] = [
 REFUSED: list[tuple[str, str]] = [
     ("", f"The connection string is empty. An example: {SAMPLE}"),
     ("   ", f"The connection string is empty. An example: {SAMPLE}"),
-    ("localhost:8080", ("'localhost:8080' is an address, not a connection string. Write: "
-        "Endpoint=localhost:8080;TaskHub=<name>;Authentication=<how to sign in>")),
+    ("x.durabletask.io:443", ("'x.durabletask.io:443' is an address, not a connection string. Write: "
+        "Endpoint=x.durabletask.io:443;TaskHub=<name>;Authentication=<how to sign in>")),
+    # Without a scheme the endpoint would mean TLS, which no hub on this machine speaks.
+    ("localhost:8080", ("'localhost:8080' is an address, not a connection string. For a hub on this machine, such as "
+        f"durabletask-emulator, write: {SAMPLE}")),
     ("hello world", f"The connection string has no Key=Value pair. An example: {SAMPLE}"),
     ("TaskHub=a", f"The connection string has no 'Endpoint'. Add it, for example: {SAMPLE}"),
     ("Endpoint=", "'Endpoint' has no value. Write Endpoint=<value>, or leave the key out."),

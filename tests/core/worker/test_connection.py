@@ -37,7 +37,8 @@ class Delays:
 
     def __init__(self) -> None:
         self.seen: list[float] = []
-        self.backoff = Backoff(rng=lambda: 1.0, sleep=self._sleep)
+        self.time = 0.0
+        self.backoff = Backoff(rng=lambda: 1.0, sleep=self._sleep, now=lambda: self.time)
 
     async def _sleep(self, seconds: float) -> None:
         self.seen.append(seconds)
@@ -73,15 +74,31 @@ async def test_each_attempt_logs_once_where_and_why(caplog: pytest.LogCaptureFix
     assert "host not found." in lines[1]
 
 
-async def test_a_stream_that_brought_work_is_reopened_at_once_and_resets_the_delay() -> None:
+async def test_a_stream_that_brought_work_for_a_while_is_reopened_at_once_and_resets_the_delay() -> None:
     """A hub that restarts after a while is no failing hub."""
     transport, delays = FakeTransport(connect_errors=[unavailable(), unavailable()]), Delays()
     async with DurableTaskWorker(transport, activities=[ping], backoff=delays.backoff) as worker:
-        transport.put(a_call(1), None, a_call(2), unavailable("lost."), unavailable("lost again."), a_call(3))
+        transport.put(a_call(1))
+        await transport.wait_for(1)
+        delays.time += 1
+        transport.put(None, a_call(2))
+        await transport.wait_for(2)
+        delays.time += 1
+        transport.put(unavailable("lost."), unavailable("lost again."), a_call(3))
         await transport.wait_for(3)
 
     assert delays.seen == [1, 2, 1]
     assert worker.metrics.connects == 3
+
+
+async def test_a_stream_that_ends_after_its_first_item_is_not_reopened_at_once() -> None:
+    """One item does not reset the delay, or a hub that breaks every stream would be asked hundreds of times a second."""
+    transport, delays = FakeTransport(), Delays()
+    async with DurableTaskWorker(transport, activities=[ping], backoff=delays.backoff):
+        transport.put(a_call(1), unavailable("lost."), a_call(2), None, a_call(3), None, a_call(4))
+        await transport.wait_for(4)
+
+    assert delays.seen == [1, 2, 4]
 
 
 async def test_a_stream_that_ends_without_any_work_counts_as_a_failure() -> None:

@@ -176,6 +176,12 @@ def _resolve_credential(
             f"The connection string has no 'Authentication', which {connection_string.endpoint} needs. Add "
             "Authentication=DefaultAzure (or another value), Authentication=None for a hub without sign-in, or "
             "give a credential argument."
+            + (
+                f" A plaintext hub on this machine, such as durabletask-emulator, is at http://{connection_string.host}:"
+                f"{connection_string.port} and needs none."
+                if connection_string.is_loopback
+                else ""
+            )
         )
     factory = cast(
         "CredentialFactory",

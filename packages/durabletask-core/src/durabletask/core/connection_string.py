@@ -312,6 +312,13 @@ def _read_tenants(text: str) -> tuple[str, ...]:
 
 def _no_pairs(text: str) -> str:
     if _ADDRESS.fullmatch(text):
+        if (
+            "://" not in text and ConnectionString(endpoint=text).is_loopback
+        ):  # without a scheme it would mean TLS
+            return (
+                f"{text!r} is an address, not a connection string. For a hub on this machine, such as "
+                f"durabletask-emulator, write: Endpoint=http://{text};TaskHub=default;Authentication=None"
+            )
         return (
             f"{text!r} is an address, not a connection string. Write: "
             f"Endpoint={text};TaskHub=<name>;Authentication=<how to sign in>"

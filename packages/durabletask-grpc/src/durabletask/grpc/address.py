@@ -10,7 +10,7 @@ from typing import Final
 from durabletask.core.connection_string import ConnectionString
 from durabletask.core.errors import ConfigurationError
 
-__all__ = ["Address", "ChannelOptions"]
+__all__ = ["Address", "ChannelOptions", "check_header"]
 
 _SCHEMES: Final = frozenset({"http", "https", "grpc", "grpcs"})
 
@@ -92,6 +92,21 @@ class ChannelOptions:
             found["grpc.http2.max_pings_without_data"] = 0
         found.update(self.extra)
         return list(found.items())
+
+
+def check_header(value: str, what: str) -> str:
+    """A text that is sent as a header.
+
+    Raises:
+        ConfigurationError: it has a character that a header cannot carry.
+    """
+    wrong = next((index for index, character in enumerate(value) if not " " <= character <= "~"), None)
+    if wrong is not None:
+        raise ConfigurationError(
+            f"{what} {value!r} has the character {value[wrong]!r} at position {wrong}; over gRPC it is sent in a "
+            "header, which takes printable ASCII characters only."
+        )
+    return value
 
 
 def _milliseconds(value: timedelta) -> int:

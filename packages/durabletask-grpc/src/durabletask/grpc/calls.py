@@ -31,6 +31,7 @@ import grpc
 import grpc.aio
 
 from .address import Address, ChannelOptions
+from .advice import explain_unavailable
 from .channel import ChannelHolder, Metadata
 from .interruption import CallEndedError, unless_ended
 from .message_stream import MessageStream
@@ -39,7 +40,7 @@ from .status import error_of
 if TYPE_CHECKING:
     from durabletask.core.connection import AccessToken, CredentialProvider
 
-__all__ = ["SERVER_HEADER", "Caller", "default_user_agent", "encode"]
+__all__ = ["SERVER_HEADER", "Caller", "TransportClosedError", "default_user_agent", "encode"]
 
 SERVER_HEADER: Final[str] = "x-durabletask-server"
 """Header by which our own server names itself in the answer to Hello."""
@@ -58,6 +59,10 @@ _WORKER_CALLS: Final = frozenset(
 )
 
 _T = TypeVar("_T")
+
+
+class TransportClosedError(TransportUnavailableError):
+    """The transport was closed while the call was under way."""
 
 
 @cache
@@ -194,12 +199,16 @@ class Caller:
         """The error to raise for a failed call."""
         code = error.code()
         self.channels.failed(code)
+        details, advice = error.details() or "", ""
+        if code is grpc.StatusCode.UNAVAILABLE:
+            details, advice = explain_unavailable(self.address, details)
         return error_of(
             code,
-            error.details() or "",
+            details,
             rpc=rpc,
             endpoint=self.address.endpoint,
             task_hub=self.task_hub,
+            advice=advice,
         )
 
     def unreadable(self, rpc: str, error: DecodeError) -> Exception:
@@ -208,7 +217,7 @@ class Caller:
 
     def closed(self, rpc: str) -> Exception:
         """The error to raise for a call that ended because its channel was closed."""
-        return TransportUnavailableError(
+        return TransportClosedError(
             f"The transport to {self.address.endpoint} was closed while {rpc} was under way."
         )
 

@@ -98,6 +98,8 @@ class ChannelHolder:
         self._unary: dict[str, UnaryCall] = {}
         self._streams: dict[str, StreamCall] = {}
         self._failures = 0
+        self.has_succeeded: bool = False
+        """Whether any call was answered so far."""
         self._renewed_at = float("-inf")
         self._retiring: set[asyncio.Task[None]] = set()
         self.under_way: set[grpc.aio.Call] = set()
@@ -124,6 +126,7 @@ class ChannelHolder:
     def succeeded(self) -> None:
         """A call was answered."""
         self._failures = 0
+        self.has_succeeded = True
 
     def failed(self, status: grpc.StatusCode) -> None:
         """A call failed; enough connection failures in a row make a new channel."""

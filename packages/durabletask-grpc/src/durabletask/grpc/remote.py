@@ -10,15 +10,21 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import timedelta
 from typing import Final, ParamSpec, TypeVar
 
-from durabletask.core.errors import InstanceNotFoundError, InvalidRequestError, TransportTimeoutError
+from durabletask.core.errors import (
+    InstanceNotFoundError,
+    InvalidRequestError,
+    TransportTimeoutError,
+    TransportUnavailableError,
+)
 from durabletask.core.forwarding import UnaryMethod
 from durabletask.core.history import HistoryEvent
+from durabletask.core.hosting.backoff import Backoff
 from durabletask.core.instances import OrchestrationState
 from durabletask.core.work_items import OrchestratorResult, WorkItem, WorkItemStreamOptions
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 
-from .calls import SERVER_HEADER, Caller, encode
+from .calls import SERVER_HEADER, Caller, TransportClosedError, encode
 from .codec.completions import encode_completion
 from .codec.history import decode_events
 from .proto._generated import orchestrator_service_pb2 as pb
@@ -30,6 +36,7 @@ __all__ = ["RemoteHub"]
 
 _HELLO_TIMEOUT: Final = 30.0
 _LONGEST_WAIT: Final = 600.0  # of one call; a longer wait is a row of calls
+_RESTART_TIME: Final = 60.0  # seconds for which a wait goes on without a hub
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -79,12 +86,17 @@ class RemoteHub:
     ) -> OrchestrationState | None:
         """Wait for an instance by as many calls as it takes; ``None`` at the time-out.
 
+        Asking again is safe, so a call that is cut by a restart of the hub is repeated while the hub, which has
+        answered this transport before, is away for no longer than ``_RESTART_TIME``.
+
         Raises:
             InstanceNotFoundError: there is none, or it was purged meanwhile.
+            TransportError: the hub cannot be reached.
         """
         request = _build(rpc, lambda: encode_instance_request(instance_id, include_payloads=include_payloads))
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + max(timeout.total_seconds(), 0.0)
+        pauses = _Pauses(loop.time)
         while True:
             rest = _LONGEST_WAIT if deadline is None else deadline - loop.time()
             if rest <= 0:
@@ -92,8 +104,18 @@ class RemoteHub:
             began, limit = loop.time(), min(rest, _LONGEST_WAIT)
             try:
                 state = await self._caller.call(rpc, request, decode_instance, timeout=limit)
-            except TransportTimeoutError:
-                continue  # the deadline was ours, or that of the hub for one call; ours decides
+            except (
+                TransportTimeoutError
+            ):  # the deadline was ours, or that of the hub for one call; ours decides
+                if loop.time() - began < limit * 0.95:
+                    await pauses.take(rest)
+                continue
+            except TransportUnavailableError as error:
+                if isinstance(error, TransportClosedError) or not self._caller.channels.has_succeeded:
+                    raise
+                if not await pauses.take(rest):
+                    raise
+                continue
             if state is not None:
                 return state
             if loop.time() - began >= limit * 0.95:  # a hub may say so at the deadline of the call
@@ -137,6 +159,30 @@ class RemoteHub:
     def _settled(self, completion_token: str) -> None:
         for relay in self._relays:
             relay.settled(completion_token)
+
+
+class _Pauses:
+    """The pauses of one wait between calls that end too early, growing with full jitter.
+
+    A call that lasted longer than the longest pause begins the count anew.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._backoff = Backoff(first=0.2, longest=5.0)
+        self._count = 0
+        self._began = self._last = now()
+
+    async def take(self, rest: float) -> bool:
+        """Pause for no more than ``rest`` seconds; whether the row of early ends is shorter than a restart may take."""
+        now = self._now()
+        if now - self._last > self._backoff.longest:
+            self._count, self._began = 0, now
+        delay = min(self._backoff.delay(self._count), rest)
+        self._count += 1
+        await self._backoff.wait(delay)
+        self._last = self._now()
+        return self._last - self._began < _RESTART_TIME
 
 
 def _build(rpc: str, make: Callable[[], T]) -> T:

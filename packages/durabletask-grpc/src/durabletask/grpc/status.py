@@ -91,14 +91,28 @@ def is_connection_failure(status: grpc.StatusCode) -> bool:
 
 
 def error_of(
-    status: grpc.StatusCode, details: str, *, rpc: str, endpoint: str, task_hub: str
+    status: grpc.StatusCode,
+    details: str,
+    *,
+    rpc: str,
+    endpoint: str,
+    task_hub: str,
+    advice: str = "Check the endpoint and that a hub is running there.",
 ) -> TransportError:
-    """The error that a client raises for a status; its message is one line."""
+    """The error that a client raises for a status; its message is one line.
+
+    Args:
+        status: the status of the call.
+        details: what came with it.
+        rpc: name of the call.
+        endpoint: where the hub is.
+        task_hub: its name.
+        advice: what to do when the hub is unavailable.
+    """
     text = " ".join(details.split()).rstrip(".") or status.name
     if status is grpc.StatusCode.UNAVAILABLE:
         return TransportUnavailableError(
-            f"The hub at {endpoint} (task hub {task_hub!r}) is unavailable: {text}. "
-            "Check the endpoint and that a hub is running there."
+            f"The hub at {endpoint} (task hub {task_hub!r}) is unavailable: {text}. {advice}"
         )
     if status is grpc.StatusCode.NOT_FOUND and rpc in _HUB_CALLS:
         return TaskHubNotFoundError(f"{endpoint} has no task hub {task_hub!r}: {text}.")

@@ -22,7 +22,7 @@ from durabletask.core.forwarding import ForwardingTransport, StreamMethod, Unary
 from durabletask.core.instances import OrchestrationState
 from durabletask.core.work_items import OrchestratorResult
 
-from .address import Address, ChannelOptions
+from .address import Address, ChannelOptions, check_header
 
 if TYPE_CHECKING:
     from durabletask.core.connection import CredentialProvider
@@ -83,7 +83,8 @@ class GrpcTransport(ForwardingTransport):
         user_agent: the ``x-user-agent`` header.
 
     Raises:
-        ConfigurationError: the endpoint is no address of a hub, or tokens would travel unprotected.
+        ConfigurationError: the endpoint is no address of a hub, tokens would travel unprotected, or a name cannot be
+            sent in a header.
     """
 
     def __init__(
@@ -104,7 +105,9 @@ class GrpcTransport(ForwardingTransport):
         self._address = Address.parse(endpoint)
         if credential is not None and not allow_insecure_credential:
             require_protection(ConnectionString(endpoint=endpoint))
-        self._task_hub = task_hub
+        self._task_hub = check_header(task_hub, "The task hub name")
+        if user_agent is not None:
+            check_header(user_agent, "The user agent")
         self._credential = credential
         self._timer_interval = maximum_timer_interval
         self._takes_any_timer = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 __all__ = ["Backoff"]
@@ -19,6 +20,7 @@ class Backoff:
         longest: upper bound of any delay, in seconds.
         rng: source of numbers in [0, 1).
         sleep: how to wait, given seconds; a test or a virtual clock brings its own.
+        now: the present in seconds, from any beginning.
     """
 
     def __init__(
@@ -28,9 +30,11 @@ class Backoff:
         *,
         rng: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.first: float = first
         self.longest: float = longest
+        self.now: Callable[[], float] = now
         self._rng = rng
         self._sleep = sleep
 

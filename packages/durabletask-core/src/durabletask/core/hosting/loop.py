@@ -2,8 +2,9 @@
 
 One stream of work items is open at a time. Each item runs in a task of its own, in the lane of its kind, which has a
 limit. Items keep running while the stream is being reopened; their results go through the transport, whichever
-connection it has by then. A stream that ends is reopened (protocol section 4.2): at once if it brought work, otherwise
-after a back-off with full jitter.
+connection it has by then. A stream that ends is reopened (protocol section 4.2), after a back-off with full jitter. The
+back-off begins anew, and a stream that brought work is reopened at once, only when the stream has lasted for a while: a
+hub that ends every stream after its first item must not be asked hundreds of times a second.
 """
 
 from __future__ import annotations
@@ -70,14 +71,20 @@ class WorkItemLoop:
 
     async def serve(self) -> None:
         """Serve until cancelled."""
+        now = self._backoff.now
         while True:
+            opened_at = now()
             brought_work, reason = await self._serve_stream()
-            if brought_work:
-                continue
+            lasted = now() - opened_at
+            if lasted >= (self._backoff.first if brought_work else self._backoff.longest):
+                self.failures = 0  # the hub was there; an idle stream of that age is no failure either
+                if brought_work:
+                    continue
             delay = self._backoff.delay(self.failures)
             self.failures += 1
             self._logger.warning(
-                "No work from task hub %r at %s: %s Trying again in %.1f s (attempt %d failed).",
+                "%s from task hub %r at %s: %s Trying again in %.1f s (attempt %d failed).",
+                f"A stream of work ended after {lasted:.1f} s" if brought_work else "No work",
                 self._transport.task_hub,
                 self._transport.endpoint,
                 reason,
@@ -90,8 +97,6 @@ class WorkItemLoop:
         """Serve one stream to its end; return whether it brought anything, and why it ended."""
         brought_work = False
         reason = "the hub ended the stream."
-        now = asyncio.get_running_loop().time
-        opened_at = now()
         try:
             await self._transport.connect()
             stream = self._transport.work_items(self._options)
@@ -100,7 +105,6 @@ class WorkItemLoop:
                     if not brought_work:
                         brought_work = True
                         self.connects += 1
-                        self.failures = 0
                     if not self._is_draining:  # otherwise the hub takes it back when the stream is closed
                         self._dispatch(item)
             finally:
@@ -111,8 +115,6 @@ class WorkItemLoop:
         except Exception as error:  # a transport with a bug must not end the worker
             reason = f"unexpected {type(error).__qualname__}: {error}."
             self._logger.exception("The transport of task hub %r failed.", self._transport.task_hub)
-        if not brought_work and now() - opened_at > self._backoff.longest:
-            self.failures = 0  # the hub was there: an idle stream of that age is no failure
         if brought_work:
             self._logger.info(
                 "The stream of work from task hub %r at %s ended: %s Reconnecting.",
