@@ -1,6 +1,6 @@
-"""Human interaction: ask for an approval, and do without it when nobody answers in time.
+"""Human interaction: ask for an approval, and go on without it when no answer comes in time.
 
-Two orders are placed. Somebody approves the first one; nobody looks at the second.
+Two orders are placed. The first one is approved; the second gets no answer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ async def purchase(ctx: OrchestrationContext, order: Order) -> str:
     try:
         approval = await ctx.wait_for_external_event("approval", Approval, timeout=patience)
     except TimeoutError:
-        return f"{order.product} cancelled: nobody answered"
+        return f"{order.product} cancelled: no answer"
     if not approval.is_granted:
         return f"{order.product} refused by {approval.approver}"
     placed = await ctx.call_activity(place_order, order)

@@ -45,8 +45,9 @@ LARGEST_CIRCLE = 2
 FACADES = frozenset(
     {"DurableTaskClient", "DurableTaskWorker", "OrchestrationContext", "Transport", "ForwardingTransport"}
 )
-# Records: their fields are columns, and no code has to keep them in step.
+# Their fields are columns or arguments, and no code has to keep them in step.
 RECORDS = {
+    "WorkerOptions": "the keyword arguments of a worker",
     "OrchestrationState": "the protocol's description of an instance",
     "Instance": "the stored row of an instance",
 }

@@ -1,4 +1,4 @@
-"""Tokens expire, are revoked, are for somebody else: a worker recovers or says clearly what is wrong."""
+"""Tokens expire, are revoked, are for another audience: a worker recovers or reports what is wrong."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ OUTCOMES: dict[str, list[str]] = {
         r"Please approve Laptop for 1500\.00 \(.+\)",
         r"Please approve Yacht for 900000\.00 \(.+\)",
         "COMPLETED: Laptop ordered, approved by Ada",
-        "COMPLETED: Yacht cancelled: nobody answered",
+        "COMPLETED: Yacht cancelled: no answer",
     ],
     "monitor": ["COMPLETED: nightly-report done after 3 looks"],
     "eternal_orchestration": [r"COMPLETED: 5 readings, 107\.5 in 3 generations"],

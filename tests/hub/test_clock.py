@@ -63,14 +63,14 @@ async def test_time_waits_for_who_is_about_to_call(clock: VirtualClock) -> None:
         return clock.now()
 
     caller = asyncio.ensure_future(late_caller())
-    assert await hub.wait_for_instance_completion("nobody", timeout=DAY) is None
+    assert await hub.wait_for_instance_completion("missing", timeout=DAY) is None
     assert await caller == start
 
 
 async def test_two_clocks_in_one_loop_do_not_wait_for_each_other() -> None:
     """Each sees through the other's looking."""
     hubs = [InMemoryBackend(clock=VirtualClock()) for _ in range(3)]
-    waits = [hub.wait_for_instance_completion("nobody", timeout=DAY) for hub in hubs]
+    waits = [hub.wait_for_instance_completion("missing", timeout=DAY) for hub in hubs]
     assert await asyncio.wait_for(asyncio.gather(*waits), 30) == [None, None, None]
 
 
@@ -78,7 +78,7 @@ async def test_two_hubs_share_one_clock(clock: VirtualClock) -> None:
     """Time jumps to the earliest due time of both, and not while one is busy."""
     busy, idle = InMemoryBackend(clock=clock), InMemoryBackend(clock=clock)
     await busy.create_instance(CreateInstanceRequest(name="O"))
-    waiting = asyncio.ensure_future(idle.wait_for_instance_completion("nobody", timeout=DAY))
+    waiting = asyncio.ensure_future(idle.wait_for_instance_completion("missing", timeout=DAY))
     for _ in range(50):
         await asyncio.sleep(0)
     assert not waiting.done()
@@ -109,7 +109,7 @@ async def test_a_held_clock_does_not_jump(clock: VirtualClock) -> None:
     start = clock.now()
     with clock.hold():
         assert not clock.auto_advance
-        waiting = asyncio.ensure_future(hub.wait_for_instance_completion("nobody", timeout=DAY))
+        waiting = asyncio.ensure_future(hub.wait_for_instance_completion("missing", timeout=DAY))
         for _ in range(50):
             await asyncio.sleep(0)
         assert clock.now() == start
@@ -136,7 +136,7 @@ async def test_the_system_clock_wakes_a_hub() -> None:
     clock = SystemClock()
     hub = InMemoryBackend(clock=clock)
     before = clock.now()
-    assert await hub.wait_for_instance_completion("nobody", timeout=timedelta(milliseconds=5)) is None
+    assert await hub.wait_for_instance_completion("missing", timeout=timedelta(milliseconds=5)) is None
     assert clock.now() - before >= timedelta(milliseconds=5)
     assert hub.clock is clock
     await hub.close()

@@ -115,7 +115,7 @@ async def test_a_client_in_another_thread_is_served(endpoint: str) -> None:
                 while not done.is_set():  # noqa: ASYNC110 - the two loops share nothing else
                     await asyncio.sleep(0.001)
             with pytest.raises(InstanceNotFoundError):
-                _ = [chunk async for chunk in worker.stream_history("nobody")]
+                _ = [chunk async for chunk in worker.stream_history("missing")]
             await worker.close()
 
         asyncio.run(serve())
@@ -156,7 +156,7 @@ async def test_every_call_reaches_the_hub(endpoint: str) -> None:
         item = await reader.episode()
     await reader.answer(item, complete(status=S.FAILED))
     await hub.rewind_instance("i")
-    assert await hub.force_terminate_instances(["i", "nobody"]) == ["nobody"]
+    assert await hub.force_terminate_instances(["i", "missing"]) == ["missing"]
     assert [chunk async for chunk in hub.stream_history("i")]
     assert len((await hub.query_instances(InstanceQuery())).states) == 1
     assert list((await hub.list_instance_ids(InstanceIdQuery())).instance_ids) == ["i"]

@@ -309,7 +309,7 @@ async def test_a_rewind_goes_on_behind_the_failure(hub: InMemoryBackend) -> None
     with pytest.raises(InvalidOperationError, match="PENDING"):
         await hub.rewind_instance("i")
     with pytest.raises(InstanceNotFoundError):
-        await hub.rewind_instance("nobody")
+        await hub.rewind_instance("missing")
     await reader.answer(await reader.episode(), ScheduleTask(1, "bad"), ScheduleTask(2, "slow"))
     bad, slow = await reader.activity(), await reader.activity()
     await reader.answer(bad, failure=failure)

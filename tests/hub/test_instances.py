@@ -71,7 +71,7 @@ async def test_a_state_tells_everything_and_the_gate_hides_payloads(hub: InMemor
     )
     assert full.failure_details == bare.failure_details == failure
     assert full.completed_at == full.last_updated_at
-    assert await hub.get_instance("nobody") is None
+    assert await hub.get_instance("missing") is None
     await reader.close()
 
 
@@ -231,13 +231,13 @@ async def test_suspend_and_resume_never_reach_the_engine_twice(hub: InMemoryBack
 
 async def test_requests_at_missing_and_finished_instances(hub: InMemoryBackend) -> None:
     """Missing: NOT_FOUND but for terminate. Finished: everything is ignored."""
-    await hub.terminate_instance("nobody")
+    await hub.terminate_instance("missing")
     for call in (
-        hub.suspend_instance("nobody"),
-        hub.resume_instance("nobody"),
-        hub.raise_event("nobody", "e"),
+        hub.suspend_instance("missing"),
+        hub.resume_instance("missing"),
+        hub.raise_event("missing", "e"),
     ):
-        with pytest.raises(InstanceNotFoundError, match="nobody"):
+        with pytest.raises(InstanceNotFoundError, match="missing"):
             await call
     reader = Reader(hub)
     await hub.create_instance(create("i"))
@@ -277,11 +277,11 @@ async def test_a_recursive_terminate_reaches_the_children_of_the_children(hub: I
 async def test_forced_termination_runs_nothing(hub: InMemoryBackend) -> None:
     """Live instances end at once; missing and finished ids come back."""
     await hub.create_instance(create("i"))
-    refused = await hub.force_terminate_instances(["i", "nobody"], reason='"r"')
+    refused = await hub.force_terminate_instances(["i", "missing"], reason='"r"')
     again = await hub.force_terminate_instances(["i"])
     state = await hub.get_instance("i")
     assert state is not None
-    assert (refused, again, state.runtime_status, state.output) == (["nobody"], ["i"], S.TERMINATED, "r")
+    assert (refused, again, state.runtime_status, state.output) == (["missing"], ["i"], S.TERMINATED, "r")
     reader = Reader(hub)
     assert await reader.idle()
     with pytest.raises(InvalidRequestError, match="500"):
@@ -296,7 +296,7 @@ async def test_a_restart_keeps_input_version_and_tags(hub: InMemoryBackend) -> N
     with pytest.raises(InvalidOperationError, match="PENDING"):
         await hub.restart_instance("i")
     with pytest.raises(InstanceNotFoundError):
-        await hub.restart_instance("nobody")
+        await hub.restart_instance("missing")
     await reader.answer(await reader.episode(), complete())
     new_id = await hub.restart_instance("i", with_new_instance_id=True)
     assert new_id != "i"

@@ -123,7 +123,7 @@ async def test_purge_removes_finished_instances_only(hub: InMemoryBackend) -> No
     ids = [f"i{n}" for n in range(6)]
     await fill(hub, ids, [S.COMPLETED, None, S.FAILED])
 
-    assert (await hub.purge_instances(PurgeInstance(instance_id="nobody"))).deleted_instance_count == 0
+    assert (await hub.purge_instances(PurgeInstance(instance_id="missing"))).deleted_instance_count == 0
     assert (await hub.purge_instances(PurgeInstance(instance_id="i1"))).deleted_instance_count == 0
     assert (await hub.purge_instances(PurgeInstance(instance_id="i0"))).deleted_instance_count == 1
     assert (

@@ -213,7 +213,7 @@ async def test_a_query_tells_only_what_is_on_disk(tmp_path: Path, monkeypatch: p
 
 
 async def test_an_emptied_hub_has_no_work_left(tmp_path: Path) -> None:
-    """Deleting a hub takes back activities too: those of instances, those of nobody, those with a worker."""
+    """Deleting a hub takes back activities too: those of instances, those without one, those with a worker."""
     path = tmp_path / "a.db"
     for store in (SqliteStore(path), None):
         hub = InMemoryBackend(clock=VirtualClock(), store=store)
@@ -446,12 +446,12 @@ async def test_a_failed_read_is_an_error_of_the_call_only(
 
     monkeypatch.setattr(module, "_find", broken)
     with pytest.raises(StorageError, match="I/O"):
-        await hub.get_instance("nobody")
+        await hub.get_instance("missing")
     with pytest.raises(StorageError, match="I/O"):
         await hub.create_instance(request("new"))
     assert await hub.get_instance("i") is not None
     monkeypatch.setattr(module, "_find", find)
-    assert await hub.get_instance("nobody") is None
+    assert await hub.get_instance("missing") is None
     await hub.create_instance(request("new"))
     await hub.close()
 

@@ -105,7 +105,7 @@ async def test_pending_names_what_is_waited_for_and_where() -> None:
 
 
 async def test_a_result_that_cannot_come_is_an_error_that_explains() -> None:
-    """Waiting for an event that nobody raises fails at once and names the event."""
+    """Waiting for an event that is never raised fails at once and names the event."""
 
     async def forever(ctx: OrchestrationContext) -> None:
         await ctx.wait_for_external_event("Never")

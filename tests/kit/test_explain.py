@@ -83,7 +83,7 @@ async def test_a_failed_instance_says_why() -> None:
 
 
 async def test_a_pending_instance_names_the_nearest_orchestrators() -> None:
-    """Nobody has taken it: the names that are registered and look alike are listed."""
+    """No worker has taken it: the names that are registered and look alike are listed."""
     client = DurableTaskClient(InMemoryBackend())
     await client.schedule_new_orchestration("ordre", 5, instance_id="lost")
     diagnosis = await client.explain("lost", orchestrators=[order])
@@ -118,8 +118,8 @@ async def test_code_that_does_not_fit_is_a_finding() -> None:
 async def test_an_unknown_instance_is_an_error() -> None:
     """There is nothing to explain."""
     client = DurableTaskClient(InMemoryBackend())
-    with pytest.raises(InstanceNotFoundError, match="'nobody'"):
-        await client.explain("nobody")
+    with pytest.raises(InstanceNotFoundError, match="'missing'"):
+        await client.explain("missing")
     await client.transport.close()
 
 

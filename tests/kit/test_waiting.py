@@ -1,4 +1,4 @@
-"""Virtual time moves whenever all that is in flight waits for it, whoever waits and through which door."""
+"""Virtual time moves whenever all that is in flight waits for it, in whatever way a caller waits."""
 
 from __future__ import annotations
 

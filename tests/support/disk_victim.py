@@ -51,7 +51,7 @@ async def full(path: Path) -> None:
 
 
 async def read_only(path: Path) -> None:
-    """Open a store of somebody else."""
+    """Open a store of another user."""
     hub = InMemoryBackend(store=SqliteStore(path))
     await create(hub, "first")
     await hub.close()

@@ -111,7 +111,7 @@ CLEAN: dict[str, str] = {
         def child(ctx):
             return (yield ctx.call_activity("c"))
     """,
-    "activities, and functions nobody calls": """
+    "activities, and functions that are never called": """
         import time
         async def act(ctx: ActivityContext, n: int):
             time.sleep(1)
@@ -241,7 +241,7 @@ CLEAN: dict[str, str] = {
             start()
             return await pending
     """,
-    "an orchestrator without parameters, and names that nobody defines": """
+    "an orchestrator without parameters, and undefined names": """
         import time
         def nothing():
             return time.time()

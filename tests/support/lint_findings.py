@@ -243,7 +243,7 @@ FINDINGS: dict[str, str] = {
             a, b = {1, 2}  #! DT110
             return first, second, a, b, ",".join(unique), [*unique]  #! DT110 DT110
     """,
-    "a task that nobody awaits": """
+    "a task that is never awaited": """
         async def orch(ctx: OrchestrationContext):
             ctx.call_activity("a")  #! DT111
             ctx.create_timer(3)  #! DT111
@@ -251,7 +251,7 @@ FINDINGS: dict[str, str] = {
             ctx.call_sub_orchestrator("child")  #! DT111
             ctx.task_all([ctx.call_activity("b")])  #! DT111
     """,
-    "a list of tasks that nobody awaits": """
+    "a list of tasks that is never awaited": """
         async def orch(ctx: OrchestrationContext, names: list):
             [ctx.call_activity("a", name) for name in names]  #! DT111
     """,
@@ -274,7 +274,7 @@ FINDINGS: dict[str, str] = {
             result = yield ctx.call_activity("b")
             return result
     """,
-    "a coroutine that nobody awaits": """
+    "a coroutine that is never awaited": """
         async def helper(ctx): ...
         async def orch(ctx: OrchestrationContext):
             helper(ctx)  #! DT111
@@ -574,7 +574,7 @@ FINDINGS: dict[str, str] = {
                 c.call_activity("a", n)  #! DT111
             await step(ctx, 1)
     """,
-    "locks that nobody waits for": """
+    "locks that are never awaited": """
         async def orch(ctx: OrchestrationContext):
             with ctx.lock_entities(["@a@1"]):  #! DT111
                 pass

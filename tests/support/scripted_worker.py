@@ -46,7 +46,7 @@ def complete(
 async def settle(hub: Transport) -> None:
     """Let every call that was started get as far as it can."""
     for _ in range(3):
-        await hub.get_instance("nobody-of-that-name")  # a store answers in order
+        await hub.get_instance("no-such-instance")  # a store answers in order
         for _ in range(10):
             await asyncio.sleep(0)
 

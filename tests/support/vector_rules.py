@@ -184,7 +184,7 @@ def _entity_failures_are_not_wrapped(vector: Vector, episode: Episode) -> None:
 def _losing_waits_take_no_event(vector: Vector, episode: Episode) -> None:
     """With the peer a wait that lost takes the next event of its name: we do as if it had been cancelled.
 
-    This tells only where somebody else could have had the event: another wait of the name, or the next
+    This tells only where another wait could have had the event: another wait of the name, or the next
     generation. A wait that is awaited or cancelled after it lost is none of this.
     """
     program = list(walk(vector.program(episode)))
@@ -247,7 +247,9 @@ def _is_used_later(program: Sequence[Mapping[str, Any]], race: Mapping[str, Any]
 def _carried_names_as_they_arrived(_: Vector, episode: Episode) -> None:
     arrived = [event["eventRaised"] for event in episode.history if "eventRaised" in event]
     for action in episode.actions:
-        last = len(arrived)  # events are read in order, so those that nobody read are the last of their name
+        last = len(
+            arrived
+        )  # events are read in order, so those that were not read are the last of their name
         for carried in reversed(action.get("completeOrchestration", {}).get("carryoverEvents", [])):
             body = carried["eventRaised"]
             for index in reversed(range(last)):

@@ -349,7 +349,7 @@ def test_a_past_compact_replays_as_its_events(count: int, place: int, extra: His
 
 
 def test_the_clock_of_a_past_compact_is_that_of_its_episodes() -> None:
-    """Times are read when somebody asks, and are the ones of the history."""
+    """Times are read on access, and are the ones of the history."""
     completion = _replay(_past(5), is_compact=True).actions[0]
 
     assert [f"{_NOON + timedelta(seconds=n):%H:%M:%S.%f}" in str(completion) for n in range(1, 6)] == [

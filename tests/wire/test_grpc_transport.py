@@ -219,7 +219,7 @@ async def test_a_history_that_must_be_fetched_is_fetched() -> None:
 
 
 async def test_closing_ends_what_is_under_way() -> None:
-    """Calls in flight end with our error, not as if somebody had cancelled the caller."""
+    """Calls in flight end with our error, not as if the caller had been cancelled."""
     hub = WatchedHub()
     server = TaskHubServer(hub)
     await server.start()

@@ -586,7 +586,7 @@ async def test_a_history_is_in_order_with_the_ids_of_the_protocol(hub: RawHub) -
     timer = pb.OrchestratorAction(
         id=2, createTimer=pb.CreateTimerAction(fireAt=stamp(datetime.now(timezone.utc)))
     )
-    event = pb.SendEventAction(instance=pb.OrchestrationInstance(instanceId="nobody"), name="e")
+    event = pb.SendEventAction(instance=pb.OrchestrationInstance(instanceId="missing"), name="e")
     await worker.episode(schedule(1, tags={"k": "v"}), timer, pb.OrchestratorAction(id=3, sendEvent=event))
     seen = [await worker.take(), await worker.take()]
     for item in seen:

@@ -37,7 +37,7 @@ async def _is_well(client: RawClient) -> None:
 
 
 async def test_garbage_is_an_invalid_argument_for_every_call() -> None:
-    """Bytes that are no message get INVALID_ARGUMENT, on all 29 calls, and disturb nobody."""
+    """Bytes that are no message get INVALID_ARGUMENT, on all 29 calls, and disturb no other caller."""
     async with serving(InMemoryBackend()) as (_, client):
         for rpc in UNARY_CALLS:
             error = await client.refusal(rpc, GARBAGE)
@@ -102,7 +102,7 @@ async def test_refusals(rpc: str, request_: Any, code: grpc.StatusCode) -> None:
 
 
 async def test_tokens_of_nobody_are_ignored() -> None:
-    """A completion for an item that nobody has is answered with OK and changes nothing."""
+    """A completion for an item that was not delivered is answered with OK and changes nothing."""
     async with serving(InMemoryBackend()) as (_, client):
         for token in ("unknown", "x" * 1_000_000):
             await client.call("CompleteOrchestratorTask", pb.OrchestratorResponse(completionToken=token))
@@ -173,8 +173,8 @@ async def test_hubs_are_found_by_header() -> None:
         assert not (await other.call("GetInstance", question, pb.GetInstanceResponse)).exists
         await other.call("StartInstance", request)
         assert (await client.call("GetInstance", question, pb.GetInstanceResponse)).exists
-        nobody = RawClient(client.channel, taskhub="nobody")
-        assert (await nobody.refusal("Hello", Empty())).code() is Code.NOT_FOUND
+        missing = RawClient(client.channel, taskhub="missing")
+        assert (await missing.refusal("Hello", Empty())).code() is Code.NOT_FOUND
 
 
 async def test_deadlines_end_waits_on_both_sides() -> None:

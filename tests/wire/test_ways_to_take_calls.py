@@ -383,7 +383,7 @@ async def test_a_server_goes_on_after_an_interrupt(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_stop_that_nobody_waits_for_any_more_goes_on() -> None:
-    """Whoever calls ``stop`` or ``wait_stopped`` next waits for its end."""
+    """The next call of ``stop`` or ``wait_stopped`` waits for its end."""
     async with _with_a_call_under_way() as (server, _, call):
         first = asyncio.ensure_future(server.stop(30))
         for _ in range(5):

@@ -300,7 +300,7 @@ async def test_abandoned_items_come_again_unchanged(hub: RawHub) -> None:
     again = await worker.take()
     assert again.activityRequest == activity.activityRequest
     await hub.client.call(
-        "AbandonTaskActivityWorkItem", pb.AbandonActivityTaskRequest(completionToken="nobody's")
+        "AbandonTaskActivityWorkItem", pb.AbandonActivityTaskRequest(completionToken="unknown")
     )
 
 

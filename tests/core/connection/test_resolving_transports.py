@@ -139,7 +139,7 @@ def test_a_credential_argument_that_is_none_is_refused(installed: object, creden
 
 
 def test_a_credential_over_plaintext_to_another_machine_is_refused(installed: object) -> None:
-    """A bearer token must not travel unprotected, unless somebody says so."""
+    """A bearer token must not travel unprotected, unless that is asked for."""
     text = "Endpoint=http://hub.example;TaskHub=h;Authentication=DefaultAzure"
 
     with pytest.raises(
@@ -231,7 +231,7 @@ def test_a_token_is_not_shown() -> None:
 def test_a_scheme_of_another_package_has_an_endpoint_of_its_own_form(
     installed: dict[str, dict[str, str]], endpoint: str, host: str, port: int | None, path: str
 ) -> None:
-    """A transport that somebody else wrote may be a file or have a path; its factory gets everything."""
+    """A transport of another author may be a file or have a path; its factory gets everything."""
     installed[plugins.TRANSPORTS_GROUP]["mine"] = "make_transport"
     connection = resolve(f"Endpoint={endpoint};TaskHub=h;Authentication=None").connection
     assert (connection.scheme, connection.host, connection.port, connection.path) == (

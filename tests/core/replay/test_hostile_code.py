@@ -179,7 +179,7 @@ def test_groups_nested_beyond_all_measure_fail_the_orchestration(kind: str) -> N
 
 
 def test_context_variables_stay_with_their_instance() -> None:
-    """What one orchestration sets is seen by itself in later turns, and by nobody else."""
+    """What one orchestration sets is visible to itself in later episodes, and to no other."""
     variable = contextvars.ContextVar("variable", default=0)
 
     async def orchestrator(ctx: OrchestrationContext) -> int:
@@ -390,7 +390,7 @@ def test_what_nobody_looked_at_yet_costs_the_same_each(kind: str) -> None:
 
 
 class _Comparisons:
-    """Equal to 0, and counts how often somebody asked."""
+    """Equal to 0, and counts the comparisons."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -343,7 +343,7 @@ def test_task_used_as_its_result_is_named(orchestrator) -> None:
 
 
 def test_another_type_error_is_reported_as_it_is() -> None:
-    """A task that nobody awaited does not explain every error."""
+    """A task that was never awaited does not explain every error."""
     story = Story(_errs_elsewhere)
     story.start()
 

@@ -192,7 +192,7 @@ def test_timers_take_delays_numbers_and_times() -> None:
 
 
 def test_long_timer_that_is_cancelled_midway_stops_splitting() -> None:
-    """No further part follows once nobody wants the timer."""
+    """No further part follows once the timer is cancelled."""
 
     async def main(ctx, _):
         timer = ctx.create_timer(timedelta(days=10))

@@ -146,7 +146,7 @@ def test_history_that_goes_on_after_the_code_returned_is_found_in_strict_mode() 
 
 
 def test_internal_timer_of_a_hub_is_ignored() -> None:
-    """Confirmations under id -100 are nobody's."""
+    """Confirmations under id -100 belong to no action."""
     story = _told()
     last = story.past[-1]
     assert _replayed(story, last, TimerCreated(-100, T0, T0)).result.actions == []

@@ -319,7 +319,7 @@ async def test_an_interrupted_block_does_not_wait() -> None:
 
 
 async def test_cancelling_the_end_ends_at_once() -> None:
-    """Whoever no longer wants to wait for work in progress: it is given back, and nothing is left running."""
+    """Work in progress at the end of the drain time-out is abandoned, and nothing is left running."""
     started = asyncio.Event()
 
     async def endless(ctx: ActivityContext) -> None:

@@ -39,7 +39,7 @@ def _cache(max_sessions: int, **bounds: Any) -> SessionCache[FakeSession]:
 
 
 def test_a_session_leaves_the_cache_while_it_is_used() -> None:
-    """Nobody can share it."""
+    """No second episode can share it."""
     cache, session = _cache(10), FakeSession(5)
     cache.put("a", "e1", session)
 

@@ -88,7 +88,7 @@ def test_sigint_stops_at_once() -> None:
 
 
 def test_a_second_signal_does_not_wait_either() -> None:
-    """Whoever asks twice means it."""
+    """The second signal ends the drain."""
     assert run_until_told(3600, signal.SIGTERM, signal.SIGINT) == "completed 0 abandoned 1"
 
 

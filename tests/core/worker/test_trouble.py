@@ -49,7 +49,7 @@ async def test_a_bug_in_the_worker_gives_the_item_back_and_is_logged(
 
 
 async def test_the_answer_for_an_instance_that_is_gone_is_dropped() -> None:
-    """Somebody purged it meanwhile; nobody waits for the answer."""
+    """It was purged meanwhile, and the answer is dropped."""
     transport = FakeTransport(complete_errors=[InstanceNotFoundError("no i1.")])
     async with DurableTaskWorker(transport, activities=[ping]) as worker:
         transport.put(A_CALL, A_CALL)
