@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -13,6 +14,7 @@ from durabletask import (
     InstanceNotFoundError,
     OrchestrationContext,
     RetryPolicy,
+    TaskFailedError,
 )
 from durabletask.core.diagnosis import diagnose
 from durabletask.core.history import (
@@ -253,3 +255,104 @@ def test_locks_and_entities_are_waited_for(registry: Registry | None) -> None:
         ("entity", "add", "@counter@a")
     ]
     assert "operation 'add' of entity '@counter@a'" in str(diagnosis)
+
+
+# --- from history and state alone ---------------------------------------------------------------------------
+
+
+async def test_without_code_a_wait_for_an_event_is_inferred() -> None:
+    """Nothing open means an event: no word of workers, but how to raise it, what came, and what the code would add."""
+
+    async def confirmed(ctx: OrchestrationContext) -> None:
+        await ctx.wait_for_external_event("Started")
+        await ctx.wait_for_external_event("Confirmed")
+
+    async with OrchestrationTestEnvironment(orchestrators=[confirmed]) as env:
+        run = await env.start(confirmed, instance_id="c1")
+        await run.raise_event("Started")
+        text = str(await env.client.explain("c1"))
+    assert "waits for an external event, which leaves no trace" in text
+    assert "Events that came so far: 'Started'." in text
+    assert "client.raise_orchestration_event('c1', name, data)" in text
+    assert "explain('c1', orchestrators=[...]) also shows the events" in text
+    assert "worker is connected" not in text
+
+
+async def test_without_code_a_timer_may_be_the_time_out_of_an_event() -> None:
+    """The time-out is all that the history has of such a wait."""
+    async with OrchestrationTestEnvironment(orchestrators=[order]) as env:
+        run = await env.start(order, 5)
+        text = str(await env.client.explain(run.instance_id))
+    assert "may also be the time-out of a wait for an external event" in text
+
+
+async def test_code_of_another_name_is_not_taken_for_the_code() -> None:
+    """The names that were given and look alike are listed, beside what the history tells."""
+    async with OrchestrationTestEnvironment(orchestrators=[order]) as env:
+        run = await env.start(order, 5)
+        diagnosis = await env.client.explain(run.instance_id, orchestrators={"ordre": order})
+    assert [task.kind for task in diagnosis.waits] == ["timer"]
+    assert "'order' is not among those that were given. The nearest names are 'ordre'" in diagnosis.advice[-1]
+
+
+async def flaky_order(ctx: OrchestrationContext) -> None:
+    policy = RetryPolicy(first_retry_interval=timedelta(hours=1), max_number_of_attempts=3)
+    await ctx.call_activity("charge", 5, retry_policy=policy)
+
+
+@pytest.mark.parametrize("has_code", [False, True])
+async def test_the_timer_of_a_retry_names_the_activity_and_its_last_error(has_code: bool) -> None:
+    """An operator sees what is retried, how often it failed and why, with and without the code."""
+    async with OrchestrationTestEnvironment(orchestrators=[flaky_order]) as env:
+        env.fake("charge", side_effect=[OSError("down"), ValueError("declined"), None])
+        run = await env.start(flaky_order)
+        await env.advance(hours=1)
+        given = [flaky_order] if has_code else ()
+        diagnosis = await env.client.explain(run.instance_id, orchestrators=given)
+    (attempt,) = diagnosis.attempts.values()
+    assert (attempt.kind, attempt.name, attempt.attempts) == ("activity", "charge", 2)
+    assert "builtins.ValueError: declined" in str(diagnosis)
+    assert "'charge'" in str(diagnosis)
+    assert ("failed 2 times" in str(diagnosis)) is not has_code
+    assert "OSError" not in str(diagnosis)
+
+
+async def test_a_failed_instance_names_the_line_the_child_and_the_way_back() -> None:
+    """FAILED: where the code failed, which child with its id, and rewind and restart; the child points to its parent."""
+
+    async def child(ctx: OrchestrationContext) -> None:
+        raise ValueError("out of stock")
+
+    async def parent(ctx: OrchestrationContext) -> None:
+        await ctx.call_activity("greet")
+        await ctx.call_sub_orchestrator(child, instance_id="c9")
+
+    async with OrchestrationTestEnvironment(orchestrators=[parent, child]) as env:
+        env.fake("greet")
+        run = await env.start(parent, instance_id="p9")
+        above = str(await env.client.explain("p9"))
+        below = str(await env.client.explain("c9"))
+    assert run.status is OrchestrationStatus.FAILED
+    assert f"It failed at {__file__}:{parent.__code__.co_firstlineno + 2}: " in above
+    assert "Sub-orchestration 'child' ('c9') failed with builtins.ValueError: out of stock" in above
+    assert "client.explain('c9')" in above
+    assert "client.rewind_orchestration('p9')" in above
+    assert "client.restart_orchestration('p9')" in above
+    assert f"It failed at {__file__}:{child.__code__.co_firstlineno + 1}: out of stock" in below
+    assert "child of 'p9'" in below
+
+
+async def test_a_failure_that_was_handled_is_not_the_cause() -> None:
+    """An activity that failed earlier and was caught is left out of the explanation."""
+
+    async def careful(ctx: OrchestrationContext) -> None:
+        with suppress(TaskFailedError):
+            await ctx.call_activity("charge")
+        raise KeyError("bug")
+
+    async with OrchestrationTestEnvironment(orchestrators=[careful]) as env:
+        env.fake("charge", side_effect=ValueError("declined"))
+        run = await env.start(careful)
+        text = str(run.explain())
+    assert "'bug'" in text
+    assert "charge" not in text

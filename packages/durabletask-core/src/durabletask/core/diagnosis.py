@@ -1,16 +1,21 @@
-"""Why is this instance not finished? From its state, its history and, where it is at hand, its code.
+"""Explains why an instance is not finished, or why it failed.
 
-``diagnose`` is a pure function; ``explain`` fetches what it needs from a task hub.
+``diagnose`` is a pure function of state, history and, where it is at hand, code; ``explain`` fetches what it needs
+from a task hub. The history alone shows activities, children, timers, entities and locks that are open. Only a
+replay of the code shows which events are waited for, which timer belongs to what, and the lines; without the code
+the diagnosis says so instead of guessing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
 from .errors import DurableTaskError, InstanceNotFoundError, nearest_names
+from .failures import FailureDetails
 from .history import (
     EntityLockGranted,
     EntityLockRequested,
@@ -20,6 +25,7 @@ from .history import (
     EventRaised,
     ExecutionSuspended,
     HistoryEvent,
+    OrchestratorStarted,
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
@@ -37,10 +43,36 @@ from .replay.standing import OpenTask, OpenTaskKind, open_tasks
 from .serialization import DataConverter
 from .transport import Transport
 
-__all__ = ["Diagnosis", "diagnose", "explain"]
+__all__ = ["Diagnosis", "FailedAttempt", "diagnose", "explain"]
 
 _NO_CODE = "an unknown place"
 _OVERDUE = timedelta(minutes=1)  # a hub may be that late without being ill
+_FRAME = re.compile(r'^ *File "(.+)", line (\d+)', re.MULTILINE)
+_FOREIGN = re.compile(r"[\\/](?:durabletask[\\/]core|asyncio|concurrent[\\/]futures)[\\/]")
+
+
+class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest failure of an activity or a child.
+
+    Attributes:
+        kind: ``activity`` or ``sub-orchestration``.
+        name: its name.
+        attempts: how many calls of it, with the same input, have failed so far.
+        failure: the failure; ``None`` if the hub does not tell.
+        target: instance id of the child.
+    """
+
+    kind: OpenTaskKind
+    name: str
+    attempts: int
+    failure: FailureDetails | None = None
+    target: str | None = None
+
+    def __str__(self) -> str:
+        """One clause for people."""
+        times = f" {self.attempts} times, the last time" if self.attempts > 1 else ""
+        who = f"{self.kind} {self.name!r}" + (f" ({self.target!r})" if self.target else "")
+        return f"{who} failed{times} with {_short(self.failure)}"
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +83,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         age: time since its creation.
         quiet_for: time since the hub last committed something for it.
         waits: what it waits for; with the code at hand also the events, and the lines that ask.
+        attempts: the failed attempt before a wait, by the task id of the wait. Without the code this is the failure
+            that came just before a timer was created, which is then probably the delay of a retry.
         problem: what is wrong with replaying the code, if anything.
         advice: what to do, most likely first.
     """
@@ -59,6 +93,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     age: timedelta
     quiet_for: timedelta
     waits: Sequence[OpenTask] = ()
+    attempts: Mapping[int, FailedAttempt] = {}
     problem: str = ""
     advice: Sequence[str] = ()
 
@@ -74,13 +109,23 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
             lines.append("It has ended: it waits for nothing.")
         if self.waits:
             lines.append("It waits for:")
-            lines += [f"  - {_without_place(task)}" for task in self.waits]
+            for task in self.waits:
+                lines.append(f"  - {_without_place(task)}")
+                lines += self._attempt_before(task)
         if self.problem:
             lines.append(f"Replaying it with this code fails: {self.problem}")
         if self.advice:
             lines.append("What to do:")
             lines += [f"  - {text}" for text in self.advice]
         return "\n".join(lines)
+
+    def _attempt_before(self, task: OpenTask) -> list[str]:
+        attempt = self.attempts.get(task.task_id) if task.task_id is not None else None
+        if attempt is None:
+            return []
+        if task.kind == "timer":
+            return [f"    Before it, {attempt}: it is probably the delay before the next attempt."]
+        return [f"    Its last attempt failed with {_short(attempt.failure)}."]
 
 
 def diagnose(
@@ -100,14 +145,21 @@ def diagnose(
         converter: turns payloads into values.
         registry: the code, for the events that it waits for and for ``file:line``.
     """
-    waits, problem = _waits(state, history, converter, registry)
+    facts = _Facts(history)
+    waits, problem = _waits(state, history, facts, converter, registry)
+    attempts = {
+        task.task_id: attempt
+        for task in waits
+        if task.task_id is not None and (attempt := facts.before.get(task.task_id)) is not None
+    }
     return Diagnosis(
         state=state,
         age=now - state.created_at,
         quiet_for=now - state.last_updated_at,
         waits=waits,
+        attempts=attempts,
         problem=problem,
-        advice=_advice(state, history, waits, registry, now),
+        advice=_advice(state, facts, waits, registry, now, problem=problem),
     )
 
 
@@ -132,55 +184,127 @@ def _span(span: timedelta) -> str:
     return str(timedelta(seconds=int(span.total_seconds())))
 
 
-# --- what it waits for ------------------------------------------------------------------------------------
+def _short(failure: FailureDetails | None) -> str:
+    return "an unknown error" if failure is None else f"{failure.error_type}: {failure.message}"
+
+
+def _line_of(failure: FailureDetails | None) -> str:
+    """`` at file:line`` of the innermost frame of user code in a stack trace, if it is one of Python."""
+    frames: list[tuple[str, str]] = _FRAME.findall((failure and failure.stack_trace) or "")
+    own = [f" at {file}:{line}" for file, line in frames if not _FOREIGN.search(file)]
+    return own[-1] if own else ""
+
+
+# --- what a history tells -----------------------------------------------------------------------------------
+
+
+class _Facts:
+    """What a history tells without the code.
+
+    Attributes:
+        open: what was asked for and not answered, by id.
+        failed: the latest failure of an activity or a child, whatever became of it.
+        before: by id of a failed call, and of a timer that was created in the episode of a failure: that failure.
+        events: names of the external events that came, in order.
+        suspended: the latest reason for a suspension.
+    """
+
+    def __init__(self, history: Sequence[HistoryEvent]) -> None:
+        self.open: dict[int | str, OpenTask] = {}
+        self.failed: FailedAttempt | None = None
+        self.before: dict[int, FailedAttempt] = {}
+        self.events: dict[str, None] = {}
+        self.suspended: str | None = None
+        self._calls: dict[int, TaskScheduled | SubOrchestrationInstanceCreated] = {}
+        self._counts: dict[tuple[str, str | None], int] = {}
+        self._unpaired: list[FailedAttempt] = []
+        for event in history:
+            self._add(event)
+
+    def _add(self, event: HistoryEvent) -> None:
+        task = _asked_for(event)
+        if task is not None:
+            self.open[_key(event)] = task
+        self.open.pop(_answered(event), None)
+        match event:
+            case TaskScheduled() | SubOrchestrationInstanceCreated():
+                self._calls[event.event_id] = event
+            case TaskFailed() | SubOrchestrationInstanceFailed():
+                self._add_failure(event)
+            case TimerCreated() if self._unpaired:
+                self.before[event.event_id] = self._unpaired.pop(0)
+            case OrchestratorStarted():
+                self._unpaired.clear()
+            case EventRaised():
+                self.events[event.name] = None
+            case ExecutionSuspended():
+                self.suspended = event.input
+
+    def _add_failure(self, event: TaskFailed | SubOrchestrationInstanceFailed) -> None:
+        call = self._calls.get(event.task_scheduled_id)
+        if call is None:
+            return
+        what = (call.name, call.input)
+        self._counts[what] = self._counts.get(what, 0) + 1
+        is_child = isinstance(call, SubOrchestrationInstanceCreated)
+        self.failed = FailedAttempt(
+            kind="sub-orchestration" if is_child else "activity",
+            name=call.name,
+            attempts=self._counts[what],
+            failure=event.failure,
+            target=call.instance_id if isinstance(call, SubOrchestrationInstanceCreated) else None,
+        )
+        self.before[event.task_scheduled_id] = self.failed
+        self._unpaired.append(self.failed)
 
 
 def _waits(
     state: OrchestrationState,
     history: Sequence[HistoryEvent],
+    facts: _Facts,
     converter: DataConverter,
     registry: Registry | None,
 ) -> tuple[Sequence[OpenTask], str]:
     if state.is_finished or not history:
         return (), ""
+    found = list(facts.open.values())
     if registry is None or state.name not in registry.orchestrator_names:
-        return _open_in_history(history), ""
+        return found, ""
     session = OrchestrationSession(state.instance_id, ReplayOptions(registry=registry, converter=converter))
     try:
         session.replay(history)
         if session.is_complete:  # it cannot be: the instance runs
             failure = getattr(session.advance(history[:1]).actions[-1], "failure", None)
             problem = failure.message if failure is not None else "the code ends where the history goes on."
-            return _open_in_history(history), problem
+            return found, problem
         return open_tasks(session), ""
     except DurableTaskError as error:
-        return _open_in_history(history), str(error)
+        return found, str(error)
     finally:
         session.close()
 
 
-def _open_in_history(history: Sequence[HistoryEvent]) -> list[OpenTask]:
-    """What was asked for and not answered, as far as a history alone tells."""
-    found: dict[int | str, OpenTask] = {}
-    for event in history:
-        if isinstance(event, TaskScheduled):
-            found[event.event_id] = _task("activity", event.name, event.event_id)
-        elif isinstance(event, TimerCreated):
-            name = event.fire_at.isoformat()
-            found[event.event_id] = _task("timer", name, event.event_id, due=event.fire_at)
-        elif isinstance(event, SubOrchestrationInstanceCreated):
-            found[event.event_id] = _task(
-                "sub-orchestration", event.name, event.event_id, target=event.instance_id
-            )
-        elif isinstance(event, EntityOperationCalled):
-            found[event.request_id] = _task(
-                "entity", event.operation, event.event_id, target=event.target_instance_id
-            )
-        elif isinstance(event, EntityLockRequested):
-            found[event.critical_section_id] = _task("lock", ", ".join(event.lock_set), event.event_id)
-        else:
-            found.pop(_answered(event), None)
-    return list(found.values())
+def _asked_for(event: HistoryEvent) -> OpenTask | None:
+    """The task that an event opens."""
+    match event:
+        case TaskScheduled():
+            return _task("activity", event.name, event.event_id)
+        case TimerCreated():
+            return _task("timer", event.fire_at.isoformat(), event.event_id, due=event.fire_at)
+        case SubOrchestrationInstanceCreated():
+            return _task("sub-orchestration", event.name, event.event_id, target=event.instance_id)
+        case EntityOperationCalled():
+            return _task("entity", event.operation, event.event_id, target=event.target_instance_id)
+        case EntityLockRequested():
+            return _task("lock", ", ".join(event.lock_set), event.event_id)
+    return None
+
+
+def _key(event: HistoryEvent) -> int | str:
+    """What the answer to an event will name."""
+    if isinstance(event, EntityLockRequested):
+        return event.critical_section_id
+    return event.request_id if isinstance(event, EntityOperationCalled) else event.event_id
 
 
 def _answered(event: HistoryEvent) -> int | str:
@@ -211,35 +335,100 @@ def _without_place(task: OpenTask) -> str:
 
 def _advice(
     state: OrchestrationState,
-    history: Sequence[HistoryEvent],
+    facts: _Facts,
     waits: Sequence[OpenTask],
     registry: Registry | None,
     now: datetime,
+    *,
+    problem: str,
 ) -> list[str]:
     status = state.runtime_status
     if state.is_finished:
-        failure = state.failure_details
-        return [] if failure is None else [f"It failed: {failure.message} ({failure.error_type})."]
+        return _advice_for_failed(state, facts)
     if status is OrchestrationStatus.PENDING:
         return _advice_for_pending(state, registry, now)
     advice: list[str] = []
     if status is OrchestrationStatus.SUSPENDED:
-        reasons = [event.input for event in history if isinstance(event, ExecutionSuspended)]
-        why = f" (reason: {reasons[-1]})" if reasons and reasons[-1] else ""
+        why = f" (reason: {facts.suspended})" if facts.suspended else ""
         advice.append(
             f"It is suspended{why}; resume it with client.resume_orchestration({state.instance_id!r})."
         )
     for task in waits:
-        advice += _advice_for(task, state, history, registry, now)
-    if not waits:
+        advice += _advice_for(task, state, facts, registry, now)
+    has_code = registry is not None and state.name in registry.orchestrator_names
+    if not waits and has_code:
         advice.append(
-            "Its next turn is due or running: check that a worker is connected to this task hub. Give 'explain' the "
-            "orchestrators to see which events it may wait for."
+            "Its next episode is due or running: check that a worker is connected to this task hub."
         )
     due = [task.due for task in waits if task.due is not None]
     if due and not advice:
         advice.append(f"Nothing: it goes on at {min(due).isoformat()}, in {_span(min(due) - now)}.")
+    if not has_code and not problem:
+        advice += _advice_without_code(state, facts, waits, registry)
     return advice
+
+
+def _advice_without_code(
+    state: OrchestrationState, facts: _Facts, waits: Sequence[OpenTask], registry: Registry | None
+) -> list[str]:
+    """What only the code could tell: a wait for an event leaves no trace in a history."""
+    advice: list[str] = []
+    came = f" Events that came so far: {', '.join(map(repr, facts.events))}." if facts.events else ""
+    if not waits:
+        advice.append(
+            "Its history shows nothing open. Then it waits for an external event, which leaves no trace before it "
+            f"comes, or its next episode has yet to run.{came} Raise the event: "
+            f"client.raise_orchestration_event({state.instance_id!r}, name, data)."
+        )
+    elif all(task.kind == "timer" for task in waits):
+        advice.append(
+            "A timer may also be the time-out of a wait for an external event, which leaves no trace before it "
+            f"comes.{came}"
+        )
+    if registry is not None and registry.orchestrator_names and state.name not in registry.orchestrator_names:
+        advice.append(_unknown("orchestrator", state.name, registry.orchestrator_names))
+    else:
+        advice.append(
+            f"With the code, explain({state.instance_id!r}, orchestrators=[...]) also shows the events that it waits "
+            "for, and the lines."
+        )
+    return advice
+
+
+def _advice_for_failed(state: OrchestrationState, facts: _Facts) -> list[str]:
+    failure = state.failure_details
+    if failure is None or state.runtime_status is not OrchestrationStatus.FAILED:
+        return []
+    advice = [f"It failed{_line_of(failure)}: {failure.message} ({failure.error_type})."]
+    cause = facts.failed
+    if cause is not None and _is_cause(cause.failure, failure):
+        text = f"{cause}{_line_of(cause.failure)}."
+        advice.append(text[:1].upper() + text[1:])
+        if cause.target is not None:
+            advice.append(f"Explain its child: client.explain({cause.target!r}).")
+    if state.parent_instance_id is not None:
+        advice.append(
+            f"It is a child of {state.parent_instance_id!r}: when the cause is removed, rewind the parent."
+        )
+    else:
+        advice.append(
+            f"When the cause is removed, client.rewind_orchestration({state.instance_id!r}) undoes the failure and goes "
+            f"on; what has completed does not run again. client.restart_orchestration({state.instance_id!r}) runs it "
+            "again from its start."
+        )
+    return advice
+
+
+def _is_cause(cause: FailureDetails | None, failure: FailureDetails) -> bool:
+    """Whether the failure of a task is why the orchestration failed: its text is in the failure or below it."""
+    if cause is None:
+        return True
+    found: FailureDetails | None = failure
+    while found is not None:
+        if cause.root_cause.message in found.message:
+            return True
+        found = found.inner_failure
+    return False
 
 
 def _advice_for_pending(state: OrchestrationState, registry: Registry | None, now: datetime) -> list[str]:
@@ -261,7 +450,7 @@ def _advice_for_pending(state: OrchestrationState, registry: Registry | None, no
 def _advice_for(
     task: OpenTask,
     state: OrchestrationState,
-    history: Sequence[HistoryEvent],
+    facts: _Facts,
     registry: Registry | None,
     now: datetime,
 ) -> list[str]:
@@ -273,13 +462,13 @@ def _advice_for(
             return [_unknown("activity", task.name, registry.activity_names)]
         return [f"Activity {task.name!r} is queued or running: check the workers that have it."]
     if task.kind == "event":
-        return [_advice_for_event(task, state, history)]
+        return [_advice_for_event(task, state, facts)]
     if task.kind == "sub-orchestration" and task.due is None:
         return [f"Explain its child: client.explain({task.target!r})."]
     if task.kind == "entity":
         entity = (
-            f"Entity {task.target!r} has not answered: client.get_entity({task.target!r}) tells who has it locked and "
-            "how much waits for it; check that a worker has this entity."
+            f"Entity {task.target!r} has not answered: client.get_entity({task.target!r}) shows which orchestration "
+            "has it locked and how much waits for it; check that a worker has this entity."
         )
         return [entity]
     if task.kind == "lock":
@@ -291,9 +480,10 @@ def _advice_for(
     return []
 
 
-def _advice_for_event(task: OpenTask, state: OrchestrationState, history: Sequence[HistoryEvent]) -> str:
-    raised = {event.name for event in history if isinstance(event, EventRaised)}
-    near = [name for name in nearest_names(task.name, raised) if name.casefold() != task.name.casefold()]
+def _advice_for_event(task: OpenTask, state: OrchestrationState, facts: _Facts) -> str:
+    near = [
+        name for name in nearest_names(task.name, facts.events) if name.casefold() != task.name.casefold()
+    ]
     typo = f" An event named {near[0]!r} did arrive: is one of the two names misspelt?" if near else ""
     return f"Raise it: client.raise_orchestration_event({state.instance_id!r}, {task.name!r}, data).{typo}"
 
