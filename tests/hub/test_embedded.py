@@ -105,7 +105,7 @@ async def _create(client: Transport) -> None:
 async def test_a_client_in_another_thread_is_served(endpoint: str) -> None:
     """Client and worker in the loops of two threads share the hub, in both directions."""
     client, worker = connect(endpoint), connect(endpoint)
-    await client.connect()  # the hub lives here
+    await client.connect()
     ready, done = threading.Event(), threading.Event()
 
     def serve_elsewhere() -> None:
@@ -194,3 +194,66 @@ async def test_the_entry_points_lead_here(tmp_path: Path) -> None:
         assert isinstance(transport, EmbeddedTransport)
         await transport.connect()
         await transport.close()
+
+
+async def test_short_lived_loops_take_nothing_with_them(endpoint: str) -> None:
+    """Request threads use the hub first and end; a worker in another loop goes on."""
+    worker, client = connect(endpoint), connect(endpoint)
+
+    def request(instance_id: str) -> None:
+        async def ask() -> None:
+            transport = connect(endpoint)
+            await transport.create_instance(CreateInstanceRequest(name="O", instance_id=instance_id))
+            await transport.wait_for_instance_completion(instance_id, timeout=timedelta(seconds=10))
+            await transport.close()
+
+        asyncio.run(ask())
+
+    await asyncio.to_thread(asyncio.run, _create(client))
+    async with ScriptedWorker(worker, {"O": script}).serving():  # type: ignore[dict-item]
+        await asyncio.gather(*(asyncio.to_thread(request, f"i{n}") for n in range(4)))
+        await asyncio.to_thread(request, "last")
+        for instance_id in ("i", "i0", "i3", "last"):
+            state = await client.wait_for_instance_completion(instance_id, timeout=timedelta(seconds=10))
+            assert state is not None
+            assert state.runtime_status is S.COMPLETED
+    await client.close()
+    await worker.close()
+
+
+async def test_the_thread_of_the_hubs_ends_with_the_last_user(endpoint: str) -> None:
+    """Nothing is left running, and the next user starts it again."""
+    for _ in range(2):
+        transport = connect(endpoint)
+        await transport.connect()
+        assert "durabletask-embedded-hubs" in [thread.name for thread in threading.enumerate()]
+        await transport.close()
+        assert "durabletask-embedded-hubs" not in [thread.name for thread in threading.enumerate()]
+
+
+async def test_a_cancelled_call_is_cancelled_in_the_hub(endpoint: str) -> None:
+    """A wait that is given up leaves no waiter behind, and the transport goes on."""
+    transport = connect(endpoint)
+    waiting = asyncio.ensure_future(transport.wait_for_instance_completion("i"))
+    await transport.connect()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await _create(transport)
+    assert await transport.get_instance("i") is not None
+    await transport.close()
+
+
+async def test_several_processes_of_a_server_are_warned_of(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each would have a hub of its own, which is hard to see from outside."""
+    transport = connect(endpoint, "quiet")
+    await transport.close()
+    assert "siblings" not in caplog.text
+    monkeypatch.setenv("SERVER_SOFTWARE", "gunicorn/23.0.0")
+    transport, other = connect(endpoint, "loud"), connect(endpoint, "loud")
+    assert caplog.text.count("Its siblings do not share the hub") == 1
+    assert "durabletask-emulator --store" in caplog.text
+    await transport.close()
+    await other.close()

@@ -95,7 +95,7 @@ REFUSED: list[tuple[str, str]] = [
         "without path or query.")),
     ("Endpoint=https://me:s3cr3t@h", ("'Endpoint' contains '@'. An endpoint takes no user name or password; remove "
         "them and use 'Authentication' to sign in.")),
-    ("Endpoint=htps://h", ("'Endpoint' begins with htps://, which nobody here knows. Did you mean https://? Known "
+    ("Endpoint=htps://h", ("'Endpoint' begins with htps://, which is not known. Did you mean https://? Known "
         "schemes are: grpc, grpcs, http, https, memory, sqlite.")),
     ("Endpoint=sqlite://", ("'Endpoint' names no SQLite file. Write sqlite:///relative/path.db or "
         "sqlite:////absolute/path.db.")),
@@ -210,3 +210,9 @@ def test_an_environment_that_contradicts_itself_is_told() -> None:
 
     with pytest.raises(ConnectionStringError, match="says TaskHub=a, DURABLETASK_TASK_HUB_NAME says 'b'"):
         ConnectionString.from_env(environ)
+
+
+def test_the_memory_database_of_sqlite_is_no_hub() -> None:
+    """It used to make a file of that name."""
+    with pytest.raises(ConnectionStringError, match="memory://"):
+        ConnectionString.parse("Endpoint=sqlite:///:memory:")

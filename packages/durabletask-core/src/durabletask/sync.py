@@ -57,7 +57,7 @@ _T = TypeVar("_T")
 
 _DEFAULT_WAIT = 60.0
 
-_portal = Portal()
+_portal = Portal("durabletask-sync")
 
 
 class DurableTaskClient:

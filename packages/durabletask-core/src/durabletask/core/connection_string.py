@@ -178,7 +178,7 @@ class ConnectionString:
             source: where it comes from, for the message.
 
         Raises:
-            ConnectionStringError: the string names another task hub, or nobody names one.
+            ConnectionStringError: the string names another task hub, or none is named.
         """
         if task_hub is None:
             if self.task_hub is not None:
@@ -396,6 +396,11 @@ def _sqlite_path(rest: str) -> str:
         raise ConnectionStringError(
             "'Endpoint' names no SQLite file. Write sqlite:///relative/path.db or sqlite:////absolute/path.db."
         )
+    if rest[1:].strip().startswith(":memory:"):
+        raise ConnectionStringError(
+            "'Endpoint' has the name that SQLite has for a database in memory, which a task hub does not use. Write "
+            "memory:// for a hub in memory, or the path of a file."
+        )
     return rest[1:]
 
 
@@ -426,7 +431,7 @@ def _unknown_scheme(scheme: str) -> str:
     near = nearest_names(scheme, known, limit=1)
     hint = f"Did you mean {near[0]}://? " if near else ""
     shown = f"{scheme}://" if _PLAIN_WORD.fullmatch(scheme) else "a scheme"
-    return f"'Endpoint' begins with {shown}, which nobody here knows. {hint}Known schemes are: {', '.join(known)}."
+    return f"'Endpoint' begins with {shown}, which is not known. {hint}Known schemes are: {', '.join(known)}."
 
 
 def _checked_task_hub(task_hub: object) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
-__all__ = ["Call", "Portal"]
+__all__ = ["Call", "LoopThread", "Portal"]
 
 _T = TypeVar("_T")
 
@@ -22,14 +22,18 @@ class Call(Protocol):
         """The result of what ``action`` returned; ``action`` itself is called on the loop, too."""
 
 
-class Portal:
-    """An event loop in a thread of its own, shared by all objects of ``durabletask.sync``.
+class LoopThread:
+    """An event loop in a daemon thread of its own. Objects that use it are its users.
 
-    The thread is started by the first call and ends when the last user has left, or was garbage-collected. It is a
-    daemon thread, so that it does not delay the end of the process.
+    The thread is started when a user needs the loop and ends when the last user has left, or was garbage-collected. A
+    daemon thread does not delay the end of the process.
+
+    Args:
+        name: name of the thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._lock = threading.Lock()
         self._users: weakref.WeakSet[object] = weakref.WeakSet()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -39,11 +43,42 @@ class Portal:
             os.register_at_fork(after_in_child=self._begin_anew)
 
     def _begin_anew(self) -> None:
-        """A forked process has only the forking thread: the next call starts a new loop."""
+        """A forked process has only the forking thread: the next user starts a new loop."""
         self._lock = threading.Lock()
         # Kept alive: closing the loop would remove its files from the selector that the parent uses.
         self._of_parents.append(self._loop)
         self._loop = self._thread = None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs in this thread."""
+        return threading.current_thread() is self._thread
+
+    def loop_of(self, user: object) -> asyncio.AbstractEventLoop:
+        """The loop, started if necessary; it runs until ``user`` leaves."""
+        with self._lock:
+            self._users.add(user)
+            if self._loop is None:
+                loop = self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=_serve, args=(loop,), name=self._name, daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def leave(self, user: object) -> None:
+        """Release the loop. With the last user its thread ends, and this call waits for that."""
+        with self._lock:
+            self._users.discard(user)
+            if self._users:
+                return
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+
+
+class Portal(LoopThread):
+    """The loop of all objects of ``durabletask.sync``, with a blocking call into it."""
 
     def call(self, user: object, action: Callable[[], Awaitable[_T]]) -> _T:
         """Run an action on the loop and wait for its result. Ctrl-C cancels it."""
@@ -60,12 +95,12 @@ class Portal:
             raise
 
     def running_loop(self, user: object) -> asyncio.AbstractEventLoop:
-        """The loop, started if necessary; it runs until ``user`` leaves.
+        """The loop, as of ``loop_of``.
 
         Raises:
             RuntimeError: the caller runs in an event loop itself, which a blocking call would stop.
         """
-        if threading.current_thread() is self._thread:
+        if self.is_current:
             raise RuntimeError(
                 "durabletask.sync was called from its own event loop (from an orchestrator, or from an 'async def' "
                 "activity or entity) and would wait for itself. Use durabletask.DurableTaskClient there, or make "
@@ -77,27 +112,7 @@ class Portal:
                 "durabletask.DurableTaskClient or DurableTaskWorker with 'await' there (in a notebook, too), or call "
                 "it in a thread: await asyncio.to_thread(...)."
             )
-        with self._lock:
-            self._users.add(user)
-            if self._loop is None:
-                loop = self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_serve, args=(loop,), name="durabletask-sync", daemon=True
-                )
-                self._thread.start()
-            return self._loop
-
-    def leave(self, user: object) -> None:
-        """Release the loop; its thread ends with the last user."""
-        with self._lock:
-            self._users.discard(user)
-            if self._users:
-                return
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+        return self.loop_of(user)
 
 
 def _is_in_a_running_loop() -> bool:

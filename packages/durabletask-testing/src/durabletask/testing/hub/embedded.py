@@ -1,28 +1,39 @@
 """Task hubs inside the process of their users: ``Endpoint=memory://`` and ``Endpoint=sqlite:///path``.
 
-A client and a worker that are built separately share a hub by endpoint and hub name; the last one that
-closes closes it. The hub lives in the event loop that used it first; users in other loops of the process
-(the blocking facade runs one in a thread) are served across threads.
+A client and a worker that are built separately share a hub by endpoint and hub name; the last one that closes closes
+it. All embedded hubs of a process run on one event loop in a thread of their own, because the loops of their users
+end at times that the hub does not know: a request thread may have one for a few milliseconds. Every call is handed to
+that loop, also from a user whose loop is the only one.
+
+After a fork the child has no such thread: its transports enter new hubs. A hub in memory is then empty, and a file is
+refused while the parent owns it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import multiprocessing
+import os
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
-from typing import ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar
 
 from durabletask.core.connection import ConnectionString, CredentialProvider
-from durabletask.core.errors import ConfigurationError, TransportUnavailableError
+from durabletask.core.errors import ConfigurationError
 from durabletask.core.forwarding import ForwardingTransport, StreamMethod, UnaryMethod, method_of
+from durabletask.core.portal import LoopThread
 from durabletask.core.transport import Transport
 from durabletask.testing.clock import Clock
 
+from .bridge import LoopBridge, StreamReader
 from .local import InMemoryBackend
 from .storage.sqlite import Sqlite as SqliteStore
 
 __all__ = ["EmbeddedTransport", "from_connection_string"]
+
+_logger = logging.getLogger("durabletask.hub")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,20 +45,56 @@ class _Shared:
     def __init__(self, backend: InMemoryBackend) -> None:
         self.backend = backend
         self.users = 0
-        self.home: asyncio.AbstractEventLoop | None = None
+        self.pid = os.getpid()
 
-    def is_elsewhere(self) -> bool:
-        """Whether the hub lives in another loop that is running; otherwise it lives here from now on."""
+        self._bridges: dict[asyncio.AbstractEventLoop, LoopBridge] = {}
+
+    async def call(self, make: Callable[[], Coroutine[object, object, T]]) -> T:
+        """Run a request in the loop of the hubs."""
         here = asyncio.get_running_loop()
-        if self.home is not here and self.home is not None and self.home.is_running():
-            return True
-        self.home = here
-        return False
+        bridge = self._bridges.get(here)
+        if bridge is None:
+            with _guard:
+                for loop in [loop for loop, one in self._bridges.items() if one.is_closed]:
+                    del self._bridges[loop]
+                bridge = self._bridges[here] = LoopBridge(_thread.loop_of(self))
+        return await bridge.call(make)
 
 
+def _warn_about_siblings(endpoint: str, task_hub: str) -> None:
+    """Log where this process looks like one of several of a server, each of which would have a hub of its own."""
+    server = os.environ.get("SERVER_SOFTWARE", "")  # gunicorn forks without multiprocessing
+    if multiprocessing.parent_process() is None and not server.startswith("gunicorn") and not _of_parents:
+        return
+    _logger.warning(
+        "Task hub %r at %s lives in this process (%d), which was started or forked by another one, as the processes of a "
+        "server with several workers are. Its siblings do not share the hub%s. Run 'durabletask-emulator --store "
+        "flows.db' and give all of them Endpoint=http://localhost:8080, or run one process.",
+        task_hub,
+        endpoint,
+        os.getpid(),
+        ": each has one of its own" if endpoint.startswith("memory") else ", and cannot open its file",
+    )
+
+
+_thread = LoopThread("durabletask-embedded-hubs")
 _guard = threading.Lock()
 _hubs: dict[tuple[str, str], _Shared] = {}
 _stores: dict[Path, SqliteStore] = {}
+_of_parents: list[object] = []
+
+
+def _begin_anew() -> None:
+    """A forked process leaves the hubs of its parent alone; they stay referenced, so that nothing closes them."""
+    global _guard  # noqa: PLW0603
+    _guard = threading.Lock()
+    _of_parents.append((dict(_hubs), dict(_stores)))
+    _hubs.clear()
+    _stores.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def from_connection_string(
@@ -107,7 +154,7 @@ class EmbeddedTransport(ForwardingTransport):
         return self._enter().backend
 
     def _enter(self) -> _Shared:
-        if self._shared is None:
+        if self._shared is None or self._shared.pid != os.getpid():
             key = (str(self._path) if self._path is not None else self._endpoint, self._task_hub)
             with _guard:
                 shared = _hubs.get(key)
@@ -115,6 +162,7 @@ class EmbeddedTransport(ForwardingTransport):
                     store = _stores.setdefault(self._path, SqliteStore(self._path)) if self._path else None
                     backend = InMemoryBackend(self._task_hub, clock=self._clock, store=store)
                     shared = _hubs[key] = _Shared(backend)
+                    _warn_about_siblings(self._endpoint, self._task_hub)
                 shared.users += 1
             self._shared = shared
         return self._shared
@@ -130,64 +178,27 @@ class EmbeddedTransport(ForwardingTransport):
                 return
             for key in [key for key, one in _hubs.items() if one is shared]:
                 del _hubs[key]
-        await _call(shared, shared.backend.close)
+        try:
+            await shared.call(shared.backend.close)
+        finally:
+            await asyncio.to_thread(_thread.leave, shared)  # it waits for the thread
 
     async def forward(self, method: UnaryMethod[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Make the call on the hub, in the loop that the hub lives in."""
+        """Make the call on the hub."""
         shared = self._enter()
         call = method_of(shared.backend, method)
-        if not shared.is_elsewhere():
-            return await call(*args, **kwargs)
-        return await _call(shared, lambda: call(*args, **kwargs))
+        return await shared.call(lambda: call(*args, **kwargs))
 
     async def forward_stream(
         self, method: StreamMethod[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> AsyncGenerator[T, None]:
-        """Open the stream on the hub, in the loop that the hub lives in."""
+        """Open the stream on the hub."""
         shared = self._enter()
         stream = method_of(shared.backend, method)(*args, **kwargs)
-        reading: asyncio.Task[object] | None = None
-
-        async def following() -> list[T]:
-            nonlocal reading
-            reading = asyncio.current_task()
-            try:
-                async for answer in stream:
-                    return [answer]
-                return []
-            finally:
-                reading = None
-
-        async def close() -> None:
-            task = reading
-            if task is not None:  # a read in the other loop, which may not have been cancelled yet
-                task.cancel()
-                await asyncio.wait([task])
-            if isinstance(stream, AsyncGenerator):
-                await stream.aclose()
-
+        reader = StreamReader(stream)
         try:
-            while answers := await _call(shared, following):
-                yield answers[0]
+            while items := await shared.call(reader.read):
+                for item in items:
+                    yield item
         finally:
-            await _call(shared, close)
-
-
-async def _call(shared: _Shared, request: Callable[[], Awaitable[T]]) -> T:
-    """Run a request in the loop of the hub."""
-    home = shared.home
-    if not shared.is_elsewhere() or home is None:
-        return await request()
-
-    async def run() -> T:
-        return await request()
-
-    asked = asyncio.run_coroutine_threadsafe(cast("Coroutine[object, object, T]", run()), home)
-    try:
-        return await asyncio.wrap_future(asked)
-    except asyncio.CancelledError:
-        if home.is_running():
-            raise
-        raise TransportUnavailableError(
-            f"The event loop that task hub {shared.backend.task_hub!r} lived in has ended; call again."
-        ) from None
+            await shared.call(reader.close)
