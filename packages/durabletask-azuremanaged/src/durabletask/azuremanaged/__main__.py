@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _writer() -> Callable[[Check], None]:
-    """How a finding is printed: by rich when it is installed and somebody looks, else as plain text."""
+    """How a finding is printed: by rich when it is installed and the output is a terminal, else as plain text."""
     try:
         console = importlib.import_module("rich.console").Console(highlight=False)
         table = importlib.import_module("rich.table").Table

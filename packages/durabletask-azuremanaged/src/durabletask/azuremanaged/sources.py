@@ -106,7 +106,7 @@ class AsyncSource(TokenSource):
         return _access_token(await get(self._scope))
 
     async def close(self) -> None:
-        """Nothing: whoever made the credential closes it."""
+        """Nothing: the credential belongs to the program."""
 
 
 def is_async(credential: object) -> bool:
@@ -133,7 +133,7 @@ async def _in_thread(function: Callable[[], _T]) -> _T:
     outcome: asyncio.Future[_T] = loop.create_future()
 
     def succeed(result: _T) -> None:
-        if not outcome.done():  # else whoever waited was cancelled
+        if not outcome.done():  # else the waiting call was cancelled
             outcome.set_result(result)
 
     def fail(error: BaseException) -> None:
@@ -143,7 +143,7 @@ async def _in_thread(function: Callable[[], _T]) -> _T:
     def run() -> None:
         try:
             result = function()
-        except Exception as error:  # noqa: BLE001 - handed to whoever awaits
+        except Exception as error:  # noqa: BLE001 - raised in the waiting call
             # A future cannot carry a StopIteration.
             failure = RuntimeError(str(error)) if isinstance(error, StopIteration) else error
             _tell(loop, lambda: fail(failure))

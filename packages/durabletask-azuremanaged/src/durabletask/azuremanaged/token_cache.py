@@ -141,7 +141,7 @@ class AzureCredentialProvider(CredentialProvider):
         return token
 
     async def _acquire(self, *, forced: bool) -> AccessToken:
-        """A token for somebody who waits for it; outages are retried."""
+        """A token for a call that waits for it; outages are retried."""
         deadline = self._clock() + self._patience
         has_worked = self._token is not None
         delay = 1
@@ -196,6 +196,6 @@ class AzureCredentialProvider(CredentialProvider):
 
 
 def _observe(flight: asyncio.Task[AccessToken]) -> None:
-    """A renewal in the background that failed has been logged; nobody else asks for its exception."""
+    """A renewal in the background that failed has been logged; its exception is not needed again."""
     if not flight.cancelled():
         flight.exception()

@@ -466,7 +466,7 @@ class OrchestrationContext(ABC):
         """Wait for an event of that name, in any spelling of upper and lower case.
 
         Events that came earlier and were not waited for are served first, oldest first. Several waits of one name
-        are served in the order in which they were made; a wait that nobody waits for any more is passed over.
+        are served in the order in which they were made; a wait that is no longer awaited is passed over.
 
         Args:
             name: name of the event.
@@ -548,7 +548,7 @@ class OrchestrationContext(ABC):
 
         Args:
             new_input: input of the next generation.
-            save_events: hand events that nobody has read over to the next generation.
+            save_events: hand unread events over to the next execution.
             new_version: version of the next generation; the present one by default.
         """
 

@@ -29,7 +29,7 @@
     ├── NonRetryableError                  raised by an activity: no retry policy applies
     ├── RetryAfter                         raised by an activity: try again after a delay
     └── TransportError                     the hub, or the way to it
-        ├── TransportUnavailableError      nobody answers at the endpoint
+        ├── TransportUnavailableError      no server answers at the endpoint
         ├── TransportTimeoutError          no answer within the deadline; also a TimeoutError
         ├── UnauthenticatedError           the hub does not accept who we are
         ├── PermissionDeniedError          the hub knows us and refuses
@@ -112,7 +112,7 @@ __all__ = [
 def nearest_names(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
     """The names of ``known`` that look most like ``name``, best first, without regard to case.
 
-    Used by every message that tells somebody that a name is unknown.
+    Used by every message about an unknown name.
     """
     by_folded: dict[str, str] = {}
     for candidate in known:
@@ -368,7 +368,7 @@ class TransportError(DurableTaskError):
 
 
 class TransportUnavailableError(TransportError):
-    """Nobody answers at the endpoint, or the connection was lost. Trying again may help."""
+    """No server answers at the endpoint, or the connection was lost. Trying again may help."""
 
 
 class TransportTimeoutError(TransportError, TimeoutError):

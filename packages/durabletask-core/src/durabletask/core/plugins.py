@@ -1,4 +1,4 @@
-"""What other distributions bring, found by entry points: core itself knows nobody.
+"""What other distributions bring, found by entry points: core itself names none of them.
 
 * ``durabletask.transports``: endpoint scheme -> ``TransportFactory``;
 * ``durabletask.credentials``: Authentication value -> ``CredentialFactory``. The entry named ``credential``

@@ -180,7 +180,7 @@ def emit(
         start_time=_nanoseconds(start),
     )
     context = _span_context(own)
-    # The API lets nobody choose an id; the SDK's spans keep theirs here. Others end with an id of their own.
+    # The API does not let a program choose an id; the SDK's spans keep theirs here. Others end with an id of their own.
     if context is not None and span.is_recording() and hasattr(span, "_context"):
         span._context = context  # noqa: SLF001
     if error is not None:

@@ -103,7 +103,7 @@ class ChannelHolder:
         self._renewed_at = float("-inf")
         self._retiring: set[asyncio.Task[None]] = set()
         self.under_way: set[grpc.aio.Call] = set()
-        """Calls that ``close`` has to end: whoever starts one adds it, and takes it out when it has ended."""
+        """Calls that ``close`` has to end: each call is added at its start and removed at its end."""
         self.generation: int = 0
         """Changes whenever calls of an older channel may have been ended by closing it."""
 

@@ -139,7 +139,7 @@ class TaskHubServer:
         await asyncio.sleep(0)
         for task in list(self._long_calls):
             task.cancel()
-        await asyncio.shield(stopping)  # once begun it goes on, whether or not somebody waits for it
+        await asyncio.shield(stopping)  # once begun it goes on, also when the caller is cancelled
 
     async def wait_stopped(self) -> None:
         """Return when the server has stopped."""
@@ -259,7 +259,7 @@ class TaskHubServer:
             await send_work_items(
                 hub, data, context, ping_interval=self._ping_interval, stream_above=self._stream_above
             )
-        except LOST_CALLER:  # nobody is left to be told; this is how gRPC is told without a traceback
+        except LOST_CALLER:  # the caller is gone; this ends the call without a traceback from gRPC
             raise asyncio.CancelledError from None
         except Exception as error:  # noqa: BLE001 - every failure of a call becomes its status
             await refuse(context, "GetWorkItems", error)
@@ -267,7 +267,7 @@ class TaskHubServer:
     async def _history(self, data: bytes, context: Context) -> None:
         try:
             await send_history(self._hubs.of(context), data, context)
-        except LOST_CALLER:  # nobody is left to be told; this is how gRPC is told without a traceback
+        except LOST_CALLER:  # the caller is gone; this ends the call without a traceback from gRPC
             raise asyncio.CancelledError from None
         except Exception as error:  # noqa: BLE001 - every failure of a call becomes its status
             await refuse(context, "StreamInstanceHistory", error)

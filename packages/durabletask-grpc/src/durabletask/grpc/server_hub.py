@@ -80,7 +80,7 @@ class Hubs:
 
 
 async def refuse(context: Context, rpc: str, error: Exception) -> NoReturn:
-    """End a call with the status of an error. What nobody foresaw is logged and told without details."""
+    """End a call with the status of an error. An unforeseen error is logged, and sent without details."""
     if isinstance(error, TransportError):
         code, details = status_of(error), str(error)
     elif isinstance(error, DecodeError):

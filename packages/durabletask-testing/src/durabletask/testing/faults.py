@@ -59,7 +59,7 @@ class FaultCounts:
         delayed_answers: answers of activities that were held back.
         reordered_answers: answers that came after one to a later call of the same instance.
         abandoned_items: turns and activities that were given back.
-        expired_locks: turns and activities that nobody answered in time.
+        expired_locks: episodes and activities that were not answered in time.
     """
 
     replayed_turns: int = 0
@@ -94,7 +94,7 @@ class Chaos:
         reorder: answers of activities that run at the same time arrive in any order.
         abandoned_items: how likely a turn or an activity is given back to the hub, once, and comes again under
             another token. The hub pauses before it does, so this one and the next cost virtual time.
-        expired_locks: how likely nobody answers a turn or an activity in time, so that the hub delivers it again;
+        expired_locks: how likely an episode or activity is not answered in time, so that the hub delivers it again;
             the answer to the first delivery of the turn arrives too late.
     """
 
@@ -141,7 +141,7 @@ class ChaosTransport(WrappedTransport):
     Args:
         inner: the transport that does the work.
         chaos: which faults.
-        on_lost: called with the token of a delivery that nobody will answer.
+        on_lost: called with the token of a delivery that will not be answered.
 
     Attributes:
         chaos: which faults.

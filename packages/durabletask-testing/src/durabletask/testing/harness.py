@@ -10,7 +10,7 @@ places only, all of them here:
 
 Before time moves, the event loop must have nothing left to run and no work item may be busy. A work item whose own
 code waits at this hub is not busy: it waits for time like any client. Code inside a work item therefore never moves
-time itself; it only waits, and whoever awaits the outer orchestration moves it.
+time itself; it only waits, and the call that awaits the outer orchestration moves it.
 """
 
 from __future__ import annotations

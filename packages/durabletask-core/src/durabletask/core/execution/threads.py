@@ -72,7 +72,7 @@ def _run(future: Future[object], call: Callable[[], object]) -> None:
         return
     try:
         result = call()
-    except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+    except BaseException as error:  # noqa: BLE001 - the waiting call raises it
         future.set_exception(error)
     else:
         future.set_result(result)

@@ -44,7 +44,7 @@ class OrchestrationTracing:
             self.span: OrchestrationTraceContext = known
         elif telemetry.is_enabled():
             self.span = OrchestrationTraceContext(secrets.token_hex(8), utc_now())
-        else:  # nobody would ever emit that span
+        else:  # that span would never be emitted
             self.span = OrchestrationTraceContext()
         self._started = started
         self._parent = parent

@@ -17,7 +17,7 @@ def _builtins(names: str) -> frozenset[str]:
 
 
 _ORDER_FREE = _builtins("sorted set frozenset len sum min max any all")
-# What leaves the members as they are, so that whoever takes the result decides whether the order counts.
+# What leaves the members as they are, so that the code that takes the result decides whether the order counts.
 _KEEPING = _builtins("list tuple map filter iter reversed dict.fromkeys") | {
     "collections.deque",
     "itertools.chain",

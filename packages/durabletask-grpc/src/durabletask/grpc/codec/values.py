@@ -2,7 +2,7 @@
 
 Rules of the whole codec: optional text is a ``StringValue``, so unset (``None``) and empty differ; an
 empty map is no map; times are aware UTC, naive ones are taken as UTC (decisions, row 18). What cannot be
-converted raises ``InvalidRequestError``, because whoever sent it is to blame.
+converted raises ``InvalidRequestError``, because the sender is at fault.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class Capabilities:
 
     @property
     def lock_expiry(self) -> bool:
-        """An item that is held too long is delivered to somebody else."""
+        """An item that is held too long is delivered to another worker."""
         return False
 
     @property

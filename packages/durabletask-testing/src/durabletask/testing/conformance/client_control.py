@@ -204,10 +204,10 @@ class TestExternalEvents:  # protocol section 12.3
     async def test_an_event_creates_no_instance(self, probe: Probe) -> None:
         """Raising at an unknown id is refused or dropped; it never makes an instance."""
         with contextlib.suppress(InstanceNotFoundError):
-            await probe.transport.raise_event("nobody", "Hello")
+            await probe.transport.raise_event("missing", "Hello")
         async with probe.worker() as worker:
             await worker.nothing()
-        assert await probe.transport.get_instance("nobody") is None
+        assert await probe.transport.get_instance("missing") is None
 
 
 @spec("control")
@@ -246,10 +246,10 @@ class TestControl:  # protocol sections 7.5 and 12.3
             await probe.finished(worker, "done", result="1")
             before = await probe.state("done")
             await probe.transport.terminate_instance("done", output='"late"')
-            await probe.transport.terminate_instance("nobody")
+            await probe.transport.terminate_instance("missing")
             await worker.nothing()
         assert await probe.state("done") == before
-        assert await probe.transport.get_instance("nobody") is None
+        assert await probe.transport.get_instance("missing") is None
 
     @requires("recursive_terminate")
     async def test_terminate_reaches_children_when_it_is_recursive(self, probe: Probe) -> None:
@@ -333,9 +333,9 @@ class TestControl:  # protocol sections 7.5 and 12.3
             await probe.finished(worker, "done", result="1")
             await probe.create("live")
             await worker.run("live")
-            left = await probe.transport.force_terminate_instances(["live", "nobody"], reason="end")
+            left = await probe.transport.force_terminate_instances(["live", "missing"], reason="end")
             await worker.nothing()
-        assert list(left) == ["nobody"]
+        assert list(left) == ["missing"]
         assert await probe.status("live") is OrchestrationStatus.TERMINATED
 
 

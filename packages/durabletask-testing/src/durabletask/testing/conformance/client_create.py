@@ -259,7 +259,7 @@ class TestRead:  # protocol sections 5 and 12.2
 
     async def test_an_unknown_instance_is_none(self, probe: Probe) -> None:
         """Reading an unknown id is no error."""
-        assert await probe.transport.get_instance("nobody") is None
+        assert await probe.transport.get_instance("missing") is None
 
     async def test_payloads_come_back_character_for_character(self, probe: Probe) -> None:
         """A payload is text to the hub: spacing, escapes and precision survive."""

@@ -222,7 +222,7 @@ class TestPurge:  # protocol section 12.6
     async def test_live_and_missing_instances_count_zero(self, probe: Probe) -> None:
         """Only finished instances are purged; asking for others is no error."""
         await probe.create("live")
-        for instance_id in ("live", "nobody"):
+        for instance_id in ("live", "missing"):
             result = await probe.transport.purge_instances(PurgeInstance(instance_id=instance_id))
             assert result.deleted_instance_count == 0
         assert await probe.status("live") is OrchestrationStatus.PENDING
@@ -234,7 +234,7 @@ class TestPurge:  # protocol section 12.6
             await probe.finished(worker, "b")
             await probe.create("live")
             await probe.finished(worker, "kept")
-        request = PurgeBatch(instance_ids=["a", "b", "live", "nobody"])
+        request = PurgeBatch(instance_ids=["a", "b", "live", "missing"])
         assert (await probe.transport.purge_instances(request)).deleted_instance_count == 2
         assert sorted(_ids(await _all(probe))) == ["kept", "live"]
 
@@ -300,7 +300,7 @@ class TestHistory:  # protocol sections 6.3 and 12.9
     async def test_a_missing_instance_has_no_history(self, probe: Probe) -> None:
         """Reading the history of an unknown id fails or is empty."""
         with contextlib.suppress(InstanceNotFoundError):
-            assert await probe.history("nobody") == []
+            assert await probe.history("missing") == []
 
     async def test_a_long_history_comes_whole(self, probe: Probe) -> None:
         """Chunks join to the whole history, without gaps or repetitions."""
@@ -358,7 +358,7 @@ class TestRestart:  # protocol section 12.7
     async def test_what_is_missing_or_live_cannot_be_restarted(self, probe: Probe) -> None:
         """A missing instance is not found, a live one is in the wrong state."""
         await probe.create("live")
-        assert await _error(probe.transport.restart_instance("nobody")) is InstanceNotFoundError
+        assert await _error(probe.transport.restart_instance("missing")) is InstanceNotFoundError
         assert await _error(probe.transport.restart_instance("live")) is InvalidOperationError
 
 
@@ -397,7 +397,7 @@ class TestRewind:  # protocol section 12.8
         async with probe.worker() as worker:
             await probe.finished(worker, "done")
         await probe.create("live")
-        assert await _error(probe.transport.rewind_instance("nobody")) is InstanceNotFoundError
+        assert await _error(probe.transport.rewind_instance("missing")) is InstanceNotFoundError
         assert await _error(probe.transport.rewind_instance("done")) is InvalidOperationError
         assert await _error(probe.transport.rewind_instance("live")) is InvalidOperationError
 

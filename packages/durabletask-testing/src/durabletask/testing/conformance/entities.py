@@ -192,7 +192,7 @@ class TestEntities:
         assert [entity.instance_id for entity in page.entities] == [COUNTER, OTHER]
         assert [entity.serialized_state for entity in page.entities] == [f'"{COUNTER}"', f'"{OTHER}"']
         assert list((await probe.transport.query_instances(InstanceQuery())).states) == []
-        assert await probe.transport.get_entity("@counter@nobody") is None
+        assert await probe.transport.get_entity("@counter@missing") is None
 
     async def test_an_entity_without_state_is_gone(self, probe: Probe) -> None:
         """Returning no state deletes the entity."""

@@ -27,7 +27,7 @@ class ConformanceHub(ABC):
         patience: real seconds after which something that must come counts as missing.
         settle_seconds: real seconds after which something that must not come counts as absent.
         abandon_delay: how long an abandoned item may stay away, on the hub's clock.
-        lock_timeout: after how long an item that nobody completes is delivered again, on the hub's clock;
+        lock_timeout: after how long an item that is not completed is delivered again, on the hub's clock;
             needed for the capability ``lock_expiry``.
     """
 

@@ -52,7 +52,7 @@ def _same(left: Sequence[HistoryEvent], right: Sequence[HistoryEvent]) -> bool:
 
 @spec("episodes")
 class TestEpisodes:  # protocol sections 3.2, 6.3 and 7
-    """One turn of an orchestrator as the hub sees it."""
+    """One episode of an orchestrator as the hub sees it."""
 
     async def test_the_first_episode_starts_the_instance(self, probe: Probe) -> None:
         """No past; the new events are OrchestratorStarted and ExecutionStarted with the whole request."""
@@ -150,7 +150,7 @@ class TestEpisodes:  # protocol sections 3.2, 6.3 and 7
         assert await probe.status("quiet") is OrchestrationStatus.RUNNING
 
     async def test_completion_carries_out_the_other_actions(self, probe: Probe) -> None:
-        """Activities scheduled beside a completion still run, and their answers bother nobody."""
+        """Activities scheduled beside a completion still run, and their answers change nothing."""
         await probe.create("parting")
         async with probe.worker() as worker:
             await worker.run("parting", ScheduleTask(id=0, name="Farewell", input="1"), complete("2"))
@@ -398,7 +398,7 @@ class TestRedelivery:  # protocol sections 3.1 and 3.7
         assert [event.result for event in of_type(item.new_events, TaskCompleted)] == ["2"]
 
     async def test_what_was_never_looked_at_is_not_lost(self, probe: Probe) -> None:
-        """Items that reached a stream and were not read are delivered to somebody else."""
+        """Items that reached a stream and were not read are delivered to another worker."""
         for number in range(5):
             await probe.create(f"i{number}")
         async with probe.worker():

@@ -188,7 +188,7 @@ class TestChildren:  # protocol section 7.4
 
 @spec("continue_as_new")
 class TestContinueAsNew:  # protocol section 7.3
-    """Generations of an instance."""
+    """Executions of an instance."""
 
     async def test_the_next_generation_starts_with_the_new_input(self, probe: Probe) -> None:
         """Same id, name and tags; a new execution id, an empty past and the chosen input."""
@@ -321,11 +321,11 @@ class TestMessages:  # protocol section 7.2
         """A missing target does not hold up the sender."""
         async with probe.worker() as worker:
             await _started(
-                probe, worker, "sender", SendEvent(id=0, instance_id="nobody", name="N"), complete("1")
+                probe, worker, "sender", SendEvent(id=0, instance_id="missing", name="N"), complete("1")
             )
             await worker.nothing()
         assert (await probe.state("sender")).serialized_output == "1"
-        assert await probe.transport.get_instance("nobody") is None
+        assert await probe.transport.get_instance("missing") is None
 
     @requires("terminate_action")
     async def test_an_orchestrator_can_terminate_another_instance(self, probe: Probe) -> None:

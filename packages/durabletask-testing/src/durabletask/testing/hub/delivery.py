@@ -12,7 +12,7 @@ A ``Job`` is one episode or one activity on its way, in exactly one of these pla
 * leased: a worker has it, under a token, until a deadline.
 
 ``Dispatcher`` moves jobs between the first three; ``Workers`` owns leases' ends and pauses. A job can become void
-while it waits (its instance was purged): whoever builds an item from it checks that first.
+while it waits (its instance was purged): the code that builds an item checks that first.
 
 The cost of a change must depend on the streams and lanes that it concerns, never on how many are connected. New work
 marks its lane, a stream that has gained room marks itself, and ``share`` looks at the marks only. An index leads
