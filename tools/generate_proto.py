@@ -8,7 +8,6 @@ tree is not what would be made.
 from __future__ import annotations
 
 import importlib.metadata
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,7 +22,11 @@ GENERATOR: Final[str] = "1.63.2"
 SOURCES: Final[tuple[str, ...]] = ("orchestrator_service", "lean")
 """Names of the ``.proto`` files, without the suffix."""
 
-_PROTO = Path(__file__).parent.parent / "packages/durabletask-grpc/src/durabletask/grpc/proto"
+_SOURCE = Path(__file__).parent.parent / "packages/durabletask-grpc/src"
+_FOLDER = (
+    "durabletask/grpc/proto"  # part of the files' names in the pool, where another SDK has files as well
+)
+_PROTO = _SOURCE / _FOLDER
 _TARGET = _PROTO / "_generated"
 _PACKAGE = "durabletask.grpc.proto._generated"
 
@@ -36,11 +39,12 @@ def _well_known_types() -> Path:
 
 def _relocate(code: str) -> str:
     """Make the code importable from inside the package instead of from the top."""
+    code = code.replace(f"from {_FOLDER.replace('/', '.')} import ", "from . import ")
     for name in SOURCES:
-        code = re.sub(rf"^import {name}_pb2 as", f"from . import {name}_pb2 as", code, flags=re.MULTILINE)
         # A bare Mapping is an unknown type to checkers.
         code = code.replace(", _Mapping]", ", _Mapping[str, object]]")
-        code = code.replace(f"(DESCRIPTOR, '{name}_pb2', ", f"(DESCRIPTOR, '{_PACKAGE}.{name}_pb2', ")
+        made = f"{_FOLDER.replace('/', '.')}.{name}_pb2"
+        code = code.replace(f"(DESCRIPTOR, '{made}', ", f"(DESCRIPTOR, '{_PACKAGE}.{name}_pb2', ")
     return code
 
 
@@ -58,15 +62,18 @@ def generate() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         arguments = [
             "protoc",
-            f"-I{_PROTO}",
+            f"-I{_SOURCE}",
             f"-I{_well_known_types()}",
             f"--python_out={folder}",
             f"--pyi_out={folder}",
-            *(f"{name}.proto" for name in SOURCES),
+            *(f"{_FOLDER}/{name}.proto" for name in SOURCES),
         ]
         if protoc.main(arguments) != 0:
             raise RuntimeError("protoc failed; its messages are above.")
-        return {path.name: _relocate(path.read_text("utf-8")) for path in sorted(Path(folder).iterdir())}
+        return {
+            path.name: _relocate(path.read_text("utf-8"))
+            for path in sorted((Path(folder) / _FOLDER).iterdir())
+        }
 
 
 def outdated() -> list[str]:

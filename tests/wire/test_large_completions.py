@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from durabletask.core.actions import CompleteOrchestration, ScheduleTask
 from durabletask.core.errors import InvalidRequestError, ResourceExhaustedError
+from durabletask.core.failures import FailureDetails
 from durabletask.core.history import EPOCH
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult
@@ -178,6 +179,17 @@ def test_an_action_that_cannot_be_sent_fails_the_orchestration() -> None:
     assert action.failure is not None
     assert action.failure.is_non_retriable
     assert "1000" in action.failure.message
+
+
+def test_a_failure_is_not_replaced_by_one_of_size() -> None:
+    """An orchestration that has failed keeps its failure, even when its custom status makes the message too large."""
+    failure = FailureDetails("ValueError", "card declined")
+    end = CompleteOrchestration(7, OrchestrationStatus.FAILED, failure=failure)
+    result = OrchestratorResult(
+        instance_id="i", actions=[ScheduleTask(1, "a"), end], custom_status='"' + "x" * 5000 + '"'
+    )
+    (part,) = encode_completion(result, 1000)
+    assert decode_orchestrator_result(part).actions == [end]
 
 
 def test_parts_that_are_never_finished_are_bounded() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from durabletask.grpc.channel import SERVICE
 from durabletask.grpc.proto._generated import lean_pb2 as lean
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from durabletask.grpc.server_calls import UNARY_CALLS
@@ -38,14 +41,19 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
     return message
 
 
+def _public_name(name: str) -> str:
+    """The name in the public protocol, which has no package; ours keeps the names of this process apart."""
+    return name.removeprefix(f"{pb.DESCRIPTOR.package}.")
+
+
 def _type_of(field: Any) -> str:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         key, value = field.message_type.fields_by_name["key"], field.message_type.fields_by_name["value"]
         return f"map<{_type_of(key)},{_type_of(value)}>"
     if field.message_type is not None:
-        return str(field.message_type.full_name)
+        return _public_name(field.message_type.full_name)
     if field.enum_type is not None:
-        return str(field.enum_type.full_name)
+        return _public_name(field.enum_type.full_name)
     return _TYPES[field.type]
 
 
@@ -114,7 +122,11 @@ def test_the_service_is_that_of_the_protocol() -> None:
     """All 29 calls, with the paths, types and streams of the protocol; the server has a handler for each."""
     (service,) = _file().service
     found = {
-        method.name: (method.input_type[1:], method.output_type[1:], method.server_streaming)
+        method.name: (
+            _public_name(method.input_type[1:]),
+            _public_name(method.output_type[1:]),
+            method.server_streaming,
+        )
         for method in service.method
     }
     wanted = {
@@ -123,10 +135,10 @@ def test_the_service_is_that_of_the_protocol() -> None:
     }
     assert found == wanted
     assert len(found) == 29
-    assert pb.DESCRIPTOR.package == ""
+    assert SERVICE == "/TaskHubSidecarService/"
     assert set(UNARY_CALLS) | {"GetWorkItems", "StreamInstanceHistory"} == set(found)
     for name, spec in UNARY_CALLS.items():
-        assert spec.request.DESCRIPTOR.full_name == found[name][0]
+        assert _public_name(spec.request.DESCRIPTOR.full_name) == found[name][0]
 
 
 def test_the_lean_view_has_the_numbers_of_the_protocol() -> None:
@@ -135,6 +147,27 @@ def test_the_lean_view_has_the_numbers_of_the_protocol() -> None:
         original = pb.DESCRIPTOR.message_types_by_name[message.name]
         for field in message.fields:
             assert original.fields_by_name[field.name].number == field.number
+
+
+_ANOTHER_SDK = """
+from google.protobuf import descriptor_pb2, descriptor_pool
+file = descriptor_pb2.FileDescriptorProto(name="orchestrator_service.proto", syntax="proto3")
+file.message_type.add(name="WorkItem").field.add(name="other", number=99, type=9, label=1)
+file.enum_type.add(name="OrchestrationStatus").value.add(name="ORCHESTRATION_STATUS_RUNNING", number=0)
+file.service.add(name="TaskHubSidecarService")
+descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
+"""
+_OURS = "from durabletask.grpc.proto._generated import lean_pb2, orchestrator_service_pb2\n"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("program", [_ANOTHER_SDK + _OURS, _OURS + _ANOTHER_SDK])
+def test_another_sdk_of_the_protocol_fits_into_the_process(program: str) -> None:
+    """Its messages have the names of the public protocol, in the same pool, whichever is imported first."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_generated_code_is_current() -> None:

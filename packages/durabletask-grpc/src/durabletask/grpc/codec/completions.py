@@ -23,7 +23,7 @@ def encode_completion(result: OrchestratorResult, limit: int) -> Iterator[pb.Orc
     """The answer to an episode, as one message or, when it is larger than ``limit`` bytes, as several.
 
     An action that is larger than the limit by itself can never be sent; the orchestration then fails, which
-    is better than an episode that is tried for ever.
+    is better than an episode that is tried for ever. One that has failed anyway keeps its own failure.
     """
     response = encode_orchestrator_result(result)
     if response.ByteSize() <= limit:
@@ -31,12 +31,25 @@ def encode_completion(result: OrchestratorResult, limit: int) -> Iterator[pb.Orc
     base = response.ByteSize() - sum(_size(action) for action in response.actions)
     largest = max((_size(action) for action in response.actions), default=0)
     if base + largest > limit:
+        failed = encode_orchestrator_result(_only_failure(result))
+        if failed.actions and failed.ByteSize() <= limit:
+            return iter((failed,))
         return iter((encode_orchestrator_result(_too_large(result, base + largest, limit)),))
     return split_completion(response, limit, max(base, 0))
 
 
 def _size(action: pb.OrchestratorAction) -> int:
     return action.ByteSize() + _OVERHEAD
+
+
+def _only_failure(result: OrchestratorResult) -> OrchestratorResult:
+    """The end of an orchestration that fails, without all else that it would send; no action if it does not fail."""
+    ends = [
+        CompleteOrchestration(action.id, action.status, failure=action.failure)
+        for action in result.actions
+        if isinstance(action, CompleteOrchestration) and action.failure is not None
+    ]
+    return replace(result, actions=ends, custom_status=None)
 
 
 def _too_large(result: OrchestratorResult, size: int, limit: int) -> OrchestratorResult:
