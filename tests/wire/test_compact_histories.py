@@ -30,7 +30,7 @@ from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
 from durabletask.core.serialization import JsonDataConverter
 from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult, OrchestratorWorkItem
-from durabletask.grpc.codec import replayed
+from durabletask.grpc.codec import scanner
 from durabletask.grpc.codec.history import decode_past
 from durabletask.grpc.codec.past import (
     EncodedPasts,
@@ -39,7 +39,7 @@ from durabletask.grpc.codec.past import (
     encode_length,
     encode_one,
 )
-from durabletask.grpc.codec.replayed import find_past, read_segments, read_time
+from durabletask.grpc.codec.scanner import find_past, read_segments, read_time
 from durabletask.grpc.codec.work_items import decode_work_item, encode_work_item
 from durabletask.grpc.proto._generated import lean_pb2 as lean
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
@@ -87,7 +87,7 @@ def _compact(data: bytes, total: int) -> list[HistoryEvent] | None:
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=400)
 @given(st.lists(_EVENTS, max_size=10))
-def test_the_records_of_a_past_say_what_its_events_say(events: list[HistoryEvent]) -> None:
+def test_the_segments_of_a_past_say_what_its_events_say(events: list[HistoryEvent]) -> None:
     """Whatever the texts, lengths, times and neighbours, records that are given expand to the same events."""
     assert _compact(_bytes_of(events), len(events)) in (None, _by_protobuf(events))
 
@@ -118,7 +118,7 @@ def test_runs_and_turns_say_the_same(is_wide: bool, runs: list[list[HistoryEvent
     """In whichever way a past is cut, and whatever its runs are made of, it gives the events of protobuf."""
     events = [event for run in runs for event in run]
 
-    with patch.object(replayed, "_is_wide", return_value=is_wide):
+    with patch.object(scanner, "_is_wide", return_value=is_wide):
         found = _compact(_bytes_of(events), len(events))
 
     assert found in (None, _by_protobuf(events))
@@ -152,7 +152,7 @@ def test_a_fan_out_is_a_few_runs_without_objects() -> None:
 @pytest.mark.parametrize("text", ["1", '"é"', "x" * 125, "x" * 126, None])
 @pytest.mark.parametrize("name", ["work", "naïve", "n" * 60])
 @pytest.mark.parametrize("number", [1, 127, 128, 16_383, 16_384])
-def test_a_usual_past_is_read_compact(number: int, name: str, text: str | None) -> None:
+def test_a_usual_past_is_read_as_segments(number: int, name: str, text: str | None) -> None:
     """The layouts that hubs send are never left to protobuf as a whole."""
     events = _turn(number, name, text) * 2
 
@@ -229,7 +229,7 @@ def test_new_events_in_the_middle_of_a_past_are_not_of_it(
     data = find_past(b"\n" + encode_length(len(request)) + request)
     past = [event for number, event in fields if number == 3]
 
-    with patch.object(replayed, "_is_wide", return_value=is_wide):
+    with patch.object(scanner, "_is_wide", return_value=is_wide):
         found = _compact(data or b"", len(past))
 
     assert found in (None, _by_protobuf(past))
@@ -262,7 +262,7 @@ def test_an_input_without_text_is_left_to_protobuf(is_wide: bool) -> None:
     ]
     item = OrchestratorWorkItem(instance_id="i", new_events=[_NOON_EVENT], past_events=past)
 
-    with patch.object(replayed, "_is_wide", return_value=is_wide):
+    with patch.object(scanner, "_is_wide", return_value=is_wide):
         found, _ = decode_work_item(encode_work_item(item, EncodedPasts()))
 
         assert isinstance(found, OrchestratorWorkItem)
@@ -338,7 +338,7 @@ def _past(count: int) -> list[HistoryEvent]:
         (14, TaskScheduled(4, _NOON, "other", None, "0")),
     ],
 )
-def test_a_past_compact_replays_as_its_events(count: int, place: int, extra: HistoryEvent) -> None:
+def test_a_compact_history_replays_as_its_events(count: int, place: int, extra: HistoryEvent) -> None:
     """Also when the orchestration ends, is suspended or leaves its history in the middle of it."""
     past = _past(count)
     past.insert(place, extra)
@@ -348,7 +348,7 @@ def test_a_past_compact_replays_as_its_events(count: int, place: int, extra: His
     assert compact == plain
 
 
-def test_the_clock_of_a_past_compact_is_that_of_its_episodes() -> None:
+def test_the_clock_of_a_compact_history_is_that_of_its_episodes() -> None:
     """Times are read on access, and are the ones of the history."""
     completion = _replay(_past(5), is_compact=True).actions[0]
 
@@ -368,7 +368,7 @@ def test_an_end_within_a_run_leaves_the_rest_as_its_events_do(end: str, is_wide:
         *(TaskCompleted(-1, _NOON, number, str(number)) for number in range(1, 9)),
         *(TaskScheduled(number, _NOON, "work", None, str(number - 1)) for number in range(9, 12)),
     ]
-    with patch.object(replayed, "_is_wide", return_value=is_wide):
+    with patch.object(scanner, "_is_wide", return_value=is_wide):
         compact = _ends(_replay(past, is_compact=True))
 
     assert compact == _ends(_replay(past, is_compact=False))
@@ -417,7 +417,7 @@ def _past_of_rounds(draw: st.DrawFn) -> list[HistoryEvent]:
 @given(past=_past_of_rounds())
 def test_runs_replay_as_their_events(is_wide: bool, past: list[HistoryEvent]) -> None:
     """Whatever the order of answers and the groups that wait for them, the actions are the same."""
-    with patch.object(replayed, "_is_wide", return_value=is_wide):
+    with patch.object(scanner, "_is_wide", return_value=is_wide):
         compact = _replay(past, is_compact=True)
 
     assert compact == _replay(past, is_compact=False)

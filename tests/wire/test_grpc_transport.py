@@ -27,6 +27,7 @@ from durabletask.core.errors import (
 )
 from durabletask.core.hosting.backoff import Backoff
 from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus
+from durabletask.core.replay.compact import CompactHistory
 from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem, WorkItemStreamOptions
 from durabletask.grpc import work_stream
 from durabletask.grpc.address import Address, ChannelOptions
@@ -580,3 +581,34 @@ async def test_a_wait_that_is_refused_at_once_is_not_a_hot_loop(monkeypatch: pyt
         ).SerializeToString()
         assert await transport.wait_for_instance_start("i")
     assert paused == [0.2, 0.4, 0.8, 1.6]
+
+
+def _long_item() -> bytes:
+    past = [
+        pb.HistoryEvent(eventId=-1, taskCompleted=pb.TaskCompletedEvent(taskScheduledId=number))
+        for number in range(1, 9)
+    ]
+    request = pb.OrchestratorRequest(instanceId="i", pastEvents=past)
+    return pb.WorkItem(orchestratorRequest=request, completionToken="t").SerializeToString()
+
+
+@pytest.mark.parametrize(("decode", "is_scanned"), [("compact", True), ("plain", False)])
+async def test_decode_says_whether_histories_are_scanned(decode: str, is_scanned: bool) -> None:
+    """Both give the same events; only the compact way offers segments."""
+    async with scripted(decode=decode) as (script, transport):
+        script.items = [_long_item()]
+        (item,) = [item async for item in transport.work_items(WorkItemStreamOptions())]
+
+    assert isinstance(item, OrchestratorWorkItem)
+    past = item.past_events
+    assert isinstance(past, CompactHistory)
+    assert (past.segments() is not None) is is_scanned
+    assert [getattr(event, "task_scheduled_id", None) for event in past] == [*range(1, 9)]
+
+
+def test_an_unknown_way_to_decode_is_refused() -> None:
+    """Also through a connection string, and with the values that there are."""
+    with pytest.raises(ConfigurationError, match="'compact' or 'plain', not 'fast'"):
+        GrpcTransport("http://localhost:1", decode="fast")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="'compact' or 'plain'"):
+        from_connection_string(ConnectionString.parse("Endpoint=http://localhost:1"), "hub", decode="fast")

@@ -68,8 +68,8 @@ def test_the_end_of_a_past_is_read_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     lazy = _sent(_item(_history(1000))).past_events
     seen: list[int] = []
     assert isinstance(lazy, past_module.LazyPast)
-    real = lazy._decode
-    monkeypatch.setattr(lazy, "_decode", lambda events: seen.append(len(events)) or real(events))
+    real = past_module.decode_past
+    monkeypatch.setattr(past_module, "decode_past", lambda events: seen.append(len(events)) or real(events))
 
     assert lazy[-1] == _history(1000)[-1]
     assert list(lazy[998:]) == _history(1000)[998:]

@@ -49,16 +49,24 @@ class RemoteHub:
         call_timeout: deadline in seconds of every call that is no wait and no stream.
         completion_size: bytes above which the answer to an episode is sent in parts.
         silence_limit: a stream without a message for this long is given up.
+        is_scanning: whether histories are scanned instead of parsed; see ``codec.scanner``.
     """
 
     def __init__(
-        self, caller: Caller, *, call_timeout: float, completion_size: int, silence_limit: timedelta
+        self,
+        caller: Caller,
+        *,
+        call_timeout: float,
+        completion_size: int,
+        silence_limit: timedelta,
+        is_scanning: bool = True,
     ) -> None:
         self._caller = caller
         self._relays: set[StreamRelay] = set()
         self._timeout = call_timeout
         self._completion_size = completion_size
         self._silence_limit = silence_limit.total_seconds()
+        self._is_scanning = is_scanning
 
     async def hello(self) -> bool:
         """Make sure that the hub answers; whether it is a server of this project."""
@@ -154,7 +162,13 @@ class RemoteHub:
 
     def work_items(self, options: WorkItemStreamOptions) -> AsyncGenerator[WorkItem, None]:
         """A stream of work."""
-        return read_work_items(self._caller, options, silence_limit=self._silence_limit, relays=self._relays)
+        return read_work_items(
+            self._caller,
+            options,
+            silence_limit=self._silence_limit,
+            relays=self._relays,
+            is_scanning=self._is_scanning,
+        )
 
     def _settled(self, completion_token: str) -> None:
         for relay in self._relays:

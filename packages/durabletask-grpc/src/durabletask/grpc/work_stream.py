@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from durabletask.core.errors import RemoteError, ResourceExhaustedError, TransportError, TransportTimeoutError
@@ -47,6 +48,7 @@ async def read_work_items(
     *,
     silence_limit: float,
     relays: set[StreamRelay],
+    is_scanning: bool = True,
 ) -> AsyncGenerator[WorkItem, None]:
     """Open the stream and yield its items until the hub ends it.
 
@@ -57,19 +59,21 @@ async def read_work_items(
         caller: makes the calls.
         options: what to ask the hub for.
         silence_limit: seconds without a message after which the stream is given up.
-        relays: where the relay is found by those who know of items that were answered.
+        relays: the set that the relay is added to, for calls that settle items.
+        is_scanning: whether histories are scanned instead of parsed; see ``codec.scanner``.
 
     Raises:
         TransportError: the stream ended otherwise, or nothing has come for ``silence_limit``.
     """
     options = replace(options, capabilities=options.capabilities | {WorkerCapability.HISTORY_STREAMING})
     request = encode("GetWorkItems", encode_stream_options(options))
+    read = partial(_read_stream, caller, request, silence_limit, is_scanning)
     if not caller.has_credential:
-        async with aclosing(_read_stream(caller, request, silence_limit, None)) as items:
+        async with aclosing(read(None)) as items:
             async for item in items:
                 yield item
         return
-    relay = StreamRelay(caller, lambda token: _read_stream(caller, request, silence_limit, token))
+    relay = StreamRelay(caller, read)
     relays.add(relay)
     try:
         async with aclosing(relay.items()) as items:
@@ -80,29 +84,30 @@ async def read_work_items(
 
 
 async def _read_stream(
-    caller: Caller, request: bytes, silence_limit: float, token: AccessToken | None
+    caller: Caller, request: bytes, silence_limit: float, is_scanning: bool, token: AccessToken | None
 ) -> AsyncGenerator[WorkItem, None]:
     """The items of one stream."""
     async with caller.stream(
         "GetWorkItems", request, silence_limit=silence_limit, token=token, is_resumable=True
     ) as messages:
         async for data in messages:
-            item = await _receive(caller, data, silence_limit)
+            item = await _receive(caller, data, silence_limit, is_scanning)
             if item is not None:
                 yield item
 
 
-async def _receive(caller: Caller, data: bytes, silence_limit: float) -> WorkItem | None:
+async def _receive(caller: Caller, data: bytes, silence_limit: float, is_scanning: bool) -> WorkItem | None:
     """The item of a message, with its past; ``None`` for a sign of life and for an item that was abandoned."""
     try:
-        item, needs_past = decode_work_item(data)
+        item, needs_past = decode_work_item(data, is_scanning=is_scanning)
     except Exception as error:  # noqa: BLE001 - a bug of the decoder must not cost the other items either
         await _abandon_unreadable(caller, data, error)
         return None
     if not needs_past or not isinstance(item, OrchestratorWorkItem):
         return item
     try:
-        return decode_streamed_past(item, await _fetch_past(caller, item, silence_limit))
+        chunks = await _fetch_past(caller, item, silence_limit)
+        return decode_streamed_past(item, chunks, is_scanning=is_scanning)
     except (DecodeError, TransportError) as error:
         _LOGGER.warning(
             "The history of an episode of %s could not be fetched; the episode is abandoned. %s",

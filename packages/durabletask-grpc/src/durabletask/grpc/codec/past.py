@@ -1,9 +1,16 @@
-"""The committed history inside a work item: read late by workers, written once by servers.
+"""The committed history inside a work item: ``LazyPast`` reads it for workers, ``EncodedPasts`` writes it for servers.
 
-A turn of a long orchestration carries its whole past. A worker that still has the session looks at the
-last events only, so ``LazyPast`` parses nothing until it is asked. A server sends the same past again with
-every turn, so ``EncodedPasts`` keeps the bytes of what it has sent and adds what is new: handing out a past
-costs a copy in memory, whatever its length.
+Every item of an instance carries its whole past, and the past only grows. Neither side should do work for the part that
+it has seen before:
+
+* A worker that still has the session looks at a few events. ``LazyPast`` keeps the bytes of each event and parses
+  those that are looked at. Only a replay reads all of them, and it is scanned if possible (see ``scanner``).
+* A server sends the same events again. ``EncodedPasts`` keeps the bytes that it sent and appends what is new, so
+  that handing out a past costs one copy in memory.
+
+What must never happen: an item whose past differs from the history. ``EncodedPasts`` therefore reuses bytes only for
+the same execution id and only if the last event that they contain stands at the same place of the past. Within an
+execution a history is append-only, so all events before that one are the same, too.
 """
 
 from __future__ import annotations
@@ -15,13 +22,13 @@ from typing import Final, overload
 
 from durabletask.core.errors import OrchestrationStateError
 from durabletask.core.history import HistoryEvent
-from durabletask.core.replay.compact import CompactHistory, Segment
+from durabletask.core.replay.compact import CompactHistory, Segment, expand
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from google.protobuf.message import DecodeError
 
-from .history import decode_events
+from .history import decode_events, decode_past
 from .history_encoding import encode_event
-from .replayed import decode_replayed, read_segments, read_time
+from .scanner import read_segments, read_time
 
 __all__ = ["EncodedPasts", "LazyPast", "encode_history_chunks", "encode_length", "encode_one"]
 
@@ -31,24 +38,17 @@ class LazyPast(CompactHistory):
 
     Args:
         encoded: bytes of each past event; reading a few converts only those.
-        exact: keep every timestamp, not only those that replay needs.
-        whole: finds the same events in the bytes that they came in; see ``decode_replayed``.
+        whole: returns the message that the events came in, from the first of them on, for ``scanner``. Then events
+            may lose timestamps that replay does not need. Without it protobuf parses every event, exactly.
     """
 
-    __slots__ = ("_decode", "_encoded", "_events", "_single", "_whole")
+    __slots__ = ("_encoded", "_events", "_single", "_whole")
 
-    def __init__(
-        self,
-        encoded: Sequence[bytes],
-        *,
-        exact: bool = False,
-        whole: Callable[[], bytes | None] | None = None,
-    ) -> None:
+    def __init__(self, encoded: Sequence[bytes], *, whole: Callable[[], bytes | None] | None = None) -> None:
         self._encoded = encoded
-        self._decode = _decode_exactly if exact else decode_replayed
-        self._whole = None if exact else whole
+        self._whole = whole
         self._events: list[HistoryEvent] | None = None
-        self._single: dict[int, HistoryEvent] = {}  # the few that were asked for one by one
+        self._single: dict[int, HistoryEvent] = {}  # those that were looked at one by one
 
     def __len__(self) -> int:
         return len(self._encoded)
@@ -61,15 +61,19 @@ class LazyPast(CompactHistory):
         if self._events is not None:
             return self._events[index]
         if not isinstance(index, int):
-            return self._read(self._encoded[index])
+            return self._parse(self._encoded[index])
         event = self._single.get(index)
         if event is None:
-            event = self._single[index] = self._read((self._encoded[index],))[0]
+            event = self._single[index] = self._parse((self._encoded[index],))[0]
         return event
 
     def __iter__(self) -> Iterator[HistoryEvent]:
         if self._events is None:
-            self._events = self._read(self._encoded, None if self._whole is None else self._whole())
+            segments = self._scan(with_inputs=True)
+            if segments is None:
+                self._events = self._parse(self._encoded)
+            else:
+                self._events = [event for segment in segments for event in expand(segment, self.read_time)]
         return iter(self._events)
 
     def __repr__(self) -> str:
@@ -77,25 +81,24 @@ class LazyPast(CompactHistory):
 
     def segments(self) -> Iterable[Segment] | None:
         """See ``CompactHistory``."""
-        data = None if self._whole is None else self._whole()
-        return None if data is None else read_segments(data, len(self._encoded))
+        return self._scan(with_inputs=False)
 
     def read_time(self, time: object) -> datetime:
         """See ``CompactHistory``."""
         return read_time(time)
 
-    def _read(self, encoded: Sequence[bytes], data: bytes | None = None) -> list[HistoryEvent]:
+    def _scan(self, *, with_inputs: bool) -> Iterable[Segment] | None:
+        data = None if self._whole is None else self._whole()
+        return None if data is None else read_segments(data, len(self._encoded), with_inputs=with_inputs)
+
+    def _parse(self, encoded: Sequence[bytes]) -> list[HistoryEvent]:
         try:
-            return self._decode(encoded) if data is None else decode_replayed(encoded, data)
+            messages = [pb.HistoryEvent.FromString(event) for event in encoded]
         except DecodeError as error:
             raise OrchestrationStateError(
                 f"The history that the hub sent cannot be parsed: {error}"
             ) from None
-
-
-def _decode_exactly(encoded: Iterable[bytes]) -> list[HistoryEvent]:
-    parse = pb.HistoryEvent.FromString
-    return decode_events([parse(event) for event in encoded])
+        return decode_events(messages) if self._whole is None else decode_past(messages)
 
 
 _PAST_TAG: Final = b"\x1a"  # OrchestratorRequest.pastEvents, field 3, length-delimited
@@ -123,7 +126,7 @@ def encode_one(event: HistoryEvent) -> bytes:
 
 
 class _Encoded:
-    """What was sent of one execution: the past as bytes, and the last new events one by one."""
+    """The bytes sent of one execution: its past as a whole, and the new events of the last item one by one."""
 
     __slots__ = ("count", "data", "fresh", "last")
 
@@ -131,11 +134,11 @@ class _Encoded:
         self.count = 0
         self.last: HistoryEvent | None = None
         self.data = bytearray()
-        # By identity; the event is kept so that its identity stays its own.
+        # By identity. The events are kept, too: the id of a collected object may be given to another.
         self.fresh: dict[int, tuple[HistoryEvent, bytes]] = {}
 
     def continues(self, past: Sequence[HistoryEvent]) -> bool:
-        """Whether ``past`` begins with the events whose bytes are here (a history only grows)."""
+        """Whether ``past`` begins with the events whose bytes are kept; see the module."""
         if self.count == 0:
             return True
         if len(past) < self.count:
@@ -144,7 +147,7 @@ class _Encoded:
         return last is self.last or last == self.last
 
     def extend(self, events: Sequence[HistoryEvent]) -> None:
-        """Take the next events of the past; what was sent as new is not encoded again."""
+        """Append the next events of the past. The new events of the last item are encoded already."""
         for event in events:
             sent = self.fresh.get(id(event))
             body = encode_one(event) if sent is None else sent[1]
@@ -162,11 +165,11 @@ class _Encoded:
 
 
 class EncodedPasts:
-    """Bytes of the pasts that were sent, of one generation per instance, within bounds; the oldest go first.
+    """Bytes of the pasts that were sent, of one execution per instance. The least recently used are dropped first.
 
     Args:
-        max_bytes: bound of the bytes that are kept.
-        max_entries: bound of the instances that are kept.
+        max_bytes: bound on the bytes that are kept.
+        max_entries: bound on the instances that are kept.
     """
 
     def __init__(self, *, max_bytes: int = 64 * 1024 * 1024, max_entries: int = 20_000) -> None:
@@ -190,11 +193,11 @@ class EncodedPasts:
         past: Sequence[HistoryEvent],
         new: Sequence[HistoryEvent],
     ) -> tuple[bytearray, bytes]:
-        """Past and new events as fields of an ``OrchestratorRequest``, ready to be put together.
+        """Past and new events as fields of an ``OrchestratorRequest``, ready to be joined.
 
         The first part belongs to the cache: copy it before the next call.
         """
-        if execution_id is None:  # nothing tells the generations of the instance apart
+        if execution_id is None:  # the executions of the instance cannot be told apart
             entry = _Encoded()
             entry.extend(past)
             return entry.data, entry.take_new(new)
@@ -217,7 +220,7 @@ class EncodedPasts:
         return _as_chunks(bytes(kept[1].data), size)
 
     def forget(self, instance_id: str) -> None:
-        """Give back what is kept of an instance."""
+        """Drop what is kept of an instance."""
         self._take(instance_id)
 
     def _take(self, instance_id: str) -> tuple[str, _Encoded] | None:

@@ -6,7 +6,7 @@ A worker reads with ``decode_work_item`` and writes with ``encode_*_result``; a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -34,7 +34,7 @@ from .actions import decode_action, encode_action
 from .entities import decode_entity_request, decode_legacy_batch, encode_entity_request
 from .history import decode_events
 from .past import EncodedPasts, LazyPast, encode_length
-from .replayed import find_past
+from .scanner import find_past
 from .values import (
     decode_failure,
     decode_span,
@@ -121,8 +121,12 @@ def decode_stream_options(request: pb.GetWorkItemsRequest) -> WorkItemStreamOpti
 # --- items, as a worker reads them ------------------------------------------------------------------------
 
 
-def decode_work_item(data: bytes) -> tuple[WorkItem | None, bool]:
+def decode_work_item(data: bytes, *, is_scanning: bool = True) -> tuple[WorkItem | None, bool]:
     """The item, and whether its past has to be fetched first; no item is a sign of life.
+
+    Args:
+        data: a ``WorkItem`` message.
+        is_scanning: whether a past is scanned instead of parsed; see ``scanner``.
 
     Raises:
         google.protobuf.message.DecodeError: the bytes are no work item.
@@ -133,7 +137,8 @@ def decode_work_item(data: bytes) -> tuple[WorkItem | None, bool]:
     token = message.completionToken
     if kind == "orchestratorRequest":
         request = message.orchestratorRequest
-        return _orchestrator_item(request, token, data), request.requiresHistoryStreaming
+        whole = partial(find_past, data) if is_scanning else None
+        return _orchestrator_item(request, token, whole), request.requiresHistoryStreaming
     if kind == "activityRequest":
         return _activity_item(message.activityRequest, token), False
     if kind == "entityRequestV2":
@@ -185,14 +190,14 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     raise IndexError("a varint is too long")
 
 
-def _orchestrator_item(request: lean.OrchestratorRequest, token: str, data: bytes) -> OrchestratorWorkItem:
+def _orchestrator_item(
+    request: lean.OrchestratorRequest, token: str, whole: Callable[[], bytes | None] | None
+) -> OrchestratorWorkItem:
     new_events = decode_events(request.newEvents)
     encoded = request.pastEvents
     past: LazyPast | tuple[HistoryEvent, ...] = ()
     if encoded:
-        # The answer to a rewind repeats the whole past, so then nothing may be left out of it.
-        rewinds = any(type(event) is ExecutionRewound for event in new_events)
-        past = LazyPast(encoded, exact=rewinds, whole=partial(find_past, data))
+        past = LazyPast(encoded, whole=None if _rewinds(new_events) else whole)
     return OrchestratorWorkItem(
         instance_id=request.instanceId,
         new_events=new_events,
@@ -207,13 +212,18 @@ def _orchestrator_item(request: lean.OrchestratorRequest, token: str, data: byte
     )
 
 
-def decode_streamed_past(item: OrchestratorWorkItem, chunks: Sequence[bytes]) -> OrchestratorWorkItem:
-    """The item with a past that came as ``HistoryChunk`` messages."""
+def _rewinds(new_events: Iterable[HistoryEvent]) -> bool:
+    """Whether the result will repeat the whole past, so that nothing may be left out of it."""
+    return any(type(event) is ExecutionRewound for event in new_events)
+
+
+def decode_streamed_past(
+    item: OrchestratorWorkItem, chunks: Sequence[bytes], *, is_scanning: bool = True
+) -> OrchestratorWorkItem:
+    """The item with a past that came as ``HistoryChunk`` messages; see ``decode_work_item``."""
     encoded = [event for chunk in chunks for event in lean.HistoryChunk.FromString(chunk).events]
-    rewinds = any(type(event) is ExecutionRewound for event in item.new_events)
-    return msgspec.structs.replace(
-        item, past_events=LazyPast(encoded, exact=rewinds, whole=partial(b"".join, chunks))
-    )
+    whole = partial(b"".join, chunks) if is_scanning and not _rewinds(item.new_events) else None
+    return msgspec.structs.replace(item, past_events=LazyPast(encoded, whole=whole))
 
 
 def _activity_item(request: pb.ActivityRequest, token: str) -> ActivityWorkItem:

@@ -1,24 +1,39 @@
-"""The past of an orchestration, read for replay straight from its bytes.
+"""Scans the bytes of a past for the events that long histories consist of.
 
-A cold start reads thousands of events of four kinds: an episode begins, an activity is scheduled, it
-answers, the episode ends. Making a message and an event of each costs more than all the rest of replay. So
-regular expressions find these four, in the one layout in which serializers write them: fields in the order
-of their numbers, ids of at most two bytes, texts whose length fits in one. Whatever looks different in any
-way, and every other kind, is left between two matches and goes through protobuf and ``decode_past``; the two
-ways give equal events.
+A cold start reads thousands of events of four kinds: an episode ends, the next one starts, an activity completes, an
+activity is scheduled. Making a message and an event of each costs more than all the rest of a replay. So regular
+expressions find these four in the bytes and return columns of ids, names and texts (``core.replay.compact``).
 
-    1a length ( 08 id | 12 length timestamp | tag length body )     a HistoryEvent in its request
+What is scanned::
+
+    1a length ( 08 id | 12 length timestamp | tag length body )     a HistoryEvent in an OrchestratorRequest
     0a length ( ... )                                               the same in a HistoryChunk
 
-Why a match is an event: it begins where the one before it ended, and every length inside it is checked. Its
-own length is not; if that reached farther than the match, the rest would count as one more event, or could
-not be read at all. So the events that were found are counted, and the count must be that of protobuf. (Were it
-shorter, the end of the event would be fields of the request to protobuf: numbers that no serializer writes there.)
+A pattern describes one layout, the one in which serializers write: fields in the order of their numbers, ids of at most
+two bytes, texts whose length fits in one byte. Everything else falls back to protobuf: every other kind of event, the
+same kinds with another field (tags, a version, a trace context), longer texts, larger ids, other orders of fields.
+Such an event is the rest between two matches, and ``_read_rest`` has protobuf parse it. ``read_segments`` returns
+``None``, and the caller parses all events, if the bytes as a whole are not understood.
 
-There are two ways to cut. A history with a few events for each episode is cut into turns: a match is the end
-of an episode, the start of the next, an answer and a scheduling. In a history with many events for each
-episode (a fan-out) such a match would hold a single event most of the time, so it is cut into runs: of
-answers first, then, between them, of schedulings; what is left is cut into turns.
+Why this is safe. Protobuf is not a regular language, since a length decides where a field ends. Three facts replace a
+parser:
+
+1. A match begins at the start of the data or where the match before it ended, or behind a rest that protobuf parsed to
+   its last byte. So it begins where an event begins.
+2. Every length inside a match is checked against the bytes that follow it, by alternatives (``_sized``,
+   ``_results``), lookbehinds or afterwards (``_Names``). Only the length of the event itself is not.
+3. The events found are counted, and the number must be the one that protobuf found. If the length of an event
+   reached farther than its match, the following bytes would be counted as one more event or would not be readable. If
+   it were shorter, the end of the event would be fields of the request with numbers that no serializer writes there.
+
+What must never happen: segments that say something else than protobuf does. A scan may give up at any time, but what it
+returns must expand to the events that protobuf reads. The tests compare both for random histories, for cut bytes and
+for texts that look like tags. ``GrpcTransport(decode="plain")`` switches the scanner off.
+
+There are two ways to cut. A history with few events per episode is cut into records: one match is the end of an
+episode, the start of the next, a completion and a scheduling, each optional. In a history with many events per episode
+(a fan-out) such a match would mostly hold a single event, so it is cut into runs: of completions first, then, between
+them, of schedulings; what is left is cut into records. Both ways read any past; the choice is about speed only.
 """
 
 from __future__ import annotations
@@ -36,9 +51,7 @@ from durabletask.core.replay.compact import (
     MixedSegment,
     SchedulingSegment,
     Segment,
-    expand,
 )
-from durabletask.grpc.proto._generated import lean_pb2 as lean
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -46,7 +59,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from .history import decode_past
 from .values import decode_time
 
-__all__ = ["decode_replayed", "find_past", "read_segments", "read_time"]
+__all__ = ["find_past", "read_segments", "read_time"]
 
 _TAGS: Final = ("\n", "\x1a")
 _TEXTS: Final = range(1, 0x7E)  # lengths of texts that fit in one byte, as do those of their wrappers
@@ -57,14 +70,18 @@ def _byte(number: int) -> str:
 
 
 def _sized(sizes: Iterable[int], head: str = "{0}") -> str:
-    """Alternatives: a length, and as many bytes. In ``head``, {0} is the length and {1} that of a wrapper."""
+    """Alternatives: a length, and as many bytes. In ``head``, {0} is the length and {1} that of a wrapper.
+
+    A regular expression cannot count, so each length that is possible gets an alternative of its own. That is fast: the
+    first byte decides.
+    """
     return "|".join(head.format(_byte(size), _byte(size + 2)) + f".{{{size}}}" for size in sizes)
 
 
 def _results() -> str:
     """Alternatives: a wrapped text as the result in a ``TaskCompleted`` whose own length is right.
 
-    Before it are that length, 08, and an id of one or two bytes, and 12.
+    The lookbehind checks that length. It stands before the text: length, 08, an id of one or two bytes, 12.
     """
     found = []
     for size in _TEXTS:
@@ -82,9 +99,9 @@ def _results() -> str:
 class _Layouts:
     """The patterns for the events of a request or of a chunk, which differ in the ``tag`` of each event.
 
-    Bytes are read as Latin-1, one character for each, because slices of text are what the engine needs.
-    ``(?:...|)`` is ``(?:...)?`` without the cost of a repetition. The groups of ``turns`` are those of a
-    ``CompactRecord``; ``answers`` and ``schedulings`` have those that concern them.
+    Bytes are read as Latin-1, one character per byte, so that a slice of an ASCII text is that text without another
+    step. ``(?:...|)`` is ``(?:...)?`` without the cost of a repetition. The groups of ``records`` are those of a
+    ``CompactRecord``; ``completions`` and ``schedulings`` have those that concern them.
     """
 
     def __init__(self, tag: str, *, with_inputs: bool) -> None:
@@ -96,27 +113,27 @@ class _Layouts:
         no_id = r"\x08" + r"\xff" * 9 + r"\x01\x12"
         # 08 seconds, in five bytes (the years 1978 to 3058) | 10 nanoseconds, if they are not 0
         seconds = r"\x08....[\x00-\x7f]"
-        moment = rf"(\x0c{seconds}\x10.....|\x0b{seconds}\x10....|\x0a{seconds}\x10...|\x06{seconds})"
+        start = rf"(\x0c{seconds}\x10.....|\x0b{seconds}\x10....|\x0a{seconds}\x10...|\x06{seconds})"
         empty = rf"{tag}[\x15\x19-\x1b]"  # the length of an event whose body is empty: 15 and its timestamp's
-        turn = rf"{empty}{no_id}{time}\x7a\x00{empty}{no_id}{moment}\x72\x00"
+        episode = rf"{empty}{no_id}{time}\x7a\x00{empty}{no_id}{start}\x72\x00"
         none = r"(?<=\x3a\x02\x08.)|(?<=\x3a\x03\x08..)"
         done = rf"{head}{no_id}{time}\x3a.\x08{number}(?:\x12({_results()})|{none})"
-        # Length, name, and the length of the wrapped input together tell whether that length is right: see _Names.
+        # The length of the body can be checked only with those of name and input together: see ``_Names``.
         name = rf"([\x00-\x7f]\n(?:{_sized(_TEXTS)})(?:\x1a[\x03-\x7f](?=\n)|))"
         given = ("(" if with_inputs else "(?:") + _sized(_TEXTS, r"{0}(?<=\x1a{1}\n{0})") + ")"
         scheduled = rf"{head}\x08{number}\x12{time}\x32{name}(?:\n{given}|)"
-        self._turn, self._done, self._scheduled = turn, done, scheduled
+        self._episode, self._done, self._scheduled = episode, done, scheduled
         self._end = f"(?![^{tag}])"  # another event follows, or nothing
 
     @cached_property
-    def turns(self) -> re.Pattern[str]:
-        """A turn; at least one of its parts."""
-        parts = "".join(f"(?:{part}|)" for part in (self._turn, self._done, self._scheduled))
+    def records(self) -> re.Pattern[str]:
+        """A record; at least one of its parts."""
+        parts = "".join(f"(?:{part}|)" for part in (self._episode, self._done, self._scheduled))
         return re.compile(rf"{parts}(?(1)|(?(2)|(?(4)|(?!)))){self._end}", re.DOTALL)
 
     @cached_property
-    def answers(self) -> re.Pattern[str]:
-        """An answer."""
+    def completions(self) -> re.Pattern[str]:
+        """A completion."""
         return re.compile(self._done + self._end, re.DOTALL)
 
     @cached_property
@@ -131,7 +148,7 @@ def _layouts(tag: str, *, with_inputs: bool) -> _Layouts:
 
 
 class _Ids(dict[str | None, int | None]):
-    """Ids by their bytes. There are not more than 16,512."""
+    """Ids by their bytes, at most 16,512. Looking one up is faster than computing it."""
 
     def __missing__(self, key: str) -> int:
         number = ord(key[0])
@@ -142,7 +159,10 @@ class _Ids(dict[str | None, int | None]):
 
 
 class _Names(dict[str | None, str | None]):
-    """Names by the bytes ``length 0a length name (1a length)``; the first length is checked against the rest."""
+    """Names by the bytes ``length 0a length name (1a length)``; the first length is checked against the rest.
+
+    A history has few names, so each is checked and decoded once.
+    """
 
     def __missing__(self, key: str) -> str:
         end = 3 + ord(key[2])
@@ -164,27 +184,27 @@ _NAMES: Final = _Names({None: None})
 
 
 class _Cut:
-    """The segments that were cut, and how many events they are."""
+    """The segments that were cut, and the number of their events."""
 
     def __init__(self, layouts: _Layouts) -> None:
         self._layouts = layouts
-        self._is_over = False  # something was found that is no past event; nothing may follow it
+        self._is_over = False  # another field of the request was found; no past event may follow it
         self.segments: list[Segment] = []
         self.count = 0
 
-    def _add(self, stretch: Segment, number: int) -> None:
+    def _add(self, segment: Segment, number: int) -> None:
         if self._is_over:
             raise _UnlikeError
-        self.segments.append(stretch)
+        self.segments.append(segment)
         self.count += number
 
     def by_runs(self, text: str) -> None:
         """Cut what holds many events for each episode."""
         layouts = self._layouts
-        for between, (numbers, results) in _runs(layouts.answers, text):
+        for between, (numbers, results) in _runs(layouts.completions, text):
             for rest, (ids, names, *inputs) in _runs(layouts.schedulings, between):
                 if rest:
-                    self.by_turns(rest)
+                    self.by_records(rest)
                 if ids:
                     scheduled = SchedulingSegment(
                         cast("list[int]", [*map(_IDS.__getitem__, ids)]),
@@ -196,9 +216,9 @@ class _Cut:
                 answered = cast("list[int]", [*map(_IDS.__getitem__, numbers)])
                 self._add(CompletionSegment(answered, _texts(results, 3)), len(numbers))
 
-    def by_turns(self, text: str) -> None:
+    def by_records(self, text: str) -> None:
         """Cut what holds a few events for each episode."""
-        rests, times, done, results, scheduled, names, *inputs = _columns(self._layouts.turns, text)
+        rests, times, done, results, scheduled, names, *inputs = _columns(self._layouts.records, text)
         number = sum(_number_of(column) for column in (times, times, done, scheduled))
         before: list[Sequence[HistoryEvent] | None] = [None] * len(rests)
         is_over = False
@@ -241,13 +261,13 @@ def _runs(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, list[list[
 
 def _texts(column: list[str | None], prefix: int) -> list[str | None]:
     """The texts of a column without the lengths before them."""
-    if not "".join(filter(None, column)).isascii():  # rarely, and quickly seen
+    if not "".join(filter(None, column)).isascii():  # one check for all; decoding each would cost more
         return [text and text[prefix:].encode("latin-1").decode() for text in column]
     return [text and text[prefix:] for text in column]
 
 
 def _number_of(column: list[str | None]) -> int:
-    """How many matches have something in a column; ``list.count`` would compare texts."""
+    """How many entries of a column are not empty. ``list.count`` would compare texts."""
     return len([*filter(None, column)])
 
 
@@ -255,13 +275,13 @@ def _nothing(column: list[str | None]) -> list[str | None]:
     return [None] * len(column)
 
 
-_WIDE: Final = 100  # events for each episode, about, from which on runs are quicker than turns
+_WIDE: Final = 100  # about how many events per episode make runs faster than records
 _SAMPLES: Final = 16
 _SAMPLE: Final = 1024  # bytes
 
 
 def _is_wide(text: str, tag: str, total: int) -> bool:
-    """Whether a past has many events for each episode, as far as samples tell; both ways read any past."""
+    """Whether a past has many events per episode, estimated from samples. Both ways read any past."""
     if total < 4 * _WIDE:
         return False
     starts = range(0, len(text), max(_SAMPLE, len(text) // _SAMPLES))
@@ -270,7 +290,7 @@ def _is_wide(text: str, tag: str, total: int) -> bool:
 
 
 def read_segments(data: bytes, total: int, *, with_inputs: bool = False) -> list[Segment] | None:
-    """The past in brief: ``total`` events, from bytes that begin with them.
+    """The segments of a past: ``total`` events, from bytes that begin with them.
 
     Args:
         data: a ``HistoryChunk``, or an ``OrchestratorRequest`` from its first past event on.
@@ -278,7 +298,7 @@ def read_segments(data: bytes, total: int, *, with_inputs: bool = False) -> list
         with_inputs: read the inputs of activities, too.
 
     Returns:
-        The segments, or ``None`` if only protobuf can tell what the bytes mean.
+        The segments, or ``None`` if the events have to be parsed.
 
     Raises:
         InvalidRequestError: a value cannot be read.
@@ -292,7 +312,7 @@ def read_segments(data: bytes, total: int, *, with_inputs: bool = False) -> list
         if _is_wide(text, tag, total):
             cut.by_runs(text)
         else:
-            cut.by_turns(text)
+            cut.by_records(text)
     except (_UnlikeError, UnicodeDecodeError, DecodeError):
         return None
     return cut.segments if cut.count == total else None
@@ -324,7 +344,7 @@ def _field(data: bytes, position: int) -> tuple[int, int]:
 def find_past(data: bytes) -> bytes | None:
     """The bytes of a work item from where its past begins; ``None`` if it does not begin with a request.
 
-    What follows the past stays: to know where that is, every event would have to be looked at.
+    What follows the past is not cut off: to find its end, every event would have to be looked at.
     """
     if data[:1] != b"\n":  # WorkItem.orchestratorRequest
         return None
@@ -345,25 +365,3 @@ def read_time(time: object) -> datetime:
         google.protobuf.message.DecodeError: the bytes are no message.
     """
     return decode_time(Timestamp.FromString(cast("str", time)[1:].encode("latin-1")))
-
-
-def decode_replayed(encoded: Sequence[bytes], data: bytes | None = None) -> list[HistoryEvent]:
-    """Events in order, for replay: only ``OrchestratorStarted`` keeps its timestamp.
-
-    Args:
-        encoded: bytes of each event.
-        data: the same as ``read_segments`` takes them, if that is at hand.
-
-    Raises:
-        google.protobuf.message.DecodeError: the bytes are no event.
-        InvalidRequestError: a value cannot be read.
-    """
-    if len(encoded) > 2:
-        segments = read_segments(_in_chunk(encoded) if data is None else data, len(encoded), with_inputs=True)
-        if segments is not None:
-            return [event for stretch in segments for event in expand(stretch, read_time)]
-    return decode_past([pb.HistoryEvent.FromString(event) for event in encoded])
-
-
-def _in_chunk(encoded: Iterable[bytes]) -> bytes:
-    return lean.HistoryChunk(events=encoded).SerializeToString()
