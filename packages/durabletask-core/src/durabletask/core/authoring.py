@@ -23,6 +23,39 @@ InputT = TypeVar("InputT", default=Any)
 OutputT = TypeVar("OutputT", default=Any)
 
 
+_OF_ORCHESTRATORS = frozenset(
+    {
+        "call_activity",
+        "call_entity",
+        "call_sub_orchestrator",
+        "continue_as_new",
+        "create_timer",
+        "current_utc_datetime",
+        "is_replaying",
+        "lock_entities",
+        "new_uuid",
+        "send_event",
+        "set_custom_status",
+        "signal_entity",
+        "task_all",
+        "task_any",
+        "wait_for_external_event",
+    }
+)
+
+
+def missing_attribute(context: object, name: str, who: str) -> str:
+    """The message for an attribute that a context does not have; ``who`` gets such contexts."""
+    text = f"{type(context).__name__!r} object has no attribute {name!r}"
+    if name not in _OF_ORCHESTRATORS:
+        return text
+    return (
+        f"{text}. {who} cannot orchestrate: only the context of an orchestrator (OrchestrationContext) has it. Call it "
+        "in the orchestrator and pass the result on, or use a DurableTaskClient here. If this function was meant to be "
+        "an orchestrator, register it under 'orchestrators'."
+    )
+
+
 class ActivityContext:
     """What an activity knows about its call.
 
@@ -59,6 +92,12 @@ class ActivityContext:
     def instance_id(self) -> str:
         """The same as ``orchestration_id``."""
         return self.orchestration_id
+
+    if not TYPE_CHECKING:  # a checker knows that there is no such attribute
+
+        def __getattr__(self, name):
+            """Say where a method of another context belongs."""
+            raise AttributeError(missing_attribute(self, name, "An activity"), name=name, obj=self)
 
     def __repr__(self) -> str:
         return f"ActivityContext({self.name!r}, {self.orchestration_id!r}, {self.task_id})"

@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, Generic, cast, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, Generic, cast, get_args, get_origin, overload
 
 from typing_extensions import TypeVar
 
 from . import telemetry
+from .authoring import missing_attribute
 from .entities import EntityId
 from .errors import SerializationError
 from .registry import name_of
@@ -41,6 +42,12 @@ class EntityContext:
         self._untouched: str | None = None  # what an initial state looked like before anybody changed it
         self._operation = ""
         self._actions: list[EntityAction] = []
+
+    if not TYPE_CHECKING:  # a checker knows that there is no such attribute
+
+        def __getattr__(self, name):
+            """Say where a method of another context belongs."""
+            raise AttributeError(missing_attribute(self, name, "An entity"), name=name, obj=self)
 
     # --- who -----------------------------------------------------------------------------------------------
 

@@ -333,8 +333,29 @@ def _text_of(error: BaseException) -> str:
 
 
 def _trace_of(error: BaseException) -> str | None:
-    lines = _guarded(lambda: traceback.format_exception(type(error), error, error.__traceback__, chain=False))
-    return _sendable(_cut_middle("".join(lines), 2 * _LONGEST_TEXTS[0])) if isinstance(lines, list) else None
+    text = _guarded(lambda: _formatted(error))
+    return _sendable(_cut_middle(text, 2 * _LONGEST_TEXTS[0])) if isinstance(text, str) else None
+
+
+_MACHINERY: Final = ("durabletask.core.", "concurrent.futures.", "asyncio.")
+
+
+def _formatted(error: BaseException) -> str:
+    """The traceback without the frames of the engine above user code.
+
+    An error of this project also ends at the line of user code: how the engine, or asyncio between the two, came to
+    raise it tells nothing. Without a frame of user code nothing is left out.
+    """
+    shown = traceback.TracebackException(type(error), error, error.__traceback__)
+    modules = [
+        str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    own = [index for index, name in enumerate(modules) if not name.startswith(_MACHINERY)]
+    if own:
+        if type(error).__module__ == "durabletask.core.errors":
+            del shown.stack[own[-1] + 1 :]
+        del shown.stack[: own[0]]
+    return "".join(shown.format(chain=False))
 
 
 # --- properties -------------------------------------------------------------------------------------------

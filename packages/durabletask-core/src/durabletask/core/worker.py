@@ -248,12 +248,12 @@ class DurableTaskWorker:
             log_findings(self._registry, self._logger, self._linted)
         self._engine = self._make_engine()
         self._logger.info(
-            "Serving task hub %r at %s: %d orchestrators, %d activities, %d entities.",
+            "Serving task hub %r at %s: %s, %s, %s.",
             self._transport.task_hub,
             self._transport.endpoint,
-            len(self._registry.orchestrator_names),
-            len(self._registry.activity_names),
-            len(self._registry.entity_names),
+            _counted(self._registry.orchestrator_names, "orchestrator", "orchestrators"),
+            _counted(self._registry.activity_names, "activity", "activities"),
+            _counted(self._registry.entity_names, "entity", "entities"),
         )
 
     async def stop(self, *, timeout: float | None = None) -> None:
@@ -396,3 +396,7 @@ class DurableTaskWorker:
                 "worker. Run this worker in a process of its own.",
                 _FUNCTIONS_VARIABLE,
             )
+
+
+def _counted(names: Sequence[str], one: str, many: str) -> str:
+    return f"{len(names)} {one if len(names) == 1 else many}"

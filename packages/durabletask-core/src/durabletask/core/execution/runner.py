@@ -65,16 +65,15 @@ class UserCodeRunner:
         return await cast("Awaitable[object]", result) if inspect.isawaitable(result) else result
 
     def failure_of(self, error: BaseException) -> FailureDetails:
-        """How what user code raised is reported.
+        """The failure that reports what user code raised.
 
         Raises:
-            BaseException: the error itself, when it is not user code's: the worker stops, or the process is
-                interrupted.
+            BaseException: the error itself, when the worker stops or the process is interrupted.
         """
         is_cancellation = isinstance(error, asyncio.CancelledError)
         if (is_cancellation and self.is_stopping) or isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             raise error
-        return FailureDetails.from_exception(_without_own_frames(error))
+        return FailureDetails.from_exception(error)
 
     def close(self) -> None:
         """Let go of the threads. One that is busy goes on until its function returns or the process ends."""
@@ -90,15 +89,3 @@ def _call(function: Callable[[object, object], object], context: object, value: 
         # A future cannot carry the first; the others mean something else where the future is awaited. Ctrl-C
         # itself only ever reaches the main thread.
         raise RuntimeError(f"User code raised {type(error).__name__}") from error
-
-
-def _without_own_frames(error: BaseException) -> BaseException:
-    """The error with a trace that begins in user code, if it comes from there."""
-    trace = error.__traceback__
-    first = trace
-    while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith(_OWN):
-        first = first.tb_next
-    return error.with_traceback(first if first is not None else trace)
-
-
-_OWN = ("durabletask.core.", "concurrent.futures.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durabletask.core.errors import (
     ForeignAwaitableError,
@@ -40,13 +40,17 @@ _REPLACEMENTS = {
     "wait_for": "'ctx.wait_for_external_event(name, timeout=...)', or 'ctx.task_any([task, ctx.create_timer(delay)])'",
     "timeout": "'ctx.task_any([task, ctx.create_timer(delay)])'",
     "gather": "'await ctx.task_all([...])'",
-    "_GatheringFuture": "'await ctx.task_all([...])'",
     "wait": "'ctx.task_all([...])', 'ctx.task_any([...])' or 'ctx.wait_for_external_event(name)'",
     "to_thread": "an activity, called with 'await ctx.call_activity(...)'",
     "run_in_executor": "an activity, called with 'await ctx.call_activity(...)'",
+    "create_task": "'ctx.task_all([...])' or 'ctx.task_any([...])', which take coroutines",
+    "TaskGroup": "'await ctx.task_all([...])', which takes tasks and coroutines",
     "acquire": "'ctx.lock_entities([...])'",
     "get": "'ctx.wait_for_external_event(name)' for a queue, an activity for input and output",
 }
+_OBJECTS = {"_GatheringFuture": "gather", "Task": "create_task"}
+"""Classes of asyncio whose objects stand for a call."""
+
 _ELSE = (
     "a durable task of the context (call_activity, create_timer, wait_for_external_event, task_all, ...); "
     "input and output, such as HTTP calls, belong in an activity"
@@ -118,9 +122,17 @@ def foreign_awaitable(body: object, yielded: object) -> ForeignAwaitableError:
     """The error for awaiting or yielding something that is not a durable task."""
     names, _ = _await_chain(body)
     what, replacement = _what_was_awaited(names, yielded)
+    if what == "asyncio.gather":
+        _drop(yielded)
     return ForeignAwaitableError(
         f"The orchestrator awaited {what} at {place_of(body)}. An orchestrator can only await durable tasks, because it is replayed from its history. Use instead: {replacement}."
     )
+
+
+def _drop(gathering: Any) -> None:
+    """Cancel what ``asyncio.gather`` made, and look at its outcome; otherwise asyncio logs it, trace and all."""
+    gathering.add_done_callback(lambda done: done.cancelled() or done.exception())
+    gathering.cancel()
 
 
 def foreign_member(value: object, where: str) -> ForeignAwaitableError:
@@ -241,10 +253,14 @@ def _await_chain(body: object) -> tuple[list[str], list[FrameType]]:
 
 def _what_was_awaited(names: list[str], yielded: object) -> tuple[str, str]:
     for name in names[1:]:
-        replacement = _REPLACEMENTS.get(name.rpartition(".")[2])
-        if replacement is not None and name.startswith(("asyncio.", "anyio.", "trio.")):
-            package, function = name.partition(".")[0], name.rpartition(".")[2]
-            return f"{package}.{function}", replacement
+        package, *parts = name.split(".")
+        for function in reversed(parts):
+            replacement = _REPLACEMENTS.get(function)
+            if replacement is not None and package in {"asyncio", "anyio", "trio"}:
+                return f"{package}.{function}", replacement
+    function = _OBJECTS.get(type(yielded).__name__, "")
+    if function and type(yielded).__module__ in {"asyncio.tasks", "_asyncio"}:
+        return f"asyncio.{function}", _REPLACEMENTS[function]
     if yielded is None:
         return "a bare 'yield' (as in asyncio.sleep(0))", _REPLACEMENTS["sleep"]
     return _name_type(yielded), _REPLACEMENTS.get(type(yielded).__name__, _ELSE)
