@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 from durabletask.core.errors import (
     ForeignAwaitableError,
@@ -19,7 +19,7 @@ from .locations import frame_location, innermost_user_frame, locate, traceback_l
 from .tasks import EngineTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
     "callee_name",
@@ -123,13 +123,22 @@ def foreign_awaitable(body: object, yielded: object) -> ForeignAwaitableError:
     names, _ = _await_chain(body)
     what, replacement = _what_was_awaited(names, yielded)
     if what == "asyncio.gather":
-        _drop(yielded)
+        _drop(cast("_Gathering", yielded))
     return ForeignAwaitableError(
         f"The orchestrator awaited {what} at {place_of(body)}. An orchestrator can only await durable tasks, because it is replayed from its history. Use instead: {replacement}."
     )
 
 
-def _drop(gathering: Any) -> None:
+class _Gathering(Protocol):
+    """What ``asyncio.gather`` returns; this package does not import asyncio."""
+
+    def add_done_callback(self, callback: Callable[[_Gathering], object], /) -> object: ...
+    def cancel(self) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def exception(self) -> BaseException | None: ...
+
+
+def _drop(gathering: _Gathering) -> None:
     """Cancel what ``asyncio.gather`` made, and look at its outcome; otherwise asyncio logs it, trace and all."""
     gathering.add_done_callback(lambda done: done.cancelled() or done.exception())
     gathering.cancel()
