@@ -13,10 +13,11 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import types
 import typing
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, Union
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, Union
 
 from .authoring import TaskActivity
 from .errors import (
@@ -25,6 +26,7 @@ from .errors import (
     NotRegisteredError,
     OrchestratorNotRegisteredError,
     RegistrationError,
+    SerializationError,
 )
 
 __all__ = [
@@ -105,7 +107,9 @@ class Definition:
         self.name: str = name
         self.target: object = target
         self.function: Callable[..., object] = self._callable_of(target)
-        self._takes_input, self._input_has_default, self._annotation = self._read_signature()
+        self._input: inspect.Parameter | None = self._read_signature()
+        annotation = self._input.annotation if self._input is not None else inspect.Parameter.empty
+        self._annotation: object = None if annotation is inspect.Parameter.empty else annotation
         self._input_type: object | None = None
         self._is_resolved = False
         if self._annotation is not None and "<locals>" in getattr(self.function, "__qualname__", ""):
@@ -126,11 +130,44 @@ class Definition:
             self._is_resolved = True
         return self._input_type
 
+    def read_input(self, payload: str | None, deserialize: Callable[[str | None, object], object]) -> object:
+        """The value that ``invoke`` takes, from what the hub has delivered.
+
+        Args:
+            payload: the input; ``None`` or empty text if there is none.
+            deserialize: reads a payload as an annotation.
+
+        Raises:
+            SerializationError: the input does not fit the annotation, or is missing although the parameter has neither
+                a default nor an annotation that allows ``None``; the message names function and parameter.
+        """
+        subject = f"Input of {self.role} {self.name!r} ({self.location})"
+        if payload:
+            try:
+                return deserialize(payload, self.input_type)
+            except SerializationError as error:
+                raise SerializationError(
+                    f"{subject}: {error}"
+                ) from None  # what people see first is the innermost
+        parameter = self._input
+        if (
+            parameter is not None
+            and parameter.default is parameter.empty
+            and not _allows_none(self.input_type)
+        ):
+            shown = inspect.formatannotation(self.input_type)
+            raise SerializationError(
+                f"{subject} is missing: the parameter {parameter.name!r} takes {shown}. Pass an input, give the "
+                f"parameter a default, or allow None: '{parameter.name}: {shown} | None'."
+            )
+        return None
+
     def invoke(self, context: object, input: object) -> object:  # noqa: A002 - the protocol's word
         """Call the function. An absent input leaves a parameter with a default at its default."""
-        if self._takes_input and not (input is None and self._input_has_default):
-            return self.function(context, input)
-        return self.function(context)
+        parameter = self._input
+        if parameter is None or (input is None and parameter.default is not parameter.empty):
+            return self.function(context)
+        return self.function(context, input)
 
     def __repr__(self) -> str:
         return f"<{self.role} {self.name!r} at {self.location}>"
@@ -162,28 +199,31 @@ class Definition:
                 "Register an instance instead of the class."
             ) from error
 
-    def _read_signature(self) -> tuple[bool, bool, object]:
-        """Whether there is an input parameter, whether it has a default, and its annotation."""
+    def _read_signature(self) -> inspect.Parameter | None:
+        """The parameter for the input, if there is one."""
         try:
             parameters = list(inspect.signature(self.function).parameters.values())
         except (TypeError, ValueError):  # a builtin without a signature: trust it
-            return True, False, None
-        required_keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+            return _ANY_INPUT
         positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
         has_varargs = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        required = [p for p in positional if p.default is p.empty]
-        if len(required) > 2 or required_keywords or not (positional or has_varargs):
+        required = [p for p in [*positional[2:], *keywords] if p.default is p.empty]
+        if required or not (positional or has_varargs):
             raise RegistrationError(
                 f"The {self.role} {self.name!r} at {self.location} must take (context) or (context, input), "
                 f"not {inspect.signature(self.function)}. Several values: pass one dataclass, dict or list."
             )
+        if keywords and len(positional) == 1 and not has_varargs:
+            raise RegistrationError(
+                f"The {self.role} {self.name!r} at {self.location} would lose its input: {keywords[0].name!r} is "
+                "keyword-only. Make it positional ('(context, input)'), or put a parameter for the input before the '*'."
+            )
         if positional:
             self._check_context(positional[0].annotation)
-        if len(positional) >= 2:
-            annotation = positional[1].annotation
-            has_default = positional[1].default is not positional[1].empty
-            return True, has_default, None if annotation is inspect.Parameter.empty else annotation
-        return has_varargs, False, None
+        if len(positional) > 1:
+            return positional[1]
+        return _ANY_INPUT if has_varargs else None
 
     def _check_context(self, annotation: object) -> None:
         """Refuse a function whose annotation says that it plays another role; a ``TaskActivity`` can play both."""
@@ -240,6 +280,22 @@ class Definition:
         return None if found in (Any, object) or isinstance(found, TypeVar) else found
 
 
+def _allows_none(annotation: Any) -> bool:
+    """Whether ``None`` is a value of an annotation; without one (``None``), everything is."""
+    if annotation in (None, type(None), Any, object) or isinstance(annotation, TypeVar):
+        return True
+    for inner in ("__value__", "__supertype__"):  # a type alias, a NewType
+        if hasattr(annotation, inner):
+            return _allows_none(getattr(annotation, inner))
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _allows_none(arguments[0])
+    if origin in (Union, types.UnionType):
+        return any(_allows_none(argument) for argument in arguments)
+    return origin is typing.Literal and None in arguments
+
+
+_ANY_INPUT: Final = inspect.Parameter("input", inspect.Parameter.POSITIONAL_ONLY)
 _UNRESOLVABLE = (NameError, AttributeError, TypeError, SyntaxError, ValueError)
 
 
@@ -323,8 +379,8 @@ class EntityDefinition(Definition):
             "Register the class itself, not an object of it: an object serves one operation only."
         )
 
-    def _read_signature(self) -> tuple[bool, bool, object]:
-        return (True, False, None) if self.is_class else super()._read_signature()
+    def _read_signature(self) -> inspect.Parameter | None:
+        return _ANY_INPUT if self.is_class else super()._read_signature()
 
 
 class _Table(Generic[_D]):

@@ -113,7 +113,7 @@ class ActivityTestEnvironment:
         context = ActivityContext(
             definition.name, self._instance_id, self._task_id, version=self._version, tags=self._tags
         )
-        given = self._converter.deserialize(self._converter.serialize(value), definition.input_type)
+        given = definition.read_input(self._converter.serialize(value), self._converter.deserialize)
         return lambda: definition.invoke(context, given)
 
     def _by_value(self, definition: ActivityDefinition, result: object) -> object:

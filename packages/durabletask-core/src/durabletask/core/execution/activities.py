@@ -51,14 +51,7 @@ class ActivityExecutor:
     async def _run(self, item: ActivityWorkItem) -> str | None:
         definition = self._registry.activity(item.name)
         converter = self._converter
-        value: object = None
-        if item.input:
-            try:
-                value = converter.deserialize(item.input, definition.input_type)
-            except SerializationError as error:
-                raise SerializationError(
-                    f"Input of activity {item.name!r} ({definition.location}): {error}"
-                ) from None  # the innermost failure is what people see first
+        value = definition.read_input(item.input, converter.deserialize)
         context = ActivityContext(
             item.name,
             item.instance_id,

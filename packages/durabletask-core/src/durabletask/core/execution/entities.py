@@ -90,10 +90,7 @@ class EntityExecutor:
             entity = cast("TaskEntity[object]", definition.target())
             entity._context = context  # noqa: SLF001
             receiver = entity
-        try:
-            value = self._converter.deserialize(payload, called.input_type)
-        except SerializationError as error:
-            raise SerializationError(f"Input of {subject}: {error}") from None
+        value = called.read_input(payload, self._converter.deserialize)
         is_async = inspect.iscoroutinefunction(called.function)
         result = await self._runner.call(called.invoke, is_async, receiver, value)
         try:

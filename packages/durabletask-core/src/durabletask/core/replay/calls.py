@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from durabletask.core.actions import CreateSubOrchestration, ScheduleTask
-from durabletask.core.errors import TaskFailedError
+from durabletask.core.errors import SerializationError, TaskFailedError
 from durabletask.core.failures import FailureDetails
 
 from .tasks import (
@@ -114,8 +114,8 @@ class Call(EngineTask[object], Waiter):
     def read(self) -> object:
         if self.state != RAW_RESULT:
             return super().read()
-        raw: Any = self.value  # text, as every answer of an activity or child has it
-        self.value = value = self.sink.converter.deserialize(raw, self._result_type)
+        raw = self.value  # text, as every answer of an activity or child has it
+        self.value = value = self.sink.decode(raw, self._result_type, f"Result of {self.describe()}")
         self.state = RESULT
         return value
 
@@ -145,7 +145,11 @@ class ActivityCall(Call):
         if self.state != RAW_RESULT:
             return self.read()
         raw: Any = self.value
-        self.value = value = scope.converter.deserialize(raw, self._result_type)
+        try:
+            value = scope.converter.deserialize(raw, self._result_type)
+        except SerializationError:
+            return self.read()  # raises the same error, with the name
+        self.value = value
         self.state = RESULT
         return value
 

@@ -70,7 +70,7 @@ class EventWait(EngineTask[object], Waiter):
         self._stop_timer()
 
     def decode(self, raw: object) -> object:
-        return self.sink.decode(raw, self._data_type)
+        return self.sink.decode(raw, self._data_type, f"Data of the event {self._name!r}")
 
     def describe(self) -> str:
         return f"wait for the event {self._name!r}"

@@ -89,20 +89,24 @@ class Fiber(EngineTask[object], Waiter):
             value, error = _outcome(awaited)
         send = self._body.send
         scope = self.sink
+        outcome: tuple[int, object] | None = None
         while True:
             self.is_running = True
             try:
                 yielded = send(value) if error is None else self._body.throw(error)
             except StopIteration as stop:
-                self._end(RESULT, stop.value)
-                return
+                outcome = RESULT, stop.value
             except KeyboardInterrupt:
                 raise
             except BaseException as failure:  # noqa: BLE001 - whatever the user's code raises is its outcome
-                self._end(FAILURE, failure)
-                return
+                outcome = FAILURE, failure
             finally:
                 self.is_running = False
+            if outcome is not None:
+                # Outside of the handlers: an error that follows must not have a StopIteration, with the result in it,
+                # as its context.
+                self._end(*outcome)
+                return
             value = error = None
             if (  # the usual one: as below, without the calls
                 type(yielded) is ActivityCall

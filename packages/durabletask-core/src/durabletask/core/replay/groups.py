@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from durabletask.core.errors import SchedulingError, TaskFailedError
+from durabletask.core.errors import SchedulingError, SerializationError, TaskFailedError
 from durabletask.core.failures import FailureDetails
 
 from .calls import ActivityCall
@@ -185,7 +185,10 @@ class AllOf(_Group):
             state = member.state
             if state == RAW_RESULT and type(member) is ActivityCall:  # as its ``_read`` does
                 payload: Any = member.value
-                member.value = value = deserialize(payload, member._result_type)
+                try:
+                    member.value = value = deserialize(payload, member._result_type)
+                except SerializationError:
+                    value = member.read()  # raises the same error, with the name
                 member.state = RESULT
                 results.append(value)
             else:

@@ -290,9 +290,12 @@ class Ledger(TaskScope):
         except SerializationError as error:
             raise misuse.unserializable(value, f"{what}, given at {where or here()},", error) from error
 
-    def decode(self, raw: object, target: object) -> object:
-        """Deserialize a payload that the history recorded."""
-        return self.converter.deserialize(raw if isinstance(raw, str) else None, target)
+    def decode(self, raw: object, target: object, what: str) -> object:
+        """Deserialize a payload that the history recorded; ``what`` is its role, for messages."""
+        try:
+            return self.converter.deserialize(raw if isinstance(raw, str) else None, target)
+        except SerializationError as error:
+            raise SerializationError(f"{what}: {error}") from None
 
     # --- tasks -------------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class EntityCall(EngineTask[object]):
         self.sink.entity_calls.pop(self._request_id, None)
 
     def decode(self, raw: object) -> object:
-        return self.sink.decode(raw, self._result_type)
+        return self.sink.decode(raw, self._result_type, f"Result of {self.describe()}")
 
     def explain(self, raw: object) -> BaseException:
         return task_failure(raw, self.describe(), self.action.operation, self.action.id)

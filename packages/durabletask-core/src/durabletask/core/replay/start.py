@@ -45,7 +45,7 @@ def start_orchestrator(ledger: Ledger, event: ExecutionStarted) -> None:
     if not _accepts_version(ledger, event):
         return
     try:
-        value = ledger.decode(event.input, definition.input_type)
+        value = definition.read_input(event.input, ledger.converter.deserialize)
         made = definition.invoke(ReplayContext(ledger), value)
     except KeyboardInterrupt:
         raise
