@@ -324,6 +324,25 @@ def test_one_transport_serves_one_loop_after_the_other() -> None:
     asyncio.run(use())
 
 
+async def test_one_transport_serves_several_loops_at_once() -> None:
+    """Interleaved calls from two threads; a channel of one loop used to be replaced under the other."""
+    server = TaskHubServer(InMemoryBackend(), port=0)
+    await server.start()
+    transport = GrpcTransport(server.endpoint)
+
+    async def use(kind: str) -> None:
+        for n in range(20):
+            await transport.create_instance(CreateInstanceRequest(name="O", instance_id=f"{kind}-{n}"))
+            assert await transport.get_instance(f"{kind}-{n}") is not None
+
+    async def use_often(kind: str) -> None:
+        await asyncio.gather(*(use(f"{kind}-{n}") for n in range(3)))
+
+    await asyncio.gather(use_often("here"), asyncio.to_thread(asyncio.run, use_often("there")))
+    await transport.close()
+    await server.stop(0)
+
+
 async def test_a_new_channel_after_failures_in_a_row() -> None:
     """Five connection failures in a row make a new channel, not more often than allowed; answers start the count anew."""
     holder = ChannelHolder(Address.parse("http://127.0.0.1:1"), ChannelOptions(), grace=0)

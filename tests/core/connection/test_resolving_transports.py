@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from datetime import datetime, timezone
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 from durabletask.core import plugins
@@ -249,3 +252,33 @@ def test_what_has_no_host_needs_no_sign_in(installed: dict[str, dict[str, str]])
     assert resolve("Endpoint=mine:///var/hub.db").task_hub == "default"
     with pytest.raises(ConnectionStringError, match="Authentication=None"):
         resolve("Endpoint=mine://hub.example", "h")
+
+
+def test_the_built_in_table_says_what_the_metadata_says() -> None:
+    """Frozen programs find with the table what others find by entry points."""
+    root = Path(__file__).resolve().parents[3] / "packages"
+    declared: dict[str, dict[str, str]] = {}
+    for name in ("grpc", "azuremanaged", "testing"):
+        text = (root / f"durabletask-{name}/pyproject.toml").read_text()
+        for group in (plugins.TRANSPORTS_GROUP, plugins.CREDENTIALS_GROUP):
+            section = re.search(rf'entry-points\."{group}"\]\n((?:\w+ = "[^"]+"\n)+)', text)
+            if section is not None:
+                declared.setdefault(group, {}).update(re.findall(r'(\w+) = "([^"]+)"', section[1]))
+
+    assert declared == plugins._BUILT_IN
+
+
+def test_a_program_without_metadata_finds_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyInstaller makes it: the modules, and no ``*.dist-info``."""
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: ())
+    plugins._entry_points.cache_clear()
+    try:
+        transport = resolve_transport("Endpoint=http://localhost:1", "hub")
+        assert type(transport).__name__ == "GrpcTransport"
+        assert "DefaultAzure" in plugins.installed_names(plugins.CREDENTIALS_GROUP).values()
+        monkeypatch.setitem(sys.modules, "durabletask.grpc", None)
+        plugins._entry_points.cache_clear()
+        with pytest.raises(MissingPackageError, match="pip install durabletask-grpc"):
+            resolve_transport("Endpoint=http://localhost:1", "hub")
+    finally:
+        plugins._entry_points.cache_clear()

@@ -1,10 +1,10 @@
-"""What other distributions bring, found by entry points: core itself names none of them.
+"""What other distributions provide, found by entry points; core imports none of them.
 
 * ``durabletask.transports``: endpoint scheme -> ``TransportFactory``;
 * ``durabletask.credentials``: Authentication value -> ``CredentialFactory``. The entry named ``credential``
   is different: ``factory(credential, connection_string)`` adapts an object given as ``credential=``.
 
-The tables name the distributions of this project, so that a missing one can be asked for by name.
+The tables name the distributions of this project, so that the message about a missing one names it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from .errors import MissingPackageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from importlib.metadata import EntryPoint
 
 __all__ = [
@@ -44,7 +45,7 @@ SCHEME_PACKAGES: dict[str, str] = {
     "memory": "durabletask-testing",
     "sqlite": "durabletask-testing",
 }
-"""Endpoint scheme -> distribution of this project that brings it."""
+"""Endpoint scheme -> distribution of this project that provides it."""
 
 AUTHENTICATION_PACKAGES: dict[str, str] = dict.fromkeys(
     (
@@ -59,19 +60,49 @@ AUTHENTICATION_PACKAGES: dict[str, str] = dict.fromkeys(
     ),
     "durabletask-azuremanaged",
 )
-"""Authentication value in its usual spelling -> distribution of this project that brings it."""
+"""Authentication value in its usual spelling -> distribution of this project that provides it."""
+
+
+_BUILT_IN: dict[str, dict[str, str]] = {
+    TRANSPORTS_GROUP: {
+        **dict.fromkeys(
+            ("http", "https", "grpc", "grpcs"), "durabletask.grpc.transport:from_connection_string"
+        ),
+        **dict.fromkeys(("memory", "sqlite"), "durabletask.testing.hub.embedded:from_connection_string"),
+    },
+    CREDENTIALS_GROUP: {
+        **dict.fromkeys(
+            AUTHENTICATION_PACKAGES, "durabletask.azuremanaged.credentials:from_connection_string"
+        ),
+        CREDENTIAL_ADAPTER: "durabletask.azuremanaged.credentials:from_credential",
+    },
+}
+# The entry points of this project's distributions once more, for programs without their metadata: frozen ones
+# (PyInstaller) and zip files. A test compares the table with the metadata.
 
 
 @cache
 def _entry_points(group: str) -> dict[str, EntryPoint]:
     """The entry points of a group by folded name; read once, because it opens every distribution's metadata."""
     # Imported here: it costs more than the rest of this module, and an embedded or direct transport needs none.
-    from importlib.metadata import entry_points  # noqa: PLC0415
+    from importlib.metadata import EntryPoint, entry_points  # noqa: PLC0415
+    from importlib.util import find_spec  # noqa: PLC0415
 
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
         found.setdefault(entry.name.lower(), entry)
+    for name, value in _BUILT_IN.get(group, {}).items():
+        package = ".".join(value.split(".")[:2])
+        if name.lower() not in found and _is_installed(package, find_spec):
+            found[name.lower()] = EntryPoint(name, value, group)
     return found
+
+
+def _is_installed(package: str, find_spec: Callable[[str], object]) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):  # ValueError: an import of it has failed, or is forbidden
+        return False
 
 
 def installed_names(group: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar, cast
 
 from durabletask.core.connection import require_protection
 from durabletask.core.connection_string import ConnectionString
-from durabletask.core.errors import ConfigurationError
+from durabletask.core.errors import ConfigurationError, TransportError
 from durabletask.core.forwarding import ForwardingTransport, StreamMethod, UnaryMethod, method_of
 from durabletask.core.instances import OrchestrationState
 from durabletask.core.work_items import OrchestratorResult
@@ -67,7 +67,7 @@ _OPTIONS: Final = frozenset(
 class GrpcTransport(ForwardingTransport):
     """A connection to a task hub over gRPC. Building it opens nothing.
 
-    It belongs to whatever event loop uses it; in another loop it opens another channel.
+    Several event loops may use it, also at the same time in several threads; each opens a channel of its own.
 
     Args:
         endpoint: ``http://``, ``https://``, ``grpc://`` or ``grpcs://`` address; ``https``/``grpcs`` use TLS.
@@ -131,7 +131,8 @@ class GrpcTransport(ForwardingTransport):
             silence_limit=silence_limit,
             is_scanning=decode == "compact",
         )
-        self._remote: RemoteHub | None = None
+        # A channel belongs to an event loop, so each loop that uses the transport has calls of its own.
+        self._remotes: dict[asyncio.AbstractEventLoop, RemoteHub] = {}
 
     def __repr__(self) -> str:
         return f"GrpcTransport({self.endpoint!r}, {self.task_hub!r})"
@@ -168,26 +169,40 @@ class GrpcTransport(ForwardingTransport):
 
     async def close(self) -> None:
         """Close the channel and the credential. A later call opens a new channel."""
-        if self._remote is not None:
-            await self._remote.close()
+        here = asyncio.get_running_loop()
+        remotes, self._remotes = self._remotes, {}
+        for loop, remote in remotes.items():
+            if loop is here:
+                await remote.close()
+            elif loop.is_running():
+                asyncio.run_coroutine_threadsafe(remote.close(), loop)
         if self._credential is not None:
             await self._credential.close()
 
     async def _open(self) -> RemoteHub:
         """The calls. The first one imports gRPC, in a thread: the event loop has better things to do."""
-        if self._remote is None:
+        loop = asyncio.get_running_loop()
+        remote = self._remotes.get(loop)
+        if remote is None:
             if not _is_imported():
                 # Always in a thread: it may also have to wait for the thread of another transport.
                 await asyncio.to_thread(importlib.import_module, "durabletask.grpc.remote")
-            if self._remote is None:
-                self._remote = self._make_remote()
-        return self._remote
+            remote = self._remotes.get(loop)  # made by another call meanwhile
+            if remote is None:
+                for ended in [each for each in list(self._remotes) if each.is_closed()]:
+                    self._remotes.pop(ended, None)  # another thread may do the same
+                remote = self._remotes[loop] = self._make_remote()
+        return remote
 
     # --- calls ----------------------------------------------------------------------------------------------
 
     async def forward(self, method: UnaryMethod[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a call with one answer."""
-        return await (await self._open()).call(method, *args, **kwargs)
+        try:
+            return await (await self._open()).call(method, *args, **kwargs)
+        except TransportError as error:
+            # Without the frames of this package: a user reads the message and the line that called.
+            raise error.with_traceback(None) from error.__cause__
 
     async def forward_stream(
         self, method: StreamMethod[P, T], *args: P.args, **kwargs: P.kwargs
