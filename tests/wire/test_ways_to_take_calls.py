@@ -440,3 +440,31 @@ async def test_a_wrapper_that_misuses_a_call_is_told(caplog: pytest.LogCaptureFi
         await server.stop(0)
     assert "not aborted with the status OK" in caplog.text
     assert "were sent before" in caplog.text
+
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_SETTINGS, _PING, _GOAWAY = 4, 6, 7
+
+
+async def test_frequent_pings_do_not_end_the_connection() -> None:
+    """A client may ping as often as it likes; each ping is acknowledged."""
+    count = 40
+
+    def frame(kind: int, body: bytes = b"") -> bytes:
+        return len(body).to_bytes(3, "big") + bytes([kind, 0, 0, 0, 0, 0]) + body
+
+    async with serving(InMemoryBackend()) as (server, _):
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(_PREFACE + frame(_SETTINGS))
+        for number in range(count):
+            writer.write(frame(_PING, number.to_bytes(8, "big")))
+        acknowledged = []
+        while len(acknowledged) < count:
+            head = await asyncio.wait_for(reader.readexactly(9), 30)
+            body = await reader.readexactly(int.from_bytes(head[:3], "big"))
+            assert head[3] != _GOAWAY, body
+            if head[3] == _PING and head[4] & 1:
+                acknowledged.append(int.from_bytes(body, "big"))
+        assert acknowledged == list(range(count))
+        writer.close()
+        await writer.wait_closed()

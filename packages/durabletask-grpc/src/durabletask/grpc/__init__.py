@@ -1,11 +1,20 @@
 """The gRPC transport of durabletask: a client of task hubs, and a server for any ``Transport``.
 
 ``GrpcTransport`` and ``TaskHubServer`` are found here and imported when they are first asked for.
+
+Importing this package switches gRPC's fork support off (``GRPC_ENABLE_FORK_SUPPORT=0``), unless the variable is set or
+gRPC was imported before. With it, a process that forks while a call is open, as a process pool in an activity does,
+crashes in a third of all cases. gRPC cannot be used in the forked process either way; see ``channel``.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
+
+if "grpc" not in sys.modules:
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 if TYPE_CHECKING:
     from .address import ChannelOptions

@@ -7,6 +7,7 @@ there is a loop, so the channel is made by the first call, and made anew in anot
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from typing import Final, Protocol, TypeAlias
 
@@ -23,6 +24,10 @@ __all__ = ["SERVICE", "ChannelHolder", "Metadata", "StreamCall", "UnaryCall"]
 SERVICE: Final[str] = "/TaskHubSidecarService/"
 """Prefix of the paths of all RPCs."""
 
+_LOGGER: Final = logging.getLogger("durabletask.grpc")
+_FORK_SUPPORT: Final = "GRPC_ENABLE_FORK_SUPPORT"
+_OFF: Final = frozenset({"0", "false", "no", ""})
+
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 """Headers of a call."""
 
@@ -33,8 +38,21 @@ class _Forks:
     def __init__(self) -> None:
         self._is_used = False
         self._is_cut_off = False
+        self._has_warned = False
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forked)
+            os.register_at_fork(before=self.warn, after_in_child=self._forked)
+
+    def warn(self) -> None:
+        """Log, once, that this process forks although gRPC's fork support, which crashes, is on."""
+        if not self._is_used or self._has_warned or os.environ.get(_FORK_SUPPORT, "1").lower() in _OFF:
+            return
+        self._has_warned = True
+        _LOGGER.warning(
+            "This process forks while gRPC is in use and gRPC's fork support is on; the forked process may crash. Set "
+            "%s=0 before grpc is imported (or import durabletask.grpc before grpc, which does), or start processes "
+            "with 'spawn', for instance ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn')).",
+            _FORK_SUPPORT,
+        )
 
     def _forked(self) -> None:
         self._is_cut_off = self._is_used

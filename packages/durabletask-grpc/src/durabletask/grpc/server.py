@@ -164,7 +164,9 @@ class TaskHubServer:
             ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a lottery
             ("grpc.max_receive_message_length", self._max_message_length),
             ("grpc.max_send_message_length", -1),
-            ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+            # Clients may send keepalive pings as often as they like: a connection that is ended for its pings
+            # (GOAWAY, "too many pings") looks like a hub that is away.
+            ("grpc.http2.max_ping_strikes", 0),
             # A machine that vanished, or a process that was stopped, sends no end of its stream.
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 20_000),
