@@ -28,6 +28,7 @@ from durabletask.core.errors import (
 from durabletask.core.hosting.backoff import Backoff
 from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus
 from durabletask.core.replay.compact import CompactHistory
+from durabletask.core.transport import Transport
 from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem, WorkItemStreamOptions
 from durabletask.grpc import work_stream
 from durabletask.grpc.address import Address, ChannelOptions
@@ -37,6 +38,7 @@ from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 from durabletask.grpc.server import TaskHubServer
 from durabletask.grpc.transport import GrpcTransport, from_connection_string
 from durabletask.testing.hub import InMemoryBackend
+from durabletask.testing.wrapping import WrappedTransport
 from google.protobuf.empty_pb2 import Empty
 from wire_server import WatchedHub
 
@@ -558,14 +560,21 @@ async def test_plaintext_is_recognised_where_tls_was_expected() -> None:
 
 async def test_a_wait_goes_on_across_a_restart_of_the_hub() -> None:
     """Asking again is safe; but a hub that never answered, or a closed transport, ends the wait."""
-    hub = InMemoryBackend()
+    asked = asyncio.Event()
+
+    class Noting(WrappedTransport):
+        async def forward(self, method: Any, *args: Any, **kwargs: Any) -> Any:
+            if method is Transport.wait_for_instance_completion:
+                asked.set()
+            return await super().forward(method, *args, **kwargs)
+
+    hub = Noting(InMemoryBackend())
     server = TaskHubServer(hub)
     port = await server.start()
     transport = GrpcTransport(server.endpoint)
     await transport.create_instance(CreateInstanceRequest(name="n", instance_id="i"))
     waiting = asyncio.ensure_future(transport.wait_for_instance_completion("i"))
-    while not any(hub._engine._waiters.values()):
-        await transport.get_instance("i")
+    await asked.wait()
     await server.stop(0)
     server = TaskHubServer(hub, port=port)
     await server.start()
