@@ -1,6 +1,6 @@
-"""What an orchestrator asks the hub to do (protocol section 7.2).
+"""Orchestrator actions: requests to the hub that an episode makes (protocol section 7.2).
 
-``id`` is unique within a generation; the event that confirms an action carries it as ``event_id``.
+``id`` is unique within an execution; the event that confirms an action carries it as ``event_id``.
 Payloads are serialized text.
 """
 
@@ -36,7 +36,7 @@ __all__ = [
 class OrchestratorActionBase(
     msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", tag=True, tag_field="type"
 ):
-    """What every action has."""
+    """The members that every action has."""
 
     id: int
 
@@ -78,7 +78,7 @@ class SendEvent(OrchestratorActionBase, frozen=True):
 
 
 class CompleteOrchestration(OrchestratorActionBase, frozen=True):
-    """End the generation: completed, failed, terminated, or continued as new."""
+    """End the execution: completed, failed, terminated, or continued as new."""
 
     status: OrchestrationStatus
     result: str | None = None
@@ -98,13 +98,13 @@ class TerminateOrchestration(OrchestratorActionBase, frozen=True):
 
 
 class RewindOrchestration(OrchestratorActionBase, frozen=True):  # protocol section 12.8
-    """Replace the history of the instance, so that what failed runs again."""
+    """Replace the history of the instance, so that failed work runs again."""
 
     new_history: Sequence[HistoryEvent]
 
 
 class CallEntity(OrchestratorActionBase, frozen=True):
-    """Two-way entity message."""
+    """Call an entity and wait for the result."""
 
     request_id: str
     operation: str
@@ -116,7 +116,7 @@ class CallEntity(OrchestratorActionBase, frozen=True):
 
 
 class SignalEntity(OrchestratorActionBase, frozen=True):
-    """One-way entity message."""
+    """Signal an entity without waiting."""
 
     request_id: str
     operation: str
@@ -126,7 +126,7 @@ class SignalEntity(OrchestratorActionBase, frozen=True):
 
 
 class RequestEntityLock(OrchestratorActionBase, frozen=True):
-    """Ask for the locks of a critical section."""
+    """Request the locks of a critical section."""
 
     critical_section_id: str
     lock_set: tuple[str, ...]

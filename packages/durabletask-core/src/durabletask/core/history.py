@@ -4,10 +4,10 @@ Facts: protocol section 6. One class per kind of event; ``HistoryEvent`` is thei
 (``encode_history`` / ``decode_history``) is the format of saved histories: camelCase members, the kind in
 ``type``, times in RFC 3339 UTC.
 
-``event_id`` is the id of the action that an event confirms, -1 elsewhere (section 6.1). ``timestamp`` is
-the hub's time of recording; only the one of ``OrchestratorStarted`` has a meaning for replay, and those of
-``ExecutionStarted``, ``TimerCreated``, ``SubOrchestrationInstanceCreated`` and a ``TaskScheduled`` that has a
-trace context are where spans begin. A transport may leave the others of a *past* at ``EPOCH``.
+``event_id`` is the id of the action that an event confirms, and -1 in all other events (section 6.1). ``timestamp``
+is the time at which the hub recorded the event. Replay reads the one of ``OrchestratorStarted`` only; tracing reads
+those of ``ExecutionStarted``, ``TimerCreated``, ``SubOrchestrationInstanceCreated`` and a ``TaskScheduled`` that has a
+trace context, as the start of spans. In the *past* of a work item a transport may set all others to ``EPOCH``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class TraceContext(msgspec.Struct, frozen=True, omit_defaults=True, rename="came
 
 
 class ParentInstance(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """Who started a sub-orchestration: ids of the parent and of the action that created the child."""
+    """The parent of a sub-orchestration, and the id of the action that created the child."""
 
     task_scheduled_id: int
     instance_id: str
@@ -84,7 +84,7 @@ class ParentInstance(msgspec.Struct, frozen=True, omit_defaults=True, rename="ca
 class HistoryEventBase(
     msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", tag=True, tag_field="type"
 ):
-    """What every event has."""
+    """The members that every event has."""
 
     event_id: int
     timestamp: datetime
@@ -99,7 +99,7 @@ class OrchestratorCompleted(HistoryEventBase, frozen=True):
 
 
 class ExecutionStarted(HistoryEventBase, frozen=True):
-    """First inbound event of a generation: what runs, with which input, for whom."""
+    """First inbound event of an execution: what runs, its input, and its parent."""
 
     name: str
     instance_id: str
@@ -165,7 +165,7 @@ class TaskScheduled(HistoryEventBase, frozen=True):
 
 
 class TaskCompleted(HistoryEventBase, frozen=True):
-    """An activity answered."""
+    """An activity completed."""
 
     task_scheduled_id: int
     result: str | None = None
@@ -232,17 +232,17 @@ class EventRaised(HistoryEventBase, frozen=True):
 
 
 class GenericEvent(HistoryEventBase, frozen=True):
-    """A marker of the host, without meaning for replay."""
+    """A marker of the host. Replay ignores it."""
 
     data: str | None = None
 
 
 class HistoryState(HistoryEventBase, frozen=True):
-    """Never part of a history that an SDK sees; kept so that nothing is lost when reading."""
+    """Never part of a history that an SDK sees; decoded so that a saved history keeps it."""
 
 
 class ContinueAsNew(HistoryEventBase, frozen=True):
-    """The end of an older generation."""
+    """The end of an earlier execution."""
 
     input: str | None = None
 
@@ -270,7 +270,7 @@ class EntityOperationSignaled(HistoryEventBase, frozen=True):
 
 
 class EntityOperationCompleted(HistoryEventBase, frozen=True):
-    """The answer of an entity."""
+    """An entity operation completed."""
 
     request_id: str
     output: str | None = None
@@ -284,7 +284,7 @@ class EntityOperationFailed(HistoryEventBase, frozen=True):
 
 
 class EntityLockRequested(HistoryEventBase, frozen=True):
-    """The locks of a critical section were asked for."""
+    """The locks of a critical section were requested."""
 
     critical_section_id: str
     lock_set: tuple[str, ...]
@@ -307,7 +307,7 @@ class EntityUnlockSent(HistoryEventBase, frozen=True):
 
 
 class UnknownEvent(HistoryEventBase, frozen=True):
-    """An event of a kind that this version does not know; ``kind`` says what the transport could tell."""
+    """An event of a kind that this version does not know; ``kind`` is its name, as far as the transport knows it."""
 
     kind: str
 
@@ -349,8 +349,7 @@ HistoryEvent: TypeAlias = Union[
 class HistorySlice(Sequence[HistoryEvent]):
     """The first ``length`` events of an append-only list, without copying it.
 
-    A hub hands out the past of an instance this way: the list may grow afterwards, what a slice shows
-    never changes.
+    A hub hands out the past of an instance this way. The list may grow afterwards; the slice stays as it is.
     """
 
     __slots__ = ("_events", "_length")

@@ -57,7 +57,7 @@ class OrchestrationStatus(enum.Enum):  # protocol section 5.2
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing more will happen to an instance of this status."""
+        """Whether an instance of this status has ended."""
         return self in TERMINAL_STATUSES
 
 
@@ -174,12 +174,12 @@ class ReusePolicy(msgspec.Struct, frozen=True):  # protocol section 12.1
 
     @classmethod
     def replace_any(cls) -> ReusePolicy:
-        """Replace whatever is there."""
+        """Replace any instance."""
         return cls(frozenset(OrchestrationStatus))
 
 
 class CreateInstanceRequest(msgspec.Struct, frozen=True, kw_only=True):  # decisions row 23
-    """Everything a hub needs to create an instance. No ``instance_id``: the hub makes one.
+    """A request to create an instance. Without ``instance_id`` the hub generates one.
 
     ``reuse_policy=None`` leaves the choice to the hub; ours then replaces nothing.
     """
@@ -262,7 +262,7 @@ PurgeRequest: TypeAlias = Union[PurgeInstance, PurgeBatch, PurgeFilter]
 
 
 class PurgeResult(msgspec.Struct, frozen=True):
-    """How many instances are gone. ``is_complete=False``: call again; ``None``: the hub does not say."""
+    """The number of purged instances. ``is_complete=False``: call again; ``None``: the hub does not report it."""
 
     deleted_instance_count: int
     is_complete: bool | None = None

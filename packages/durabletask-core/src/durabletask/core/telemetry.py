@@ -1,9 +1,8 @@
 """OpenTelemetry spans and trace contexts (protocol section 10), when ``opentelemetry-api`` is installed.
 
-Without the package, or without a tracer provider, nothing is recorded and nothing is sent along; the cost is
-one look per call. The spans of orchestrations, and of the activities and children that they call, have ids
-that were invented when the work was scheduled and travel through the history; such a span is emitted once,
-back-dated, when the answer is known.
+Without the package, or without a tracer provider, nothing is recorded or sent; the cost is one check per call. Spans of
+orchestrations, and of the activities and children that they call, have ids that are chosen when the work is scheduled
+and travel through the history. Such a span is emitted once, back-dated, when the answer is known.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _HEX_SPAN = 8  # bytes of a span id
 
 
 class _Api:
-    """The parts of OpenTelemetry that are used, imported at the first call."""
+    """The parts of OpenTelemetry that are used. They are imported at the first call."""
 
     def __init__(self) -> None:
         self._trace: Any = None
@@ -68,12 +67,12 @@ def is_enabled() -> bool:
 
 
 def label_of(name: str, version: str | None) -> str:
-    """How spans name an orchestrator or activity: ``name`` or ``name@(version)``."""
+    """The label of an orchestrator or activity in span names: ``name`` or ``name@(version)``."""
     return f"{name}@({version})" if version else name
 
 
 def creating(name: str, instance_id: str, version: str | None) -> AbstractContextManager[TraceContext | None]:
-    """Span of a client that starts an orchestration; gives the trace context to send along."""
+    """Span of a client that starts an orchestration; yields the trace context to send with the request."""
     if not is_enabled():
         return _NOTHING
     attributes = {
@@ -99,7 +98,7 @@ def raising_event(name: str, instance_id: str) -> AbstractContextManager[TraceCo
 
 
 def running_activity(item: ActivityWorkItem) -> AbstractContextManager[TraceContext | None]:
-    """Span of an activity that runs; spans of the activity's own code become its children."""
+    """Span of a running activity; spans of the activity's own code become its children."""
     if not is_enabled():
         return _NOTHING
     attributes = {
@@ -116,7 +115,7 @@ def running_activity(item: ActivityWorkItem) -> AbstractContextManager[TraceCont
 
 
 def running_operation(entity_id: EntityId, operation: str) -> AbstractContextManager[TraceContext | None]:
-    """Span of an entity operation that runs; the request's context does not reach it, so it begins a trace."""
+    """Span of a running entity operation. The work item has no trace context, so it starts a trace."""
     if not is_enabled():
         return _NOTHING
     attributes = {
@@ -129,7 +128,7 @@ def running_operation(entity_id: EntityId, operation: str) -> AbstractContextMan
 
 
 def current() -> TraceContext | None:
-    """The context of the span in force, to send along; ``None`` without one."""
+    """The context of the current span, to send with a request; ``None`` without one."""
     return _context_of(_api.trace.get_current_span()) if is_enabled() else None
 
 
@@ -180,7 +179,8 @@ def emit(
         start_time=_nanoseconds(start),
     )
     context = _span_context(own)
-    # The API does not let a program choose an id; the SDK's spans keep theirs here. Others end with an id of their own.
+    # The API has no way to choose an id. The SDK keeps the context of a span in this attribute; a span of another
+    # implementation keeps the id that it was given.
     if context is not None and span.is_recording() and hasattr(span, "_context"):
         span._context = context  # noqa: SLF001
     if error is not None:
@@ -189,7 +189,7 @@ def emit(
 
 
 def new_trace(parent: TraceContext) -> TraceContext:
-    """A context in the same trace with an id for a span that is still to be emitted."""
+    """A context in the same trace with a new span id, for a span that is emitted later."""
     return with_span(parent, secrets.token_hex(_HEX_SPAN))
 
 
@@ -202,7 +202,7 @@ def with_span(context: TraceContext, span_id: str) -> TraceContext:
 
 
 def _parent_of(parent: TraceContext | None) -> Any:
-    """The OpenTelemetry context whose current span is ``parent``; ``None`` for the one in force."""
+    """The OpenTelemetry context whose current span is ``parent``; ``None`` for the current one."""
     if parent is None:
         return None
     context = _span_context(parent)
@@ -213,7 +213,7 @@ def _parent_of(parent: TraceContext | None) -> Any:
 
 
 def _span_context(context: TraceContext) -> Any:
-    """The OpenTelemetry form of a W3C context; ``None`` for text that is none."""
+    """The OpenTelemetry form of a W3C context; ``None`` if the text is not one."""
     trace = _api.trace
     parts = context.trace_parent.split("-")
     try:

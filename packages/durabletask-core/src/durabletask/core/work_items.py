@@ -1,8 +1,8 @@
 """Work items, and the results that answer them (protocol section 3).
 
-A work item carries a ``completion_token``: opaque, unique per delivery, echoed by the result or by the
-abandon call. Results repeat the instance id (and task id), because on some servers the token alone does
-not name one item (decisions, "Facts about existing clients").
+A work item carries a ``completion_token``, which is opaque and belongs to one delivery. The result or the abandon call
+echoes it. Results repeat the instance id (and the task id), because on some servers a token alone does not identify an
+item (decisions, "Facts about existing clients").
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ __all__ = [
 
 
 class OrchestrationTraceContext(msgspec.Struct, frozen=True):
-    """Span of the whole orchestration, invented by its first episode and echoed by the hub."""
+    """Span of the whole orchestration. The first episode generates it, and the hub echoes it."""
 
     span_id: str | None = None
     span_start: datetime | None = None
 
 
 class OrchestratorWorkItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One episode of one instance. ``past_events`` may convert its events only when they are looked at."""
+    """One episode of one instance. ``past_events`` may be a lazy sequence."""
 
     instance_id: str
     new_events: Sequence[HistoryEvent]
@@ -58,7 +58,7 @@ class OrchestratorWorkItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrchestratorResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to an ``OrchestratorWorkItem``.
+    """The result of an ``OrchestratorWorkItem``.
 
     ``custom_status=None`` means that the instance has none. ``requires_history`` asks the hub to deliver
     the item again with its whole past. ``num_events_processed=None`` means all new events.
@@ -88,7 +88,7 @@ class ActivityWorkItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActivityResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to an ``ActivityWorkItem``; a present ``failure`` decides."""
+    """The result of an ``ActivityWorkItem``: a failure if ``failure`` is set."""
 
     instance_id: str
     task_id: int
@@ -105,11 +105,11 @@ class EntityWorkItem(msgspec.Struct, frozen=True, kw_only=True):
     state: str | None = None
     execution_id: str | None = None
     completion_token: str = ""
-    is_legacy: bool = False  # came as the first form of the message (protocol section 11.4)
+    is_legacy: bool = False  # received as the first form of the message (protocol section 11.4)
 
 
 class EntityOperationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one operation; a present ``failure`` decides."""
+    """The result of one operation: a failure if ``failure`` is set."""
 
     result: str | None = None
     failure: FailureDetails | None = None
@@ -118,7 +118,7 @@ class EntityOperationResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntitySendSignal(msgspec.Struct, frozen=True, kw_only=True):
-    """An entity signals another."""
+    """Signal another entity."""
 
     id: int
     instance_id: str
@@ -130,7 +130,7 @@ class EntitySendSignal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntityStartOrchestration(msgspec.Struct, frozen=True, kw_only=True):
-    """An entity starts an orchestration and does not wait for it."""
+    """Start an orchestration without waiting for it."""
 
     id: int
     instance_id: str
@@ -143,11 +143,11 @@ class EntityStartOrchestration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 EntityAction: TypeAlias = Union[EntitySendSignal, EntityStartOrchestration]
-"""Anything that an entity asks of the hub."""
+"""Any action of an entity."""
 
 
 class EntityBatchResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to an ``EntityWorkItem``; ``results`` in the order of the operations."""
+    """The result of an ``EntityWorkItem``; ``results`` are in the order of the operations."""
 
     instance_id: str
     results: Sequence[EntityOperationResult]
@@ -160,7 +160,7 @@ class EntityBatchResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 WorkItem: TypeAlias = Union[OrchestratorWorkItem, ActivityWorkItem, EntityWorkItem]
-"""Anything that a hub hands to a worker."""
+"""Any work item."""
 
 
 class WorkerCapability:  # protocol section 1.4

@@ -1,4 +1,9 @@
-"""The spans of one orchestration (protocol section 10): a ``ReplayObserver`` that feeds telemetry."""
+"""The spans of one orchestration (protocol section 10): a ``ReplayObserver`` for telemetry.
+
+The history is the only memory of a trace. Ids of spans are chosen when work is scheduled and travel with it; the span
+itself is emitted when the answer arrives, back-dated, possibly by another worker. Observer methods are called for new
+work only, so a replay emits nothing.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +33,14 @@ from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorW
 
 __all__ = ["OrchestrationTracing"]
 
-_LOOK_AT = 8  # the start of a generation is among its first events
+_LOOK_AT = 8  # the start of an execution is among its first events
 
 
 class OrchestrationTracing:
-    """Invents ids for new work and emits spans when answers come.
+    """Chooses span ids for new work and emits spans when answers arrive.
 
     Attributes:
-        span: the lasting span of the orchestration, as the hub stores it.
+        span: the span of the whole orchestration, as the hub stores it.
     """
 
     def __init__(self, item: OrchestratorWorkItem, started: ExecutionStarted, parent: TraceContext) -> None:
@@ -52,7 +57,7 @@ class OrchestrationTracing:
 
     @classmethod
     def of(cls, item: OrchestratorWorkItem) -> OrchestrationTracing | None:
-        """For an instance that was started with a trace context; ``None`` for others."""
+        """The tracing of an instance that was started with a trace context; ``None`` for others."""
         for events in (item.past_events, item.new_events):
             for index in range(min(len(events), _LOOK_AT)):
                 event = events[index]
@@ -63,7 +68,7 @@ class OrchestrationTracing:
     # --- ReplayObserver ------------------------------------------------------------------------------------
 
     def trace_for(self, action: ScheduleTask | CreateSubOrchestration) -> TraceContext | None:
-        """An id for the span of the call, emitted when the answer comes; without telemetry, what is known."""
+        """A new context for the span of the call, which is emitted with the answer; without telemetry, the parent's."""
         del action
         return telemetry.new_trace(self._own) if telemetry.is_enabled() else self._own
 
