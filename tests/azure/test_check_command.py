@@ -55,7 +55,12 @@ async def examine(*arguments: str, **environment: str) -> Examined:
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **environment},
     )
-    output, errors = await asyncio.wait_for(process.communicate(), 30)
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), 100)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert b"Traceback" not in errors, errors.decode()
     return Examined(process.returncode or 0, output.decode())
 

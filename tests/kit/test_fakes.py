@@ -208,7 +208,7 @@ def test_tracebacks_show_the_line_of_the_test(tmp_path: Path) -> None:
         "        env.fake('charge').assert_called_once_with(1)\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, cwd=tmp_path, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path, check=False)
     assert "5 failed" in done.stdout
     assert "durabletask/testing/" not in done.stdout
     assert "asyncio/" not in done.stdout

@@ -119,7 +119,7 @@ def test_the_blocking_twin_drains_at_sigterm() -> None:
 
 STUCK = textwrap.dedent(
     """
-    import asyncio, sys
+    import asyncio, signal, sys
     from durabletask import DurableTaskClient, DurableTaskWorker
     from durabletask.testing import InMemoryBackend
 
@@ -136,6 +136,7 @@ STUCK = textwrap.dedent(
     try:
         asyncio.run(main())
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the test repeats it until the process has ended
         print("interrupted", flush=True)
     """
 )

@@ -703,7 +703,12 @@ def terminated_while_suspended(c):
 @scenario
 def missing_instances(c):
     check(c.get_orchestration_state("missing") is None, "no state")
-    check(c.wait_for_orchestration_start("missing", timeout=1) is None, "nothing has started")
+    for timeout in (1, 20):  # the server answers shortly before the deadline, on a busy machine too late
+        try:
+            check(c.wait_for_orchestration_start("missing", timeout=timeout) is None, "nothing has started")
+            break
+        except TimeoutError:
+            check(timeout == 1, "an answer before the deadline")
     check(c.purge_orchestration("missing").deleted_instance_count == 0, "nothing to purge")
     c.terminate_orchestration("missing")
     for call in (
