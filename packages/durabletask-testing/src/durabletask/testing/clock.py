@@ -125,7 +125,7 @@ class SystemClock(Clock):
 
 
 class VirtualClock(Clock):
-    """Time that moves only when it is told to, or when nothing else can happen.
+    """Time that moves only on request, or when nothing else can happen.
 
     Args:
         start: the first time; naive values are taken as UTC.

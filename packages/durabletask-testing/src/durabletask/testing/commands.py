@@ -31,7 +31,7 @@ class CommandQueue:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a command is in progress or waits for its turn."""
+        """Whether a command is in progress or waits to run."""
         return any(not command.task.done() for command in self._commands)
 
     def submit(self, action: Callable[[], Awaitable[None]]) -> Command:

@@ -108,7 +108,7 @@ class FakeActivity:
         """The outcome of one call.
 
         Raises:
-            BaseException: whatever the side effect says.
+            BaseException: what the side effect raises.
             AssertionError: there are more calls than outcomes.
         """
         if self._outcomes is not None:

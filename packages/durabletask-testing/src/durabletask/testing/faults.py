@@ -1,7 +1,12 @@
 """Chaos: the faults that a task hub and its workers may show at any time, drawn from a seed.
 
-A correct orchestration has the same outcome with and without them. Whether a fault happens depends on the
-seed and on what it happens to, never on the order of things, so that a seed can be run again.
+A correct orchestration has the same outcome with and without them. Whether a fault happens is a function of the
+seed and of what it happens to (instance, episode, task), never of the order in which things happen, so a seed
+reproduces its faults. Ids that the hub draws at random are replaced by numbers in order of first appearance.
+
+``ChaosTransport`` stands between the worker and the hub. Every item that it withholds comes back by itself: it is
+abandoned, its lock expires, or it is handed out again; otherwise virtual time would stand still. No fault strikes
+the same item twice.
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ from .wrapping import WrappedTransport
 __all__ = ["Chaos", "ChaosDivergenceError", "ChaosTransport", "FaultCounts", "compare_outcomes"]
 
 _NEW_LINE = "\n"
-_LONGEST_DELAY = 30  # turns of the event loop
+_LONGEST_DELAY = 30  # rounds of the event loop
 
 
 _PROBABILITIES = (
@@ -53,12 +58,12 @@ class FaultCounts:
     """How many faults really happened.
 
     Attributes:
-        replayed_turns: turns that had to replay a past because nothing was kept in memory.
+        replayed_turns: episodes that had to replay a past because nothing was kept in memory.
         duplicated_activities: activities that were delivered twice.
-        lost_turns: turns that ran and were lost before the hub heard of them.
+        lost_turns: episodes that ran and whose answer was lost.
         delayed_answers: answers of activities that were held back.
         reordered_answers: answers that came after one to a later call of the same instance.
-        abandoned_items: turns and activities that were given back.
+        abandoned_items: episodes and activities that were abandoned.
         expired_locks: episodes and activities that were not answered in time.
     """
 
@@ -71,7 +76,7 @@ class FaultCounts:
     expired_locks: int = 0
 
     def add(self, other: FaultCounts) -> None:
-        """Count those of another environment too."""
+        """Add the counts of another environment."""
         for name, value in asdict(other).items():
             setattr(self, name, getattr(self, name) + value)
 
@@ -87,15 +92,15 @@ class Chaos:
 
     Attributes:
         seed: what all chance comes from.
-        replay_every_turn: keep no orchestration in memory; every turn replays the whole history.
+        replay_every_turn: keep no orchestration in memory; every episode replays the whole history.
         duplicate_activities: how likely an activity is delivered (and runs) twice.
-        worker_crashes: how likely a turn is lost after the code ran, so that it runs again.
+        worker_crashes: how likely an episode is lost after the code ran, so that it runs again.
         delayed_completions: how likely the answer of an activity is late.
         reorder: answers of activities that run at the same time arrive in any order.
-        abandoned_items: how likely a turn or an activity is given back to the hub, once, and comes again under
+        abandoned_items: how likely an episode or an activity is abandoned, once, and delivered again under
             another token. The hub pauses before it does, so this one and the next cost virtual time.
         expired_locks: how likely an episode or activity is not answered in time, so that the hub delivers it again;
-            the answer to the first delivery of the turn arrives too late.
+            the answer to the first delivery of the episode arrives too late.
     """
 
     seed: int = 0
@@ -155,7 +160,7 @@ class ChaosTransport(WrappedTransport):
         self.chaos: Chaos = chaos
         self.counts: FaultCounts = FaultCounts()
         self._on_lost = on_lost
-        self._turns: dict[str, OrchestratorWorkItem] = {}
+        self._episodes: dict[str, OrchestratorWorkItem] = {}
         self._hit: set[tuple[object, ...]] = set()
         self._late: dict[tuple[object, ...], OrchestratorResult] = {}
         self._last_answered: dict[int, int] = {}
@@ -182,7 +187,7 @@ class ChaosTransport(WrappedTransport):
             async for item in stream:
                 if isinstance(item, OrchestratorWorkItem):
                     self._number(item.instance_id)
-                    self._turns[item.completion_token] = item
+                    self._episodes[item.completion_token] = item
                     self.counts.replayed_turns += self.chaos.replay_every_turn and len(item.past_events) > 0
                 elif isinstance(item, ActivityWorkItem) and await self._spoil(item, queue):
                     continue
@@ -207,13 +212,13 @@ class ChaosTransport(WrappedTransport):
         return False
 
     def _number(self, instance_id: str) -> int:
-        """Instances by their first turn: ids are drawn anew in every run, and a seed has to mean the same in all."""
+        """The number of an instance, in order of first episodes: ids differ from run to run, and faults must not."""
         return self._instances.setdefault(instance_id, len(self._instances) + 1)
 
     def _strikes(self, probability: float, kind: str, *what: object) -> bool:
         """Whether a fault happens to this; never twice."""
         key = (kind, *what)
-        instance_id, _, *rest = what  # the second is the id of the generation, which the hub draws
+        instance_id, _, *rest = what  # the second is the execution id, which the hub draws
         if key in self._hit or not self.chaos.happens(
             probability, kind, self._number(str(instance_id)), *rest
         ):
@@ -227,28 +232,28 @@ class ChaosTransport(WrappedTransport):
             self._on_lost(token)
 
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
-        """Commit the turn, or lose it in one of several ways and let it run again."""
-        item = self._turns.get(result.completion_token)
+        """Commit the episode, or lose it in one of several ways and let it run again."""
+        item = self._episodes.get(result.completion_token)
         if item is not None and await self._lose(item, result):
             return
-        self._turns.pop(result.completion_token, None)
+        self._episodes.pop(result.completion_token, None)
         await self.inner.complete_orchestrator(result)
 
     async def _lose(self, item: OrchestratorWorkItem, result: OrchestratorResult) -> bool:
-        turn = (item.instance_id, item.execution_id, len(item.past_events), len(item.new_events))
-        late = self._late.pop(turn, None)
+        episode = (item.instance_id, item.execution_id, len(item.past_events), len(item.new_events))
+        late = self._late.pop(episode, None)
         if late is not None:
             await self.inner.complete_orchestrator(late)  # its token is stale: this changes nothing
-        if self._again is not None and self._strikes(self.chaos.worker_crashes, "crash", *turn):
+        if self._again is not None and self._strikes(self.chaos.worker_crashes, "crash", *episode):
             self.counts.lost_turns += 1
             self._again.put_nowait(item)
             return True
-        if self._strikes(self.chaos.abandoned_items, "abandon", *turn):
+        if self._strikes(self.chaos.abandoned_items, "abandon", *episode):
             self.counts.abandoned_items += 1
             await self.inner.abandon_orchestrator(item)
             return True
-        if self._strikes(self.chaos.expired_locks, "expire", *turn):
-            self._late[turn] = result
+        if self._strikes(self.chaos.expired_locks, "expire", *episode):
+            self._late[episode] = result
             self._let_expire(item.completion_token)
             return True
         return False
@@ -257,11 +262,11 @@ class ChaosTransport(WrappedTransport):
         """Answer, perhaps after others that were asked later."""
         number = self._number(result.instance_id)
         chance = self.chaos.chance("delay", number, result.task_id)
-        turns = chance.randrange(4) if self.chaos.reorder else 0
+        rounds = chance.randrange(4) if self.chaos.reorder else 0
         if chance.random() < self.chaos.delayed_completions:
             self.counts.delayed_answers += 1
-            turns += chance.randrange(_LONGEST_DELAY)
-        for _ in range(turns):
+            rounds += chance.randrange(_LONGEST_DELAY)
+        for _ in range(rounds):
             await asyncio.sleep(0)
         last = self._last_answered.get(number, 0)
         self.counts.reordered_answers += result.task_id < last
@@ -325,7 +330,7 @@ def _left_its_history(state: OrchestrationState) -> str:
         return ""
     lines = failure.message.splitlines()
     return "\n".join(
-        ["First diverging event: a turn ran again, and not as before.", *(f"  {line}" for line in lines)]
+        ["First diverging event: an episode ran again, and not as before.", *(f"  {line}" for line in lines)]
     )
 
 

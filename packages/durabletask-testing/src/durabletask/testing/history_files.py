@@ -1,6 +1,6 @@
 """Reading saved histories: our own JSON, and the exports of other SDKs of the protocol.
 
-Known forms, told apart by their content; every one may also be compressed with gzip:
+Known forms, recognised by their content; every one may also be compressed with gzip:
 
 * what ``DurableTaskClient.download_history`` writes: an array of events with ``type``;
 * dictionary exports of the history-export jobs of the Python SDK: events with ``event_type``, as

@@ -12,10 +12,12 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from typing import ParamSpec, TypeVar
 
 from durabletask.core.errors import SerializationError
 from durabletask.core.execution.runner import set_running_item
 from durabletask.core.failures import FailureDetails
+from durabletask.core.forwarding import UnaryMethod
 from durabletask.core.registry import ActivityDefinition, Registry, name_of
 from durabletask.core.replay.annotations import declared_result
 from durabletask.core.serialization import DataConverter
@@ -23,10 +25,6 @@ from durabletask.core.transport import Transport
 from durabletask.core.work_items import (
     ActivityResult,
     ActivityWorkItem,
-    EntityBatchResult,
-    EntityWorkItem,
-    OrchestratorResult,
-    OrchestratorWorkItem,
     WorkItem,
     WorkItemStreamOptions,
 )
@@ -35,6 +33,9 @@ from .fakes import ActivityCall, FakeActivity, SideEffect, check_fake, definitio
 from .wrapping import WrappedTransport
 
 __all__ = ["Recorder"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _BUSY_FOR = 5.0  # real seconds without any change after which the log names what keeps time from moving
 _logger = logging.getLogger("durabletask.testing")
@@ -234,7 +235,7 @@ class Recorder(WrappedTransport):
         return call
 
     def _attempt(self, item: ActivityWorkItem) -> int:
-        """Which attempt of its call this is. Only a replay of the code tells; it is needed only where an equal call has failed."""
+        """Which attempt of its call this is. Only a replay of the code can tell, so it is asked only after an equal call failed."""
         if _request(item) not in self._failed:
             return 1
         return self._attempts_of(item.instance_id).get(item.task_id, 1)
@@ -276,33 +277,15 @@ class Recorder(WrappedTransport):
             call.set_result(value, result.failure, self._now())
             if result.failure is not None:
                 self._failed.add(_request(item))
-        await self.inner.complete_activity(result)
-        self._release(result.completion_token)
+        await super().complete_activity(result)
 
-    async def complete_orchestrator(self, result: OrchestratorResult) -> None:
-        """Passed on."""
-        await self.inner.complete_orchestrator(result)
-        self._release(result.completion_token)
-
-    async def complete_entity(self, result: EntityBatchResult) -> None:
-        """Passed on."""
-        await self.inner.complete_entity(result)
-        self._release(result.completion_token)
-
-    async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
-        """Passed on."""
-        await self.inner.abandon_orchestrator(item)
-        self._release(item.completion_token)
-
-    async def abandon_activity(self, item: ActivityWorkItem) -> None:
-        """Passed on."""
-        await self.inner.abandon_activity(item)
-        self._release(item.completion_token)
-
-    async def abandon_entity(self, item: EntityWorkItem) -> None:
-        """Passed on."""
-        await self.inner.abandon_entity(item)
-        self._release(item.completion_token)
+    async def forward(self, method: UnaryMethod[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make the call on the hub; an answered or abandoned item is no longer in flight."""
+        answer = await super().forward(method, *args, **kwargs)
+        token = getattr(args[0], "completion_token", None) if args else None
+        if isinstance(token, str):
+            self._release(token)
+        return answer
 
     async def stop(self) -> None:
         """Cancel fakes that are still busy."""

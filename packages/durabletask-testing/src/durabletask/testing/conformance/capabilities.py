@@ -23,9 +23,9 @@ BASE_CAPABILITIES: Final[dict[str, str]] = {
     "history": "The history of an instance can be read in the order in which it was recorded.",
     "episodes": "One episode at a time; the past only grows; actions are confirmed in order.",
     "activities": "Activities are handed out and their answers come back.",
-    "timers": "Durable timers fire at their time, never before, and only for their generation.",
+    "timers": "Durable timers fire at their time, never before, and only for their execution.",
     "children": "Sub-orchestrations start and report back to their parent.",
-    "continue_as_new": "A generation ends and the next one begins with the chosen input.",
+    "continue_as_new": "An execution ends and the next one begins with the chosen input.",
     "tokens": "A completion counts once, and only with the token of the present delivery.",
     "redelivery": "Work that was neither completed nor abandoned is delivered again.",
     "end_to_end": "The client and the worker of this project do their work on it.",
@@ -101,7 +101,7 @@ class Capabilities:
 
     @property
     def carry_over_events(self) -> bool:
-        """Continue-as-new hands unread events to the next generation."""
+        """Continue-as-new hands unread events to the next execution."""
         return False
 
     @property

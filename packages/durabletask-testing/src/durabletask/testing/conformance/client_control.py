@@ -253,7 +253,7 @@ class TestControl:  # protocol sections 7.5 and 12.3
 
     @requires("recursive_terminate")
     async def test_terminate_reaches_children_when_it_is_recursive(self, probe: Probe) -> None:
-        """Once the parent is terminated its live children are told too."""
+        """Once the parent is terminated its live children end too."""
         async with probe.worker() as worker:
             await _parent_with_child(probe, worker)
             await probe.transport.terminate_instance("parent", recursive=True)

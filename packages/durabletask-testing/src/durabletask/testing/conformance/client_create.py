@@ -304,7 +304,7 @@ class TestRead:  # protocol sections 5 and 12.2
         )
 
     async def test_failure_details_are_always_there_and_whole(self, probe: Probe) -> None:
-        """A failed instance tells why, with inner failure and flags, also without payloads."""
+        """A failed instance has its failure, with inner failure and flags, also without payloads."""
         failure = FailureDetails(
             "app.OrderError",
             "no stock ä",
@@ -320,7 +320,7 @@ class TestRead:  # protocol sections 5 and 12.2
             assert state.failure_details == failure
 
     async def test_the_custom_status_is_the_one_of_the_last_episode(self, probe: Probe) -> None:
-        """Each episode says the whole truth about the custom status; saying none clears it."""
+        """Each episode sets the custom status anew; an episode without one clears it."""
         async with probe.worker() as worker:
             await probe.create("custom")
             await worker.run("custom", custom_status='"half"')

@@ -240,7 +240,7 @@ class TestPurge:  # protocol section 12.6
 
     @requires("filtered_purge")
     async def test_a_filter_purges_by_time_and_status(self, probe: Probe) -> None:
-        """The same bounds as in a query; live instances stay whatever the filter says."""
+        """The same bounds as in a query; live instances stay whatever the filter."""
         async with probe.worker() as worker:
             await probe.finished(worker, "old")
             await probe.finished(worker, "old-bad", status=OrchestrationStatus.FAILED, failure=FAILURE)

@@ -53,7 +53,7 @@ def complete(
     carry_over: Sequence[HistoryEvent] = (),
     version: str | None = None,
 ) -> CompleteOrchestration:
-    """The action that ends a generation."""
+    """The action that ends an execution."""
     return CompleteOrchestration(
         id=_LAST_ID,
         status=status,
@@ -125,7 +125,7 @@ class ScriptedWorker:
                 return item
             remaining = deadline - loop.time()
             assert remaining > 0, (
-                f"No {kind.__name__} for {instance_id or name or 'anybody'} was delivered within "
+                f"No {kind.__name__} for {instance_id or name or 'any instance'} was delivered within "
                 f"{self._hub.patience} s; waiting instead: {self._waiting!r}."
             )
             await self._arrival(remaining)

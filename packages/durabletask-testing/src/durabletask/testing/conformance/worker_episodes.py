@@ -408,7 +408,7 @@ class TestRedelivery:  # protocol sections 3.1 and 3.7
                 await worker.run(f"i{number}", complete())
 
     async def test_what_is_completed_is_not_delivered_again(self, probe: Probe) -> None:
-        """Closing a stream gives back only what is open."""
+        """Closing a stream abandons only what is open."""
         await probe.create("done")
         async with probe.worker() as worker:
             await worker.run("done", ScheduleTask(id=0, name="Charge"))

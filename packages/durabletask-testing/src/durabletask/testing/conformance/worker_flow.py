@@ -90,7 +90,7 @@ class TestTimers:  # protocol section 7.2
         assert await probe.state("sleeper") == before
 
     async def test_a_timer_belongs_to_its_generation(self, probe: Probe) -> None:
-        """A timer of an older generation does not fire in the next one."""
+        """A timer of an older execution does not fire in the next one."""
         async with probe.worker() as worker:
             item = await _started(probe, worker, "loop")
             fire_at = item.new_events[0].timestamp + probe.unit
@@ -140,7 +140,7 @@ class TestChildren:  # protocol section 7.4
         assert [(event.task_scheduled_id, event.failure) for event in failed] == [(7, failure)]
 
     async def test_a_terminated_child_is_a_failed_task(self, probe: Probe) -> None:
-        """The parent of a terminated child is told, with or without details."""
+        """The parent of a terminated child is notified, with or without details."""
         async with probe.worker() as worker:
             await _started(probe, worker, "parent", _child(7))
             await worker.run("child")
@@ -173,7 +173,7 @@ class TestChildren:  # protocol section 7.4
         assert (await probe.state("parent")).serialized_output == "1"
 
     async def test_a_child_that_continues_as_new_answers_at_its_end(self, probe: Probe) -> None:
-        """The parent hears from the last generation only, once."""
+        """The parent is notified by the last execution only, once."""
         async with probe.worker() as worker:
             await _started(probe, worker, "parent", _child(7))
             await worker.run("child", complete("1", status=CONTINUED))
@@ -215,7 +215,7 @@ class TestContinueAsNew:  # protocol section 7.3
         assert state.completed_at is None
 
     async def test_a_new_version_can_be_chosen(self, probe: Probe) -> None:
-        """The next generation runs as the version that the action names."""
+        """The next execution runs as the version that the action names."""
         async with probe.worker() as worker:
             first = await _started(probe, worker, "loop", version="1")
             await worker.commit(first, complete("2", status=CONTINUED, version="2"))
@@ -246,7 +246,7 @@ class TestContinueAsNew:  # protocol section 7.3
         assert seen == ["0", "1", "2"]
 
     async def test_events_that_waited_survive(self, probe: Probe) -> None:
-        """An event that arrived during the last episode of a generation reaches the next one."""
+        """An event that arrived during the last episode of an execution reaches the next one."""
         async with probe.worker() as worker:
             first = await _started(probe, worker, "loop")
             await probe.transport.raise_event("loop", "Kept", "1")
@@ -259,7 +259,7 @@ class TestContinueAsNew:  # protocol section 7.3
         assert seen == ["1"]
 
     async def test_answers_to_an_older_generation_are_dropped(self, probe: Probe) -> None:
-        """An activity of the old generation does not answer one of the new, though ids repeat."""
+        """An activity of the old execution does not answer one of the new, though ids repeat."""
         async with probe.worker() as worker:
             first = await _started(probe, worker, "loop")
             await worker.commit(first, ScheduleTask(id=0, name="Old"), complete("2", status=CONTINUED))
@@ -274,7 +274,7 @@ class TestContinueAsNew:  # protocol section 7.3
         assert [event.result for event in of_type(item.new_events, TaskCompleted)] == ['"new"']
 
     async def test_many_generations_leave_one_short_history(self, probe: Probe) -> None:
-        """The history is that of the last generation."""
+        """The history is that of the last execution."""
         async with probe.worker() as worker:
             await probe.create("loop", input="0")
             for number in range(1, 8):
