@@ -139,7 +139,7 @@ CLEAN: dict[str, str] = {
         async def three(ctx: Union[EntityContext, "not a type", None], n: Optional[OrchestrationContext]):
             return time.time()
         async def orch(ctx: OrchestrationContext):
-            return await one(ctx, 3)
+            return await ctx.call_activity(one, 3)
     """,
     "entities": """
         import time
@@ -215,13 +215,6 @@ CLEAN: dict[str, str] = {
             y = z
             for item in y:
                 print(item)
-    """,
-    "an activity called like a function is not looked into": """
-        import time
-        async def act(c: ActivityContext, _):
-            return time.time()
-        async def orch(ctx: OrchestrationContext):
-            return await act(ctx, 1)
     """,
     "tasks in several targets, attributes and unusual annotations": """
         import asyncio
@@ -418,5 +411,13 @@ CLEAN: dict[str, str] = {
             twice = other
             twice.run(ctx)
             return (twice.a or twice.b).run(ctx), Steps.loose(twice, ctx)
+    """,
+    "an activity that is called by the context, and a helper that is also an activity": """
+        async def greet(ctx: ActivityContext, name: str) -> str: ...
+        def double(amount): ...
+        async def orch(ctx: OrchestrationContext, name: str):
+            await ctx.call_activity(greet, name)
+            return double(2)
+        worker = DurableTaskWorker(hub, orchestrators=[orch], activities=[greet, double])
     """,
 }

@@ -656,4 +656,27 @@ FINDINGS: dict[str, str] = {
             c = {await ctx.call_activity("a", name) for name in unique}  #! DT110
             return a, b, c, any([ctx.signal_entity("@a@1", name) for name in unique])  #! DT110
     """,
+    "an activity that is called as a function": """
+        async def greet(ctx: ActivityContext, name: str) -> str: ...
+        def charge(ctx, amount): ...
+        async def orch(ctx: OrchestrationContext, name: str):
+            charge(ctx, 1)  #! DT114
+            return await greet(ctx, name)  #! DT114
+        worker = DurableTaskWorker(hub, orchestrators=[orch], activities={"greet": greet, "charge": charge})
+    """,
+    "an activity called like a function is not looked into": """
+        import time
+        async def act(c: ActivityContext, _):
+            return time.time()
+        async def orch(ctx: OrchestrationContext):
+            return await act(ctx, 1)  #! DT114
+    """,
+    "an activity as a class, called on the way": """
+        class Greet(TaskActivity):
+            def run(self, ctx: ActivityContext, name: str) -> str: ...
+        def helper(ctx, name):
+            return Greet().run(ctx, name)  #! DT114
+        async def orch(ctx: OrchestrationContext, name: str):
+            return helper(ctx, name)
+    """,
 }

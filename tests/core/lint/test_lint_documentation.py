@@ -1,4 +1,4 @@
-"""The page about orchestrators tells the truth about the lint."""
+"""The page about orchestrators describes the linter as it is."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def test_the_instances_in_the_table_are_found_by_their_rule(tmp_path: Path) -> N
             file = tmp_path / f"{code}_{number}.py"
             file.write_text(
                 f"import {imports}, threading, time, uuid\nfrom datetime import datetime\nfrom pathlib import Path\n"
+                "async def greet(ctx: ActivityContext, names): ...\n"
                 f"async def orchestrator(ctx: OrchestrationContext, names, text, value):\n    {statement}\n"
             )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 
 from .findings import Finding
-from .orchestrators import find_orchestrators
+from .orchestrators import find_activities, find_orchestrators
 from .rules import RULES
 from .source import code_of, module_source, parse, root_of
 from .walker import Walker
@@ -64,7 +64,7 @@ def _lint_code(code: CodeType, function: FunctionType) -> tuple[Finding, ...]:
         root = root_of(code, module.scope)
         if root is None:
             return ()
-        walker = Walker(code.co_filename, module.silences)
+        walker = Walker(code.co_filename, module.silences, find_activities(module.scope))
         walker.check(replace(root, is_entry=True), [item.arg for item in root.own_parameters()[:1]])
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
@@ -95,7 +95,7 @@ def _lint_file(file: Path) -> list[Finding]:
     try:
         with tokenize.open(file) as stream:
             module = parse(stream.read())
-        walker = Walker(str(file), module.silences)
+        walker = Walker(str(file), module.silences, find_activities(module.scope))
         for root in find_orchestrators(module.scope):
             walker.check(root, [item.arg for item in root.own_parameters()[:1]])
     except (SyntaxError, ValueError, RecursionError, OSError) as error:

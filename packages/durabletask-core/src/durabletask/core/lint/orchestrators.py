@@ -12,9 +12,10 @@ from .definitions import Root, derives_from, method_of, takes_context
 from .names import annotated_classes
 from .scopes import Scope, parameters
 
-__all__ = ["find_orchestrators"]
+__all__ = ["find_activities", "find_orchestrators"]
 
 _ORCHESTRATORS = frozenset({"orchestrators", "orchestrator"})
+_ACTIVITIES = frozenset({"activities", "activity", "add_activity", "add_named_activity", "register_activity"})
 _OTHERS = frozenset({"activities", "activity", "entities", "entity"})
 _ADD_ORCHESTRATOR = frozenset({"add_orchestrator", "add_named_orchestrator", "register_orchestrator"})
 _ADD_OTHER = frozenset({"add_activity", "add_named_activity", "register_activity", "add_entity"})
@@ -34,6 +35,7 @@ class _Registrations:
     def __init__(self) -> None:
         self.orchestrators: dict[ast.AST, Root] = {}
         self.others: set[ast.AST] = set()
+        self.activities: set[ast.AST] = set()
 
     def read(self, call: ast.Call, scope: Scope) -> None:
         for keyword in call.keywords:
@@ -60,6 +62,8 @@ class _Registrations:
                 root = _entry(node, holder)
                 if name in others:
                     self.others.add(node if root is None else root.node)
+                    if name in _ACTIVITIES and root is not None:
+                        self.activities.add(root.node)
                 elif root is not None:
                     self.orchestrators.setdefault(root.node, replace(root, is_entry=True))
 
@@ -89,6 +93,21 @@ def _entry(node: ast.AST, scope: Scope) -> Root | None:
     if isinstance(node, _FUNCTIONS):
         return Root(node, scope)
     return method_of(node, scope, "run") if isinstance(node, ast.ClassDef) else None
+
+
+def find_activities(module: Scope) -> frozenset[ast.AST]:
+    """The functions that the source of a module registers as activities."""
+    registrations = _Registrations()
+    pending: list[tuple[ast.AST, Scope]] = [(module.node, module)]
+    while pending:
+        node, scope = pending.pop()
+        inner = scope
+        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+            inner = scope.child(node)
+        elif isinstance(node, ast.Call):
+            registrations.read(node, scope)
+        pending.extend((child, inner) for child in ast.iter_child_nodes(node))
+    return frozenset(registrations.activities - registrations.orchestrators.keys())
 
 
 def find_orchestrators(module: Scope) -> list[Root]:

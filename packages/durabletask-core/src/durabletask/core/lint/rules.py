@@ -27,6 +27,7 @@ RULES: Mapping[str, str] = {
     "DT111": "Task or coroutine that is never awaited",
     "DT112": "Values that differ between processes",
     "DT113": "Global variables",
+    "DT114": "Activity called as a plain function",
 }
 """Rule code -> what it looks for."""
 

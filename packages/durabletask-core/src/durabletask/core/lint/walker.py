@@ -26,9 +26,11 @@ class Walker:
     Args:
         file: file name for the findings.
         silences: the lines on which findings are silenced.
+        activities: the functions of the file that are registered as activities.
     """
 
-    def __init__(self, file: str, silences: Silences) -> None:
+    def __init__(self, file: str, silences: Silences, activities: frozenset[ast.AST] = frozenset()) -> None:
+        self._activities = activities
         self._file = file
         self._silences = silences
         self._findings: dict[tuple[int, int, str], Finding] = {}
@@ -141,10 +143,10 @@ class Walker:
             self._report(node, scope, usage.code, message)
         callee = callee_of(node, scope)
         if callee is not None:
-            self._follow(callee, scope)
+            self._follow(node, callee, scope)
         self._neglected(node, path or "", callee, scope)
 
-    def _follow(self, callee: Callee, scope: Scope) -> None:
+    def _follow(self, node: ast.Call, callee: Callee, scope: Scope) -> None:
         own = callee.root.own_parameters()
         named = {item.arg for item in own}
         contexts = [
@@ -157,7 +159,17 @@ class Walker:
             for keyword in callee.keywords
             if keyword.arg is not None and keyword.arg in named and self._is_context(keyword.value, scope)
         ]
-        if not takes_activity_context(callee.root):
+        is_activity = callee.root.node in self._activities and bool(contexts)
+        if is_activity or takes_activity_context(callee.root):
+            function, context = _text(node.func), self._context_name(scope)
+            self._report(
+                node,
+                scope,
+                "DT114",
+                f"{function}() runs the activity here, again at every replay, and records nothing; "
+                f"await {context}.call_activity({function}, ...)",
+            )
+        else:
             self.check(callee.root, contexts)
 
     def _neglected(self, node: ast.Call, path: str, callee: Callee | None, scope: Scope) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Protocol, cast
 
+from durabletask.core.arguments import as_tags, as_text
 from durabletask.core.errors import (
     ForeignAwaitableError,
     InvalidResultError,
@@ -65,7 +66,7 @@ def callee_name(target: object, method: str) -> str:
     """
     if isinstance(target, str):
         if target:
-            return target
+            return as_text(target, f"The name given to {method}")
         raise ValueError(f"{method} was given an empty name.")
     if callable(target) or hasattr(target, "run") or isinstance(getattr(target, "name", None), str):
         return name_of(target)
@@ -78,16 +79,17 @@ def callee_name(target: object, method: str) -> str:
 
 
 def check_text(value: object, what: str, *, may_be_empty: bool = False) -> None:
-    """Refuse a name or id that is no text, or empty.
+    """Refuse a name or id that is no text, empty, or nothing that a hub could store.
 
     Raises:
         TypeError: it is no text.
-        ValueError: it is empty.
+        ValueError: it is empty, or not valid Unicode.
     """
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {_name_type(value)}.")
     if not value and not may_be_empty:
         raise ValueError(f"{what} must not be empty.")
+    as_text(value, what)
 
 
 def check_options(
@@ -109,7 +111,8 @@ def check_options(
             isinstance(name, str) and isinstance(value, str) for name, value in tags.items()
         )
         if not is_text:
-            raise TypeError(f"The tags of {method} must map str to str; they are {tags!r}.")
+            raise TypeError(f"The tags of {method} must map str to str.")
+        as_tags(tags, f"the tags of {method}")
 
 
 def place_of(body: object) -> str:
