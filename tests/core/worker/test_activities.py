@@ -88,6 +88,10 @@ def leaves(ctx: ActivityContext) -> None:
     raise GeneratorExit
 
 
+async def leaves_a_coroutine(ctx: ActivityContext) -> None:
+    raise GeneratorExit
+
+
 def interrupts(ctx: ActivityContext) -> None:
     raise KeyboardInterrupt
 
@@ -174,6 +178,7 @@ async def test_a_retry_delay_travels_with_the_failure() -> None:
         (exits, "builtins.SystemExit"),
         (stops, "builtins.RuntimeError"),
         (leaves, "builtins.RuntimeError"),
+        (leaves_a_coroutine, "builtins.RuntimeError"),
         (interrupts, "builtins.RuntimeError"),
         (cancels_itself, "asyncio.exceptions.CancelledError"),
     ],

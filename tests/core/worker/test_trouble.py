@@ -30,13 +30,18 @@ def broken(*_: object) -> object:
     raise ZeroDivisionError("a bug of ours")
 
 
+def exiting(*_: object) -> object:
+    raise SystemExit(1)
+
+
+@pytest.mark.parametrize("fault", [broken, exiting])
 @pytest.mark.parametrize("item", [A_CALL, AN_EPISODE, A_BATCH], ids=lambda item: type(item).__name__)
 async def test_a_bug_in_the_worker_gives_the_item_back_and_is_logged(
-    item: WorkItem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    item: WorkItem, fault: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """User code is not blamed: the item waits for a worker that can do it."""
-    monkeypatch.setattr(ActivityExecutor, "execute", broken)
-    monkeypatch.setattr(EpisodeRunner, "run", broken)
+    monkeypatch.setattr(ActivityExecutor, "execute", fault)
+    monkeypatch.setattr(EpisodeRunner, "run", fault)
     transport = FakeTransport()
     with caplog.at_level(logging.ERROR, "durabletask"):
         async with DurableTaskWorker(transport, activities=[ping]):

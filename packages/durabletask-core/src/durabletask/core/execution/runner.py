@@ -54,7 +54,7 @@ class UserCodeRunner:
     ) -> object:
         """The result of ``function(context, value)``. A thread gets a copy of the context variables."""
         if is_async:
-            return await cast("Awaitable[object]", function(context, value))
+            return await _run(function(context, value))
         if self._threads is None:
             self._threads = DaemonThreads(self._max_threads)
         variables = contextvars.copy_context()
@@ -62,7 +62,7 @@ class UserCodeRunner:
             self._threads.submit(partial(variables.run, _call, function, context, value))
         )
         # A plain function may hand back a coroutine (functools.partial of one, a decorator, ...).
-        return await cast("Awaitable[object]", result) if inspect.isawaitable(result) else result
+        return await _run(result) if inspect.isawaitable(result) else result
 
     def failure_of(self, error: BaseException) -> FailureDetails:
         """The failure that reports what user code raised.
@@ -80,6 +80,25 @@ class UserCodeRunner:
         threads, self._threads = self._threads, None
         if threads is not None:
             threads.close()
+
+
+async def _run(code: object) -> object:
+    """Await user code. A ``GeneratorExit`` of its own becomes an error that can be reported.
+
+    Python raises ``GeneratorExit`` here to close this coroutine, too, and nothing may be awaited after that. Then the
+    task that awaits the code is not the one that runs, or none runs at all.
+    """
+    task = asyncio.current_task()
+    try:
+        return await cast("Awaitable[object]", code)
+    except GeneratorExit as error:
+        try:
+            is_own = asyncio.current_task() is task
+        except RuntimeError:  # no loop runs: the coroutine is being collected
+            is_own = False
+        if not is_own:
+            raise
+        raise RuntimeError("User code raised GeneratorExit") from error
 
 
 def _call(function: Callable[[object, object], object], context: object, value: object) -> object:

@@ -126,7 +126,8 @@ class WorkItemHandlers:
                 return
         except asyncio.CancelledError:
             pass
-        except Exception:
+        except (Exception, SystemExit):
+            # A task that ends with SystemExit would end the event loop, and with it all other items.
             self._logger.exception("The worker failed to run %s; the item is abandoned.", subject)
         self.abandoned += 1
         try:
