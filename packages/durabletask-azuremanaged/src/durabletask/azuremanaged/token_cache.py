@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from durabletask.core.connection import AccessToken, CredentialProvider
 from durabletask.core.errors import TransportError, TransportUnavailableError
+from durabletask.core.logs import get_logger
 
 from .sources import TokenSource, failure_of
 
 __all__ = ["SCHEDULER_OPTIONS", "AzureCredentialProvider"]
 
-_LOGGER = logging.getLogger("durabletask.azuremanaged")
+_LOGGER = get_logger("durabletask.azuremanaged")
 _SECOND = timedelta(seconds=1)
 
 SCHEDULER_OPTIONS: Mapping[str, object] = {"maximum_timer_interval": None, "maximum_instance_id_length": 100}

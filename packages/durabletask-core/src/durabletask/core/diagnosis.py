@@ -36,6 +36,7 @@ from .history import (
     TimerFired,
 )
 from .instances import OrchestrationState, OrchestrationStatus
+from .logs import printable
 from .registry import Registry
 from .replay.options import ReplayOptions
 from .replay.session import OrchestrationSession
@@ -101,7 +102,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         """The whole story as text."""
         state = self.state
         head = (
-            f"Instance {state.instance_id!r} ({state.name}) is {state.runtime_status.name}; "
+            f"Instance {state.instance_id!r} ({printable(state.name)}) is {state.runtime_status.name}; "
             f"created {_span(self.age)} ago, last change {_span(self.quiet_for)} ago."
         )
         lines = [head]
@@ -185,7 +186,7 @@ def _span(span: timedelta) -> str:
 
 
 def _short(failure: FailureDetails | None) -> str:
-    return "an unknown error" if failure is None else f"{failure.error_type}: {failure.message}"
+    return "an unknown error" if failure is None else printable(f"{failure.error_type}: {failure.message}")
 
 
 def _line_of(failure: FailureDetails | None) -> str:
@@ -349,7 +350,7 @@ def _advice(
         return _advice_for_pending(state, registry, now)
     advice: list[str] = []
     if status is OrchestrationStatus.SUSPENDED:
-        why = f" (reason: {facts.suspended})" if facts.suspended else ""
+        why = f" (reason: {printable(facts.suspended)})" if facts.suspended else ""
         advice.append(
             f"It is suspended{why}; resume it with client.resume_orchestration({state.instance_id!r})."
         )
@@ -399,7 +400,7 @@ def _advice_for_failed(state: OrchestrationState, facts: _Facts) -> list[str]:
     failure = state.failure_details
     if failure is None or state.runtime_status is not OrchestrationStatus.FAILED:
         return []
-    advice = [f"It failed{_line_of(failure)}: {failure.message} ({failure.error_type})."]
+    advice = [f"It failed{_line_of(failure)}: {printable(failure.message)} ({failure.error_type})."]
     cause = facts.failed
     if cause is not None and _is_cause(cause.failure, failure):
         text = f"{cause}{_line_of(cause.failure)}."

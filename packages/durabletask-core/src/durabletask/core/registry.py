@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import types
 import typing
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ from .errors import (
     RegistrationError,
     SerializationError,
 )
+from .logs import get_logger
 
 __all__ = [
     "ActivityDefinition",
@@ -42,7 +42,7 @@ __all__ = [
 Registrations: TypeAlias = Union[Mapping[str, object], Iterable[object]]
 """Names and callables, or only callables, whose names are then ``name_of`` each."""
 
-_logger = logging.getLogger("durabletask.registry")
+_logger = get_logger("durabletask.registry")
 _D = TypeVar("_D", bound="Definition")
 
 

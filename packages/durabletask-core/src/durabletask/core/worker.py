@@ -25,6 +25,7 @@ from .hosting.loop import WorkItemLoop
 from .hosting.result_sender import ResultSender
 from .hosting.sessions import SessionCache
 from .hosting.stop_signals import stop_signals
+from .logs import guarded
 from .options import WORKER_DEFAULTS, WorkerOptions, check_options, wants_lint
 from .registry import ActivityDefinition, EntityDefinition, OrchestratorDefinition, Registry
 from .replay.options import ReplayOptions
@@ -193,7 +194,7 @@ class DurableTaskWorker:
         )
         self._drain_timeout = as_duration(given["drain_timeout"], "drain_timeout").total_seconds()
         self._backoff = given["backoff"] or Backoff()
-        self._logger = given["logger"] or logging.getLogger("durabletask.worker")
+        self._logger = guarded(given["logger"] or logging.getLogger("durabletask.worker"))
         self._engine: _Engine | None = None
         self._last_metrics = WorkerMetrics()
 

@@ -7,11 +7,11 @@ there is a loop, so the channel is made by the first call, and made anew in anot
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from typing import Final, Protocol, TypeAlias
 
 from durabletask.core.errors import ConfigurationError
+from durabletask.core.logs import get_logger
 
 import grpc
 import grpc.aio
@@ -24,7 +24,7 @@ __all__ = ["SERVICE", "ChannelHolder", "Metadata", "StreamCall", "UnaryCall"]
 SERVICE: Final[str] = "/TaskHubSidecarService/"
 """Prefix of the paths of all RPCs."""
 
-_LOGGER: Final = logging.getLogger("durabletask.grpc")
+_LOGGER: Final = get_logger("durabletask.grpc")
 _FORK_SUPPORT: Final = "GRPC_ENABLE_FORK_SUPPORT"
 _OFF: Final = frozenset({"0", "false", "no", ""})
 

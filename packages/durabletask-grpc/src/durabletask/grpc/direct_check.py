@@ -15,8 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
-import logging
 from typing import TYPE_CHECKING, Final
+
+from durabletask.core.logs import get_logger
 
 import grpc
 import grpc.aio
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find_core"]
 
-_LOGGER: Final = logging.getLogger("durabletask.grpc.server")
+_LOGGER: Final = get_logger("durabletask.grpc.server")
 
 _TIMEOUT: Final = 5.0  # seconds of each call of the self-test, and of its connection
 _ECHO, _STREAM, _REFUSE = "/SelfTest/Echo", "/SelfTest/Stream", "/SelfTest/Refuse"

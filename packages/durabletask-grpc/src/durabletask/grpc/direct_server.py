@@ -24,10 +24,11 @@ operation that is started after the queue was shut down.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
+
+from durabletask.core.logs import get_logger
 
 import grpc
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DirectServer"]
 
-_LOGGER: Final = logging.getLogger("durabletask.grpc.server")
+_LOGGER: Final = get_logger("durabletask.grpc.server")
 
 _ROUNDS: Final = 3
 """Rounds of the loop without an event before the thread polls again: in the meantime handlers may answer."""

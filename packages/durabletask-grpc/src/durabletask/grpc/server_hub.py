@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable
 from typing import Final, NoReturn, TypeAlias, Union
 
 from durabletask.core.actions import CompleteOrchestration
 from durabletask.core.errors import InvalidRequestError, TransportError
+from durabletask.core.logs import get_logger
 from durabletask.core.transport import Transport
 from durabletask.core.work_items import OrchestratorResult
 from google.protobuf.message import DecodeError
@@ -22,7 +22,7 @@ from .status import status_of
 
 __all__ = ["HubSource", "Hubs", "ServedHub", "check_text", "refuse"]
 
-_LOGGER: Final = logging.getLogger("durabletask.grpc.server")
+_LOGGER: Final = get_logger("durabletask.grpc.server")
 
 _HUB_HEADER: Final = "taskhub"
 _DEFAULT_HUB: Final = "default"

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from durabletask.core.errors import TransportError
+from durabletask.core.logs import get_logger
 from durabletask.core.work_items import ActivityWorkItem, OrchestratorWorkItem, WorkerCapability, WorkItem
 from durabletask.grpc.proto._generated import orchestrator_service_pb2 as pb
 
@@ -28,7 +29,7 @@ from .server_hub import ServedHub, check_text
 
 __all__ = ["LOST_CALLER", "send_history", "send_work_items"]
 
-_LOGGER: Final = logging.getLogger("durabletask.grpc.server")
+_LOGGER: Final = get_logger("durabletask.grpc.server")
 
 LOST_CALLER: Final = (CallerLostError, grpc.aio.InternalError, grpc.aio.UsageError)
 """Raised by writing to a caller that has gone."""

@@ -17,7 +17,6 @@ before it is passed on: its completion may arrive before the next line of the ta
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
 
 from durabletask.core.errors import TransportError
+from durabletask.core.logs import get_logger
 
 if TYPE_CHECKING:
     from durabletask.core.connection import AccessToken
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamRelay"]
 
-_LOGGER = logging.getLogger("durabletask.grpc")
+_LOGGER = get_logger("durabletask.grpc")
 _LEAD: Final = 300.0  # seconds before the end of a token; sources give a newer one from ten minutes before
 _SHORTEST_WAIT: Final = 1.0
 _RETRY: Final = 30.0

@@ -8,13 +8,13 @@ item is read, so each fetch is bounded: in silence, in time and in bytes.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from durabletask.core.errors import RemoteError, ResourceExhaustedError, TransportError, TransportTimeoutError
+from durabletask.core.logs import get_logger
 from durabletask.core.work_items import (
     OrchestratorWorkItem,
     WorkerCapability,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_work_items"]
 
-_LOGGER: Final = logging.getLogger("durabletask.grpc")
+_LOGGER: Final = get_logger("durabletask.grpc")
 
 _PAST_SILENCE: Final = 30.0  # seconds, or the silence limit of the stream if that is shorter
 _PAST_TIME: Final = 300.0  # seconds of a whole past

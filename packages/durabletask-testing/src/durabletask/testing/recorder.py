@@ -8,7 +8,6 @@ entity) called ``wait_for_...`` of a client. The worker and the fakes change the
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,6 +17,7 @@ from durabletask.core.errors import SerializationError
 from durabletask.core.execution.runner import set_running_item
 from durabletask.core.failures import FailureDetails
 from durabletask.core.forwarding import UnaryMethod
+from durabletask.core.logs import get_logger
 from durabletask.core.registry import ActivityDefinition, Registry, name_of
 from durabletask.core.replay.annotations import declared_result
 from durabletask.core.serialization import DataConverter
@@ -38,7 +38,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BUSY_FOR = 5.0  # real seconds without any change after which the log names what keeps time from moving
-_logger = logging.getLogger("durabletask.testing")
+_logger = get_logger("durabletask.testing")
 
 
 class Recorder(WrappedTransport):

@@ -24,6 +24,7 @@ from durabletask.core.actions import (
 from durabletask.core.context import EntityLockTask, OrchestrationContext, seeded_random
 from durabletask.core.entities import EntityId
 from durabletask.core.errors import EntityLockError, SerializationError
+from durabletask.core.logs import get_logger
 from durabletask.core.tasks import Awaitables, Task
 
 from . import misuse
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["ReplayContext", "ReplayFilter", "ReplaySafeLogger"]
 
 T = TypeVar("T")
-_logger = logging.getLogger("durabletask.orchestration")
+_logger = get_logger("durabletask.orchestration")
 _NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 
 

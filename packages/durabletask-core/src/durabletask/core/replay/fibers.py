@@ -8,7 +8,6 @@ that the order of the events alone decides what happens.
 
 from __future__ import annotations
 
-import logging
 from _thread import get_ident
 from collections.abc import Coroutine, Generator
 from types import CodeType, CoroutineType, GeneratorType
@@ -19,6 +18,7 @@ from durabletask.core.errors import (
     OrchestratorMisuseError,
     TaskCancelledError,
 )
+from durabletask.core.logs import get_logger
 
 from . import misuse
 from .calls import ActivityCall
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Body", "Fiber", "is_body"]
 
-_logger = logging.getLogger("durabletask.orchestration")
+_logger = get_logger("durabletask.orchestration")
 
 Body: TypeAlias = Union[Coroutine[object, object, object], Generator[object, object, object]]
 """What a fiber runs."""

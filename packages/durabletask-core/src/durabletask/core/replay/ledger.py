@@ -9,7 +9,6 @@ events. So the order of the events, and nothing else, decides what the code sees
 
 from __future__ import annotations
 
-import logging
 import uuid
 from _thread import get_ident
 from collections import deque
@@ -28,6 +27,7 @@ from durabletask.core.errors import ForeignTaskError, SchedulingError, Serializa
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import EPOCH, ExecutionStarted, HistoryEvent
 from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.logs import get_logger
 from durabletask.core.tasks import Awaitables, TaskScope
 
 from . import misuse
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ledger", "OneWay", "Proposal", "Restart"]
 
-_logger = logging.getLogger("durabletask.orchestration")
+_logger = get_logger("durabletask.orchestration")
 
 # Namespace of deterministic UUIDs, protocol section 8.12.
 _UUID_NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_OID, "9e952958-5e33-4daf-827f-2fa12937b875")

@@ -12,7 +12,6 @@ refused while the parent owns it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import multiprocessing
 import os
 import threading
@@ -23,6 +22,7 @@ from typing import ParamSpec, TypeVar
 from durabletask.core.connection import ConnectionString, CredentialProvider
 from durabletask.core.errors import ConfigurationError
 from durabletask.core.forwarding import ForwardingTransport, StreamMethod, UnaryMethod, method_of
+from durabletask.core.logs import get_logger
 from durabletask.core.portal import LoopThread
 from durabletask.core.transport import Transport
 from durabletask.testing.clock import Clock
@@ -33,7 +33,7 @@ from .storage.sqlite import Sqlite as SqliteStore
 
 __all__ = ["EmbeddedTransport", "from_connection_string"]
 
-_logger = logging.getLogger("durabletask.hub")
+_logger = get_logger("durabletask.hub")
 
 P = ParamSpec("P")
 T = TypeVar("T")

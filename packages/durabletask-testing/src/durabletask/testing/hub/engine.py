@@ -15,7 +15,6 @@ The engine owns the state, the timers and the waiting clients, and is what the c
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -25,6 +24,7 @@ from functools import partial
 from durabletask.core.errors import ConfigurationError, TransportError
 from durabletask.core.execution.runner import running_item
 from durabletask.core.instances import OrchestrationState
+from durabletask.core.logs import get_logger
 from durabletask.core.work_items import ActivityResult, OrchestratorResult, WorkItemStreamOptions
 from durabletask.testing.clock import Clock, running_loop
 
@@ -44,7 +44,7 @@ from .workers import EngineLimits, Workers, later
 
 __all__ = ["Engine"]
 
-_logger = logging.getLogger("durabletask.testing.hub")
+_logger = get_logger("durabletask.testing.hub")
 _RETRY_PAUSE = timedelta(seconds=30)
 
 

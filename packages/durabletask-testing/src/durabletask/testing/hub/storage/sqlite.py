@@ -8,7 +8,6 @@ What cannot be read costs its own instance only: every function that reads rows 
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import threading
@@ -24,6 +23,7 @@ import msgspec
 from durabletask.core.errors import ConfigurationError, StorageError
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import TERMINAL_STATUSES
+from durabletask.core.logs import get_logger
 from durabletask.testing.hub.events import EventLog
 from durabletask.testing.hub.order import Position
 from durabletask.testing.hub.queries import Selection
@@ -39,7 +39,7 @@ __all__ = ["Sqlite"]
 
 T = TypeVar("T")
 
-_logger = logging.getLogger("durabletask.testing.hub")
+_logger = get_logger("durabletask.testing.hub")
 
 _APPLICATION_ID = 0x44544B48  # "DTKH", in the header of the file
 _MIGRATIONS: Final = (
