@@ -136,6 +136,7 @@ class _Engine:
                 self.cancel()
                 await asyncio.wait({self.serving, self.sweeping}, timeout=_ABORT_SECONDS)
             finally:
+                self.handlers.close()
                 self.runner.close()
                 self.cache.clear()
 

@@ -33,6 +33,7 @@ from durabletask.core.work_items import (
 
 from .episodes import EpisodeRunner
 from .result_sender import ResultSender
+from .watchdog import Watchdog
 
 __all__ = ["Handler", "WorkItemHandlers"]
 
@@ -85,6 +86,7 @@ class WorkItemHandlers:
         self._episodes = episodes
         self._activities = activities
         self._logger = logger
+        self._watchdog = Watchdog(logger)
         self.answered: Counter[type] = Counter()
         self.abandoned: int = 0
         orchestrator = _Kind(
@@ -114,6 +116,10 @@ class WorkItemHandlers:
             EntityWorkItem: cast("Handler", partial(self._handle, entity)),
         }
 
+    def close(self) -> None:
+        """Release what the handlers keep. No item may be in flight."""
+        self._watchdog.close()
+
     async def _handle(self, kind: _Kind[_ItemT, _ResultT], item: _ItemT) -> None:
         subject = kind.subject(item)
         try:
@@ -137,6 +143,7 @@ class WorkItemHandlers:
             self._logger.info("Could not abandon %s: %s", subject, error)
 
     async def _run_episode(self, item: OrchestratorWorkItem) -> OrchestratorResult | None:
+        self._watchdog.begin(item.instance_id)
         try:
             result = self._episodes.run(item)
         except VersionMismatchError as error:
@@ -144,6 +151,8 @@ class WorkItemHandlers:
             return None
         except DurableTaskError as error:  # the history itself is wrong; another try would not help
             result = _failed_episode(item, error)
+        finally:
+            self._watchdog.end()
         for action in result.actions:
             if isinstance(action, CompleteOrchestration) and action.failure is not None:
                 self._log_failure(f"Orchestration {item.instance_id}", action.failure)
