@@ -63,9 +63,9 @@ class WorkerOptions(TypedDict, total=False):
         data_converter: how values become payloads; must be the one that clients use.
         filters: which work items to ask the hub for: ``None`` for all, ``"auto"`` for the registered names.
         strict: also fail orchestrations for a new action in a past episode, or another input, fire time or target.
-        lint: run the linter over the registered orchestrators at start and log its findings. ``None``, the default,
-            means yes under ``python -X dev`` and where ``DURABLETASK_LINT=1`` is set, which
-            ``durabletask-emulator exec`` does.
+        lint: run the linter over the registered orchestrators at start and log its findings, and fail orchestrators
+            that call an activity as a function. ``None``, the default, means yes under ``python -X dev`` and where
+            ``DURABLETASK_LINT=1`` is set, which ``durabletask-emulator exec`` does.
         session_cache_size: how many live orchestrations to keep in memory between episodes; 0 for none (2000).
         session_cache_age: how long one is kept unused, as ``timedelta`` or in seconds (10 minutes).
         session_cache_events: bound of the history events that all of them have consumed (1,000,000).

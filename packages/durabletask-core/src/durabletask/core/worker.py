@@ -18,6 +18,7 @@ from .execution.activities import ActivityExecutor
 from .execution.entities import EntityExecutor
 from .execution.runner import UserCodeRunner
 from .hosting.backoff import Backoff
+from .hosting.call_guard import CallGuard
 from .hosting.episodes import EpisodeRunner
 from .hosting.handlers import WorkItemHandlers
 from .hosting.limits import ConcurrencyOptions
@@ -345,6 +346,7 @@ class DurableTaskWorker:
             ),
             cache,
             maximum_timer_interval=lambda: self._transport.maximum_timer_interval,
+            guard=None if self._linted is None else CallGuard(self._registry),
         )
         sender = ResultSender(self._backoff, self._logger)
         handlers = WorkItemHandlers(

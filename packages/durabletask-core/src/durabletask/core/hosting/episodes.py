@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import msgspec
@@ -25,6 +26,7 @@ class EpisodeRunner:
         cache: keeps sessions between episodes.
         maximum_timer_interval: called for each new session, because a transport knows the limit only once it is
             connected. It takes precedence over the one in ``options``.
+        guard: entered around everything that runs the code of orchestrators.
     """
 
     def __init__(
@@ -33,7 +35,9 @@ class EpisodeRunner:
         cache: SessionCache[OrchestrationSession],
         *,
         maximum_timer_interval: Callable[[], timedelta | None] = lambda: None,
+        guard: AbstractContextManager[None] | None = None,
     ) -> None:
+        self._guard = guard
         self._options = options
         self._cache = cache
         self._maximum_timer_interval = maximum_timer_interval
@@ -45,6 +49,12 @@ class EpisodeRunner:
             VersionMismatchError: this worker does not accept the instance; abandon the item.
             OrchestrationStateError: the events cannot be an episode.
         """
+        if self._guard is None:
+            return self._run(item)
+        with self._guard:
+            return self._run(item)
+
+    def _run(self, item: OrchestratorWorkItem) -> OrchestratorResult:
         session = self._cache.take(item.instance_id, item.execution_id, item.past_events)
         if session is None:
             session = self._new_session(item)
