@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias, Union
 
-import msgspec
-
 from .failures import FailureDetails
 from .history import HistoryEvent, TraceContext
 from .instances import OrchestrationStatus
+from .reprs import WithPayloads
 
 __all__ = [
     "CallEntity",
@@ -34,7 +33,7 @@ __all__ = [
 
 
 class OrchestratorActionBase(
-    msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", tag=True, tag_field="type"
+    WithPayloads, frozen=True, omit_defaults=True, rename="camel", tag=True, tag_field="type"
 ):
     """The members that every action has."""
 

@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from .instances import decode_payload
+from .reprs import WithPayloads
 
 __all__ = [
     "CleanEntityStorageResult",
@@ -54,7 +55,7 @@ class EntityId(msgspec.Struct, frozen=True, order=True):
         return cls(name, key)
 
 
-class EntityMetadata(msgspec.Struct, frozen=True, kw_only=True):
+class EntityMetadata(WithPayloads, frozen=True, kw_only=True):
     """A snapshot of an entity. ``locked_by`` is the instance id of the orchestration that holds it."""
 
     instance_id: str

@@ -214,7 +214,7 @@ class TaskNotRegisteredError(TaskFailedError):
     """
 
 
-_LONGEST_QUOTE = 1_000  # of a failure's message, in another error's message
+_LONGEST_QUOTE = 400  # of a failure's message, in another error's message
 
 
 def _headline(details: FailureDetails, what: str) -> str:

@@ -52,6 +52,7 @@ _DEEPEST: Final = 10
 _MOST_CAUSES: Final = 10
 _MOST_VISITED: Final = 1_000  # failures of a tree that a hub has sent
 
+_LONGEST_IN_SHORT: Final = 1_500
 _LONGEST_KEY: Final = 100
 _LONGEST_VALUE: Final = 2_000
 _MOST_ITEMS: Final = 50
@@ -162,6 +163,16 @@ class FailureDetails(msgspec.Struct, frozen=True, omit_defaults=True, rename="ca
         if self.properties and RETRY_AFTER_PROPERTY in self.properties:
             return False
         return any(failure.is_non_retriable for failure in self.walk())
+
+    def in_short(self) -> str:
+        """Type and message, and the root cause if the message does not name it, within a line's reasonable length."""
+        text = f"{self.error_type}: {cut(self.message, _LONGEST_IN_SHORT)}"
+        root = self.root_cause
+        if root is self or (
+            root.error_type in self.message and root.message[:_LONGEST_IN_SHORT] in self.message
+        ):
+            return text
+        return f"{text} (caused by {root.error_type}: {cut(root.message, _LONGEST_IN_SHORT)})"
 
     def walk(self) -> Iterator[FailureDetails]:
         """This failure and all that led to it, each before its causes."""

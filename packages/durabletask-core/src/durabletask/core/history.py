@@ -19,6 +19,7 @@ from typing import Final, TypeAlias, Union, overload
 import msgspec
 
 from .failures import FailureDetails
+from .reprs import WithPayloads
 
 __all__ = [
     "EPOCH",
@@ -82,7 +83,7 @@ class ParentInstance(msgspec.Struct, frozen=True, omit_defaults=True, rename="ca
 
 
 class HistoryEventBase(
-    msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", tag=True, tag_field="type"
+    WithPayloads, frozen=True, omit_defaults=True, rename="camel", tag=True, tag_field="type"
 ):
     """The members that every event has."""
 

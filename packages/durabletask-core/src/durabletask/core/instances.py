@@ -16,6 +16,7 @@ import msgspec
 from .errors import InvalidRequestError, SerializationError
 from .failures import FailureDetails
 from .history import TraceContext
+from .reprs import WithPayloads
 
 __all__ = [
     "TERMINAL_STATUSES",
@@ -89,7 +90,7 @@ class PayloadReader(Protocol):
         """The value of a payload, converted to ``target``, or plain JSON values without one."""
 
 
-class OrchestrationState(msgspec.Struct, frozen=True, kw_only=True):
+class OrchestrationState(WithPayloads, frozen=True, kw_only=True):
     """A snapshot of an instance.
 
     Input, output and custom status are present only when they were asked for. All times are aware UTC.
@@ -130,15 +131,15 @@ class OrchestrationState(msgspec.Struct, frozen=True, kw_only=True):
 
     def input_as(self, target: type[T]) -> T:
         """The input converted to a type; ``None`` when there is none."""
-        return self._convert(self.serialized_input, target)
+        return self._convert(self.serialized_input, target, "input")
 
     def output_as(self, target: type[T]) -> T:
         """The output converted to a type; ``None`` when there is none."""
-        return self._convert(self.serialized_output, target)
+        return self._convert(self.serialized_output, target, "output")
 
     def custom_status_as(self, target: type[T]) -> T:
         """The custom status converted to a type; ``None`` when there is none."""
-        return self._convert(self.serialized_custom_status, target)
+        return self._convert(self.serialized_custom_status, target, "custom status")
 
     def _read(self, payload: str | None) -> object:
         if self.reader is None:
@@ -148,9 +149,13 @@ class OrchestrationState(msgspec.Struct, frozen=True, kw_only=True):
         except SerializationError:  # for instance the reason given to a terminate call
             return payload
 
-    def _convert(self, payload: str | None, target: type[T]) -> T:
+    def _convert(self, payload: str | None, target: type[T], what: str) -> T:
         if self.reader is not None:
-            return cast("T", self.reader.deserialize(payload, target))
+            try:
+                return cast("T", self.reader.deserialize(payload, target))
+            except SerializationError as error:
+                subject = f"The {what} of instance {self.instance_id!r} (orchestrator {self.name!r})"
+                raise SerializationError(f"{subject}: {error}") from None
         return cast("T", msgspec.json.decode(payload, type=target) if payload else None)
 
     @property
@@ -178,7 +183,7 @@ class ReusePolicy(msgspec.Struct, frozen=True):  # protocol section 12.1
         return cls(frozenset(OrchestrationStatus))
 
 
-class CreateInstanceRequest(msgspec.Struct, frozen=True, kw_only=True):  # decisions row 23
+class CreateInstanceRequest(WithPayloads, frozen=True, kw_only=True):  # decisions row 23
     """A request to create an instance. Without ``instance_id`` the hub generates one.
 
     ``reuse_policy=None`` leaves the choice to the hub; ours then replaces nothing.

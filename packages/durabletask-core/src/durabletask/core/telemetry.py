@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from .failures import FailureDetails
 from .history import TraceContext
 
 if TYPE_CHECKING:
@@ -139,9 +140,27 @@ def _live(
     """A span around a block; an exception sets its status."""
     trace = _api.trace
     with trace.get_tracer(_SOURCE).start_as_current_span(
-        name, context=_parent_of(parent), kind=getattr(trace.SpanKind, kind), attributes=dict(attributes)
+        name,
+        context=_parent_of(parent),
+        kind=getattr(trace.SpanKind, kind),
+        attributes=dict(attributes),
+        record_exception=False,  # it would carry texts without bounds
+        set_status_on_exception=False,
     ) as span:
-        yield _context_of(span)
+        try:
+            yield _context_of(span)
+        except Exception as error:
+            failure = FailureDetails.from_exception(error)
+            span.add_event(
+                "exception",
+                {
+                    "exception.type": failure.error_type,
+                    "exception.message": failure.message,
+                    "exception.stacktrace": failure.stack_trace or "",
+                },
+            )
+            span.set_status(trace.Status(trace.StatusCode.ERROR, failure.in_short()))
+            raise
 
 
 def emit(

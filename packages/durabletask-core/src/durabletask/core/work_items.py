@@ -16,6 +16,7 @@ import msgspec
 from .actions import OrchestratorAction
 from .failures import FailureDetails
 from .history import EntityOperationCalled, EntityOperationSignaled, HistoryEvent, TraceContext
+from .reprs import WithPayloads
 
 __all__ = [
     "ActivityFilter",
@@ -46,7 +47,7 @@ class OrchestrationTraceContext(msgspec.Struct, frozen=True):
     span_start: datetime | None = None
 
 
-class OrchestratorWorkItem(msgspec.Struct, frozen=True, kw_only=True):
+class OrchestratorWorkItem(WithPayloads, frozen=True, kw_only=True):
     """One episode of one instance. ``past_events`` may be a lazy sequence."""
 
     instance_id: str
@@ -57,7 +58,7 @@ class OrchestratorWorkItem(msgspec.Struct, frozen=True, kw_only=True):
     completion_token: str = ""
 
 
-class OrchestratorResult(msgspec.Struct, frozen=True, kw_only=True):
+class OrchestratorResult(WithPayloads, frozen=True, kw_only=True):
     """The result of an ``OrchestratorWorkItem``.
 
     ``custom_status=None`` means that the instance has none. ``requires_history`` asks the hub to deliver
@@ -73,7 +74,7 @@ class OrchestratorResult(msgspec.Struct, frozen=True, kw_only=True):
     requires_history: bool = False
 
 
-class ActivityWorkItem(msgspec.Struct, frozen=True, kw_only=True):
+class ActivityWorkItem(WithPayloads, frozen=True, kw_only=True):
     """One delivery of one activity. ``task_id`` is the id of the action that scheduled it."""
 
     name: str
@@ -87,7 +88,7 @@ class ActivityWorkItem(msgspec.Struct, frozen=True, kw_only=True):
     completion_token: str = ""
 
 
-class ActivityResult(msgspec.Struct, frozen=True, kw_only=True):
+class ActivityResult(WithPayloads, frozen=True, kw_only=True):
     """The result of an ``ActivityWorkItem``: a failure if ``failure`` is set."""
 
     instance_id: str
@@ -97,7 +98,7 @@ class ActivityResult(msgspec.Struct, frozen=True, kw_only=True):
     completion_token: str = ""
 
 
-class EntityWorkItem(msgspec.Struct, frozen=True, kw_only=True):
+class EntityWorkItem(WithPayloads, frozen=True, kw_only=True):
     """A batch of operations for one entity. ``state=None``: the entity has no state."""
 
     instance_id: str
@@ -108,7 +109,7 @@ class EntityWorkItem(msgspec.Struct, frozen=True, kw_only=True):
     is_legacy: bool = False  # received as the first form of the message (protocol section 11.4)
 
 
-class EntityOperationResult(msgspec.Struct, frozen=True, kw_only=True):
+class EntityOperationResult(WithPayloads, frozen=True, kw_only=True):
     """The result of one operation: a failure if ``failure`` is set."""
 
     result: str | None = None
@@ -117,7 +118,7 @@ class EntityOperationResult(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
 
 
-class EntitySendSignal(msgspec.Struct, frozen=True, kw_only=True):
+class EntitySendSignal(WithPayloads, frozen=True, kw_only=True):
     """Signal another entity."""
 
     id: int
@@ -129,7 +130,7 @@ class EntitySendSignal(msgspec.Struct, frozen=True, kw_only=True):
     trace_context: TraceContext | None = None
 
 
-class EntityStartOrchestration(msgspec.Struct, frozen=True, kw_only=True):
+class EntityStartOrchestration(WithPayloads, frozen=True, kw_only=True):
     """Start an orchestration without waiting for it."""
 
     id: int
@@ -146,7 +147,7 @@ EntityAction: TypeAlias = Union[EntitySendSignal, EntityStartOrchestration]
 """Any action of an entity."""
 
 
-class EntityBatchResult(msgspec.Struct, frozen=True, kw_only=True):
+class EntityBatchResult(WithPayloads, frozen=True, kw_only=True):
     """The result of an ``EntityWorkItem``; ``results`` are in the order of the operations."""
 
     instance_id: str

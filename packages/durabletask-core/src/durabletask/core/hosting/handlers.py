@@ -165,7 +165,7 @@ class WorkItemHandlers:
         return result
 
     def _log_failure(self, subject: str, failure: FailureDetails) -> None:
-        self._logger.warning("%s failed: %s: %s", subject, failure.error_type, failure.message)
+        self._logger.warning("%s failed: %s", subject, failure.in_short())
 
 
 def _failed_episode(item: OrchestratorWorkItem, error: Exception) -> OrchestratorResult:

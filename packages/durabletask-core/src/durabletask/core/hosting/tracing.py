@@ -103,7 +103,7 @@ class OrchestrationTracing:
             start=scheduled.timestamp if scheduled.timestamp != EPOCH else answer.timestamp,
             end=answer.timestamp,
             attributes=attributes,
-            error=failure.message if failure is not None else None,
+            error=failure.in_short() if failure is not None else None,
         )
 
     def sent(self, action: OrchestratorAction) -> None:
@@ -138,7 +138,7 @@ class OrchestrationTracing:
             start=self._start(),
             end=utc_now(),
             attributes=attributes,
-            error=failure.message if failure is not None else None,
+            error=failure.in_short() if failure is not None else None,
         )
 
     def _start(self) -> datetime:

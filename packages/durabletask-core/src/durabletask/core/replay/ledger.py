@@ -413,9 +413,9 @@ class Ledger(TaskScope):
             self.fail(explained or error)
             return
         _logger.warning(
-            "Orchestration %r asked to continue as new and then raised %r; the request stands.",
+            "Orchestration %r asked to continue as new and then raised %s; the request stands.",
             self.instance_id,
-            error,
+            FailureDetails.from_exception(error).in_short(),
         )
         self.stop_for_restart()
 

@@ -220,12 +220,12 @@ _ACTION_WORDS: Final[dict[type, str]] = {
     UnlockEntity: _EVENT_WORDS[EntityUnlockSent],
     CompleteOrchestration: "completion with status {status}",
 }
+_LONGEST_STEP: Final = 40  # of a path
 _CAUSES: Final = (
     "Likely causes: the orchestrator's code was changed while this instance was running; it branches on the wall "
     "clock, random numbers, the environment or mutable globals; it iterates over a set; or it reads data that only an "
     "activity may read. Deploy changed orchestrators under a new name or version, or let old instances finish first."
 )
-_SHOWN = 80  # characters of a payload that a report shows
 
 
 def _words(shown: HistoryEvent | OrchestratorAction, *, with_payload: bool) -> str:
@@ -233,8 +233,32 @@ def _words(shown: HistoryEvent | OrchestratorAction, *, with_payload: bool) -> s
     text = words.format(**{name: getattr(shown, name) for name in shown.__struct_fields__})
     payload = getattr(shown, "input", None) or getattr(shown, "data", None)
     if with_payload and payload:
-        text += f" with input {payload if len(payload) <= _SHOWN else payload[:_SHOWN] + '...'}"
+        text += f" with {_kind_of(decode_payload(payload))} as input"
     return text
+
+
+def _kind_of(value: object) -> str:
+    """What a payload is; its content stays out of reports, which end up in logs and failures."""
+    if isinstance(value, dict):
+        return f"an object of {len(value)} fields"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, str):
+        return f"a text of {len(value)} characters"
+    return "null" if value is None else "a boolean" if isinstance(value, bool) else "a number"
+
+
+def _difference(ours: object, theirs: object, path: str = "") -> str:
+    """The path to the first part in which two JSON values differ."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in [*ours, *theirs]:
+            if key not in ours or key not in theirs or ours[key] != theirs[key]:
+                return _difference(ours.get(key), theirs.get(key), f"{path}.{key[:_LONGEST_STEP]}")
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            if one != other:
+                return _difference(one, other, f"{path}[{index}]")
+    return path.lstrip(".") or "the top"
 
 
 def _report(ledger: Ledger, event: HistoryEvent | None, proposal: Proposal | None) -> str:
@@ -250,6 +274,10 @@ def _report(ledger: Ledger, event: HistoryEvent | None, proposal: Proposal | Non
         f"Orchestrator {name!r}, instance {ledger.instance_id!r}: the code took another path than its history.",
         f"Event id {number}: expected (history): {in_history}; found (code): {in_code}{place}.",
     ]
+    ours, theirs = getattr(event, "input", None), getattr(proposal and proposal.action, "input", None)
+    if ledger.strict and ours and theirs and ours != theirs:
+        where = _difference(decode_payload(ours), decode_payload(theirs))
+        lines.append(f"The inputs differ at: {where}. Their values are not shown.")
     if ledger.matched:
         lines.append("The last actions that matched:")
         lines += [

@@ -107,11 +107,13 @@ def check_options(
             f"The retry_policy of {method} must be a RetryPolicy, not {_name_type(retry_policy)}."
         )
     if tags is not None:
-        is_text = isinstance(tags, Mapping) and all(
-            isinstance(name, str) and isinstance(value, str) for name, value in tags.items()
-        )
-        if not is_text:
-            raise TypeError(f"The tags of {method} must map str to str.")
+        if not isinstance(tags, Mapping):
+            raise TypeError(f"The tags of {method} must map str to str; they are {_name_type(tags)}.")
+        for name, value in tags.items():
+            if not isinstance(name, str):
+                raise TypeError(f"The tags of {method} must map str to str; one name is {_name_type(name)}.")
+            if not isinstance(value, str):
+                raise TypeError(f"The tags of {method} must map str to str; {name!r} is {_name_type(value)}.")
         as_tags(tags, f"the tags of {method}")
 
 
