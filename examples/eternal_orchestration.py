@@ -1,6 +1,6 @@
 """An eternal orchestration: it starts over with a new input, so that its history stays short.
 
-Events that come between two generations are not lost. This one counts readings of a sensor and ends when it
+Events that come between two executions are not lost. This one counts readings of a sensor and ends when it
 is told to; one that never ends is the same without the last lines.
 """
 
@@ -21,7 +21,7 @@ READINGS_PER_GENERATION = 2
 
 @dataclass
 class Tally:
-    generation: int = 1
+    execution: int = 1
     readings: int = 0
     total: float = 0.0
 
@@ -33,7 +33,7 @@ async def collect(ctx: OrchestrationContext, tally: Tally) -> Tally | None:
             return tally
         tally.readings += 1
         tally.total += reading
-    tally.generation += 1
+    tally.execution += 1
     ctx.continue_as_new(tally, save_events=True)
     return None
 
@@ -48,9 +48,7 @@ async def main() -> None:
     if state is None:
         raise SystemExit(f"{instance_id} did not complete within a minute.")
     tally = state.output_as(Tally)
-    print(
-        f"{state.runtime_status}: {tally.readings} readings, {tally.total} in {tally.generation} generations"
-    )
+    print(f"{state.runtime_status}: {tally.readings} readings, {tally.total} in {tally.execution} executions")
 
 
 if __name__ == "__main__":

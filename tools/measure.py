@@ -43,7 +43,14 @@ LARGEST_CIRCLE = 2
 
 # Public facades: one method per operation of the protocol, most of each method its docstring.
 FACADES = frozenset(
-    {"DurableTaskClient", "DurableTaskWorker", "OrchestrationContext", "Transport", "ForwardingTransport"}
+    {
+        "DurableTaskClient",
+        "DurableTaskWorker",
+        "OrchestrationContext",
+        "Transport",
+        "ForwardingTransport",
+        "LocalTaskHub",
+    }
 )
 # Their fields are columns or arguments, and no code has to keep them in step.
 RECORDS = {

@@ -66,7 +66,7 @@ def chain_turns(count: int) -> Iterator[bytes]:
 
 
 def chain(count: int) -> tuple[bytes, int]:
-    """The last work item of a chain (one activity per turn), and how many events it carries."""
+    """The last work item of a chain (one activity per episode), and how many events it carries."""
     past: list[pb.HistoryEvent] = []
     new: list[pb.HistoryEvent] = []
     _start(new, "chain", count)
@@ -81,7 +81,7 @@ def chain(count: int) -> tuple[bytes, int]:
 
 
 def fan_out(count: int) -> tuple[bytes, int]:
-    """The last work item of a fan-out (all activities in one turn, answered in one turn)."""
+    """The last work item of a fan-out (all activities in one episode, answered in one episode)."""
     past: list[pb.HistoryEvent] = []
     _start(past, "fan_out", count)
     for number in range(1, count + 1):

@@ -4,7 +4,7 @@
 
 Two processes, ours and the peer's, are asked in turn to replay the same work items; each measures its own
 CPU time from the bytes of the item to the bytes of the answer. Then a chain of 1,000 activities goes
-through a session that is kept, and the cost of its turns is compared.
+through a session that is kept, and the cost of its episodes is compared.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def compare(ours: Side, theirs: Side | None, runs: int, folder: Path) -> float:
 
 
 def cached_chain(python: str, turns: int, folder: Path) -> float:
-    """Print the cost of the turns of a chain in a kept session; step 1,000 over step 10."""
+    """Print the cost of the episodes of a chain in a kept session; step 1,000 over step 10."""
     for index, data in enumerate(chain_turns(turns)):
         (folder / f"turn-{index:05d}.bin").write_bytes(data)
     answer = subprocess.run(
@@ -122,10 +122,10 @@ def cached_chain(python: str, turns: int, folder: Path) -> float:
     )
     windows: dict[str, float] = json.loads(answer.stdout)
     print(
-        f"\nchain of {turns:,} activities in a kept session, microseconds of CPU per turn (median of a window):"
+        f"\nchain of {turns:,} activities in a kept session, microseconds of CPU per episode (median of a window):"
     )
     for label, microseconds in windows.items():
-        print(f"  around turn {label:>6}: {microseconds:8.1f}")
+        print(f"  around episode {label:>6}: {microseconds:8.1f}")
     steps = list(windows.values())
     return steps[-1] / steps[0]
 

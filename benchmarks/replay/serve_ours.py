@@ -1,7 +1,7 @@
 """Our side of the comparison: bytes of a work item in, seconds out.
 
 Reads file names from standard input, one a line; writes one JSON line for each. With ``--turns FOLDER`` it
-takes the files of the folder as the turns of one instance through a session that is kept.
+takes the files of the folder as the episodes of one instance through a session that is kept.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _result_of(answer: bytes) -> str:
 
 
 def replay(path: Path) -> dict[str, object]:
-    """One cold turn: what a worker does between the bytes of an item and the bytes of its answer."""
+    """One cold episode: what a worker does between the bytes of an item and the bytes of its answer."""
     data = path.read_bytes()
     gc.collect()
     started = time.process_time()
@@ -85,7 +85,7 @@ def replay(path: Path) -> dict[str, object]:
 
 
 def _one_pass(turns: list[bytes]) -> list[float]:
-    """CPU seconds of every turn of one instance with a kept session."""
+    """CPU seconds of every episode of one instance with a kept session."""
     seconds: list[float] = []
     session: OrchestrationSession | None = None
     for turn in turns:
@@ -105,7 +105,7 @@ def _one_pass(turns: list[bytes]) -> list[float]:
 
 
 def keep(folder: Path) -> dict[str, float]:
-    """Median microseconds of CPU around turn 10, the middle and the last full window, over several passes."""
+    """Median microseconds of CPU around episode 10, the middle and the last full window, over several passes."""
     turns = [path.read_bytes() for path in sorted(folder.glob("turn-*.bin"))]
     gc.collect()
     passes = [_one_pass(turns) for _ in range(7)]

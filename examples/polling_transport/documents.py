@@ -45,7 +45,7 @@ RUNNING, SUSPENDED = OrchestrationStatus.RUNNING, OrchestrationStatus.SUSPENDED
 
 
 class Inbound(msgspec.Struct):
-    """A message on its way to an instance; ``execution_id`` ties it to one generation."""
+    """A message on its way to an instance; ``execution_id`` ties it to one execution."""
 
     number: int
     due: datetime
@@ -88,7 +88,7 @@ class Instance(msgspec.Struct, kw_only=True):
         return self.held_until <= now
 
     def send(self, event: HistoryEvent, due: datetime, execution_id: str | None = None) -> None:
-        """Put a message into the inbox. A finished instance drops it, as another generation does."""
+        """Put a message into the inbox. A finished instance drops it, as another execution does."""
         if self.state.is_finished or execution_id not in {None, self.state.execution_id}:
             return
         self.inbox.append(Inbound(self.next_number, due, event, execution_id))
@@ -298,7 +298,7 @@ def _finish(store: Store, instance: Instance, ending: CompleteOrchestration) -> 
 
 
 def _continue_as_new(instance: Instance, ending: CompleteOrchestration, now: datetime) -> None:
-    """Begin the next generation: its start, then the events that are handed over, then those that waited."""
+    """Begin the next execution: its start, then the events that are handed over, then those that waited."""
     execution_id = uuid.uuid4().hex
     version = ending.new_version or instance.state.version
     kept = [message for message in instance.inbox if message.execution_id is None]

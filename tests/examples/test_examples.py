@@ -27,7 +27,7 @@ OUTCOMES: dict[str, list[str]] = {
         "COMPLETED: Yacht cancelled: no answer",
     ],
     "monitor": ["COMPLETED: nightly-report done after 3 looks"],
-    "eternal_orchestration": [r"COMPLETED: 5 readings, 107\.5 in 3 generations"],
+    "eternal_orchestration": [r"COMPLETED: 5 readings, 107\.5 in 3 executions"],
     "sub_orchestrations": [
         "COMPLETED: flight to Lisbon booked, hotel in Lisbon booked, flight to Oslo booked, hotel in Oslo booked",
         "Oslo alone: COMPLETED",

@@ -80,7 +80,7 @@ async def test_a_read_only_store_refuses_clearly_and_stays_whole(tmp_path: Path)
 
 
 async def test_a_file_that_may_not_grow_commits_all_or_nothing(tmp_path: Path) -> None:
-    """SQLite's own limit of pages: the turn that did not fit never happened, and is run again when there is room."""
+    """SQLite's own limit of pages: the episode that did not fit has no effect, and is run again when there is room."""
     path = tmp_path / "a.db"
     store = SqliteStore(path)
     hub = InMemoryBackend(store=store)

@@ -48,7 +48,7 @@ def again(result: str | None = None, **more: object) -> object:
     return complete(result, status=S.CONTINUED_AS_NEW, **more)
 
 
-async def test_a_new_generation_keeps_what_belongs_to_the_instance(hub: InMemoryBackend) -> None:
+async def test_a_new_execution_keeps_what_belongs_to_the_instance(hub: InMemoryBackend) -> None:
     """Name, tags and creation stay; input, execution id and history are new; RUNNING all the time."""
     reader = Reader(hub)
     trace = TraceContext("00-1-2-01")
@@ -94,7 +94,7 @@ async def test_a_new_generation_keeps_what_belongs_to_the_instance(hub: InMemory
     await reader.close()
 
 
-async def test_answers_of_an_old_generation_never_reach_the_new_one(hub: InMemoryBackend) -> None:
+async def test_answers_of_an_old_execution_never_reach_the_new_one(hub: InMemoryBackend) -> None:
     """Activities still run, timers and their answers are gone, also with the same ids."""
     reader = Reader(hub)
     await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
@@ -123,8 +123,8 @@ async def test_a_termination_beats_a_continue_as_new(hub: InMemoryBackend) -> No
     await reader.close()
 
 
-async def test_a_suspension_survives_into_the_new_generation(hub: InMemoryBackend) -> None:
-    """A suspend that the ending generation has seen too late is delivered to the next one."""
+async def test_a_suspension_survives_into_the_new_execution(hub: InMemoryBackend) -> None:
+    """A suspend that the ending execution has seen too late is delivered to the next one."""
     reader = Reader(hub)
     await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
     await hub.suspend_instance("i")
@@ -244,8 +244,8 @@ async def test_a_child_id_in_use_fails_the_task_unless_it_was_the_same_parents_c
     await reader.close()
 
 
-async def test_a_child_that_continues_as_new_answers_with_its_last_generation(hub: InMemoryBackend) -> None:
-    """The parent hears once, from the last generation; a parent that continued as new hears nothing."""
+async def test_a_child_that_continues_as_new_answers_with_its_last_execution(hub: InMemoryBackend) -> None:
+    """The parent is answered once, by the last execution; a parent that continued as new is not answered."""
     reader = Reader(hub)
     await hub.create_instance(CreateInstanceRequest(name="P", instance_id="p"))
     await reader.answer(

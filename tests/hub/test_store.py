@@ -348,7 +348,7 @@ async def test_concurrent_commands_share_commits(tmp_path: Path, monkeypatch: py
 async def test_a_chain_needs_one_commit_for_each_activity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer of an activity and the turn it causes are written together."""
+    """The answer of an activity and the episode it causes are written together."""
     from durabletask.testing.hub.storage import sqlite as module
 
     commits = 0
@@ -365,7 +365,7 @@ async def test_a_chain_needs_one_commit_for_each_activity(
     async with ScriptedWorker(hub, {"O": chain}, concurrent=True).serving():
         await hub.create_instance(request("i"))
         await hub.wait_for_instance_completion("i")
-    assert commits == 4  # creation with the first turn, then one for each of the three activities
+    assert commits == 4  # creation with the first episode, then one for each of the three activities
     await hub.close()
 
 

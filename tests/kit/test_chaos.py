@@ -30,7 +30,7 @@ async def squares(ctx: OrchestrationContext, numbers: list[int]) -> int:
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_a_correct_orchestration_ends_as_without_chaos(seed: int) -> None:
-    """Lost turns, double activities, late and reordered answers change nothing."""
+    """Lost episodes, double activities, late and reordered answers change nothing."""
     chaos = Chaos(seed=seed, duplicate_activities=0.5, worker_crashes=0.5, delayed_completions=0.5)
     async with OrchestrationTestEnvironment(orchestrators=[squares], activities=[square]) as env:
         env.fake("extra", side_effect=[TimeoutError("slow"), "done"])

@@ -116,7 +116,7 @@ async def test_classic_edits_are_found_by_chaos(edited: Callable[..., object], e
     turns = itertools.count()
 
     async def deployed(ctx: OrchestrationContext, amount: int) -> object:
-        # Without chaos the first turn is the only one that starts from the beginning; with chaos every turn does:
+        # Without chaos the first episode is the only one that starts from the beginning; with chaos every episode does:
         # the old code runs until the timer is set, the edited code when it has fired.
         return await (order if next(turns) < 3 else edited)(ctx, amount)
 

@@ -30,9 +30,9 @@ Execute = Callable[[Sequence[h.HistoryEvent], Sequence[h.HistoryEvent]], Orchest
 
 @dataclass(frozen=True)
 class ModelEpisode:
-    """One work item and its result; ``generation`` rises with every continue-as-new."""
+    """One work item and its result; ``execution`` rises with every continue-as-new."""
 
-    generation: int
+    execution: int
     past: tuple[h.HistoryEvent, ...]
     new: tuple[h.HistoryEvent, ...]
     result: OrchestratorResult
@@ -45,7 +45,7 @@ class ModelEpisode:
 
 @dataclass(frozen=True)
 class ModelRun:
-    """A finished run: every episode, and the history of the last generation with all confirmations."""
+    """A finished run: every episode, and the history of the last execution with all confirmations."""
 
     episodes: tuple[ModelEpisode, ...]
     history: tuple[h.HistoryEvent, ...]
@@ -71,7 +71,7 @@ class ModelHub:
     """
 
     MAX_EPISODES = 60
-    MAX_GENERATIONS = 3
+    MAX_EXECUTIONS = 3
 
     def __init__(self, seed: int, *, event_names: Sequence[str] = ("x",), disturbances: bool = True) -> None:
         self._random = Random(seed)
@@ -82,22 +82,22 @@ class ModelHub:
         self._inbox: list[h.HistoryEvent] = []
         self._answers: list[h.HistoryEvent] = []
         self._timers: list[h.TimerFired] = []
-        self._generation = 0
+        self._execution = 0
         self._is_suspended = False
         self._pokes = 0
         self._is_done = False
 
     def run(self, execute: Execute, input_text: str | None = None) -> ModelRun:
         """Start the orchestrator ``Main`` and serve it until it ends."""
-        self._start_generation(input_text, (), None)
+        self._start_execution(input_text, (), None)
         episodes: list[ModelEpisode] = []
         while not self._is_done and len(episodes) < self.MAX_EPISODES:
             past = tuple(self._history)
-            generation = self._generation
+            execution = self._execution
             new = (h.OrchestratorStarted(_NO_ID, self._clock), *self._inbox)
             self._inbox = []
             result = execute(past, new)
-            episodes.append(ModelEpisode(generation, past, new, result))
+            episodes.append(ModelEpisode(execution, past, new, result))
             self._commit(new, result)
             if not self._is_done:
                 self._collect()
@@ -105,10 +105,10 @@ class ModelHub:
 
     # --- committing -----------------------------------------------------------------------------------------
 
-    def _start_generation(
+    def _start_execution(
         self, input_text: str | None, carried: Sequence[h.HistoryEvent], version: str | None
     ) -> None:
-        execution_id = f"run-{self._generation}" if self._random.random() < 0.5 else None
+        execution_id = f"run-{self._execution}" if self._random.random() < 0.5 else None
         started = h.ExecutionStarted(
             _NO_ID,
             self._clock,
@@ -147,9 +147,9 @@ class ModelHub:
             )
             self._history.append(h.OrchestratorCompleted(_NO_ID, self._clock))
             return
-        self._generation += 1
-        self._start_generation(action.result, action.carryover_events, action.new_version)
-        if self._generation >= self.MAX_GENERATIONS:
+        self._execution += 1
+        self._start_execution(action.result, action.carryover_events, action.new_version)
+        if self._execution >= self.MAX_EXECUTIONS:
             self._inbox.append(h.ExecutionTerminated(_NO_ID, self._clock, input='"enough"'))
 
     def _accept(self, action: a.OrchestratorAction) -> h.HistoryEvent:

@@ -46,7 +46,7 @@ class CachedWorker(Worker):
 
     Attributes:
         hits: how many episodes continued the kept session.
-        misses: how many could not, although there was one of the same generation.
+        misses: how many could not, although there was one of the same execution.
     """
 
     def __init__(self, program: Sequence[Any], form: str = "async", **options: Any) -> None:

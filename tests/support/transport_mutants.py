@@ -611,7 +611,7 @@ class EmptyResults(Mutant):
         await self.inner.complete_activity(replace(result, result=result.result or ""))
 
 
-# --- time, children, generations ------------------------------------------------------------------------------
+# --- time, children, executions ------------------------------------------------------------------------------
 
 
 class FiresEarly(EpisodeMutant):
@@ -691,9 +691,9 @@ class RenamesCollidingChildren(EpisodeMutant):
 
 
 class ContinuesWithTheOldInput(EpisodeMutant):
-    """Starts the next generation without its input."""
+    """Starts the next execution without its input."""
 
-    caught_by = "TestContinueAsNew.test_the_next_generation_starts_with_the_new_input"
+    caught_by = "TestContinueAsNew.test_the_next_execution_starts_with_the_new_input"
 
     def change_result(self, result):
         actions = [
@@ -707,7 +707,7 @@ class ContinuesWithTheOldInput(EpisodeMutant):
 
 
 class DropsCarriedEvents(EpisodeMutant):
-    """Forgets the events that a generation hands to the next."""
+    """Forgets the events that an execution hands to the next."""
 
     caught_by = "TestContinueAsNew.test_carried_events_come_before_those_that_waited"
 

@@ -185,7 +185,7 @@ def _losing_waits_take_no_event(vector: Vector, episode: Episode) -> None:
     """With the peer a wait that lost takes the next event of its name: we do as if it had been cancelled.
 
     This tells only where another wait could have had the event: another wait of the name, or the next
-    generation. A wait that is awaited or cancelled after it lost is none of this.
+    execution. A wait that is awaited or cancelled after it lost is none of this.
     """
     program = list(walk(vector.program(episode)))
     waits = {

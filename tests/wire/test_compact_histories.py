@@ -154,12 +154,12 @@ def test_a_fan_out_is_a_few_runs_without_objects() -> None:
 @pytest.mark.parametrize("number", [1, 127, 128, 16_383, 16_384])
 def test_a_usual_past_is_read_as_segments(number: int, name: str, text: str | None) -> None:
     """The layouts that hubs send are never left to protobuf as a whole."""
-    events = _turn(number, name, text) * 2
+    events = _episode(number, name, text) * 2
 
     assert _compact(_bytes_of(events), len(events)) == _by_protobuf(events)
 
 
-def _turn(number: int, name: str, text: str | None) -> list[HistoryEvent]:
+def _episode(number: int, name: str, text: str | None) -> list[HistoryEvent]:
     return [
         TaskScheduled(number, _NOON, name, None, text),
         OrchestratorCompleted(-1, _NOON),
@@ -169,14 +169,14 @@ def _turn(number: int, name: str, text: str | None) -> list[HistoryEvent]:
 
 
 def test_a_turn_is_one_record_without_objects() -> None:
-    """Of a usual turn nothing is left to protobuf: that is what makes a cold start fast."""
-    events = [event for number in range(1, 50) for event in _turn(number, "work", "1")]
+    """Of a usual episode nothing is left to protobuf: that is what makes a cold start fast."""
+    events = [event for number in range(1, 50) for event in _episode(number, "work", "1")]
 
-    (turns,) = read_segments(_bytes_of(events), len(events)) or ()
+    (segment,) = read_segments(_bytes_of(events), len(events)) or ()
 
-    assert isinstance(turns, MixedSegment)
-    records = list(turns.records)
-    assert len(records) == 51  # the first activity, the turns, and nothing behind the last
+    assert isinstance(segment, MixedSegment)
+    records = list(segment.records)
+    assert len(records) == 51  # the first activity, the episodes, and nothing behind the last
     assert all(before is None for before, *_ in records)
 
 
@@ -194,7 +194,7 @@ def test_an_event_that_is_longer_than_its_match_is_left_to_protobuf() -> None:
 
 def test_a_past_is_found_among_other_fields_of_a_request() -> None:
     """Whatever comes before and after it, as protobuf writes it and as our server does."""
-    past, new = _turn(1, "work", "1"), _turn(2, "work", "2")
+    past, new = _episode(1, "work", "1"), _episode(2, "work", "2")
     item = OrchestratorWorkItem(
         instance_id="instance " * 30,
         execution_id="execution",
@@ -237,7 +237,7 @@ def test_new_events_in_the_middle_of_a_past_are_not_of_it(
 
 def test_bytes_in_another_order_are_left_to_protobuf() -> None:
     """A request behind another field of its work item is read event by event; damaged bytes are no past."""
-    past = _turn(1, "work", "1")
+    past = _episode(1, "work", "1")
     whole = encode_work_item(
         OrchestratorWorkItem(instance_id="i", new_events=[_NOON_EVENT], past_events=past), EncodedPasts()
     )
@@ -256,9 +256,9 @@ def test_bytes_in_another_order_are_left_to_protobuf() -> None:
 def test_an_input_without_text_is_left_to_protobuf(is_wide: bool) -> None:
     """Behind the name it looks like the next event of a request, but the length of the whole tells."""
     past: list[HistoryEvent] = [
-        *_turn(1, "work", "1"),
+        *_episode(1, "work", "1"),
         TaskScheduled(2, _NOON, "never seen before", None, ""),
-        *_turn(3, "work", "3"),
+        *_episode(3, "work", "3"),
     ]
     item = OrchestratorWorkItem(instance_id="i", new_events=[_NOON_EVENT], past_events=past)
 
@@ -319,11 +319,11 @@ def _replay(past: list[HistoryEvent], *, is_compact: bool) -> OrchestratorResult
 
 
 def _past(count: int) -> list[HistoryEvent]:
-    turns = [event for number in range(1, 6) for event in _turn(number, "work", str(number))]
+    episodes = [event for number in range(1, 6) for event in _episode(number, "work", str(number))]
     return [
         OrchestratorStarted(-1, _NOON),
         ExecutionStarted(-1, EPOCH, "chain", "i", input=str(count)),
-        *turns,
+        *episodes,
     ]
 
 

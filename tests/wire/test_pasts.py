@@ -99,12 +99,12 @@ def test_garbage_in_a_past_is_noticed_when_it_is_read() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=8))
-def test_turns_are_sent_as_they_are(turns: list[tuple[int, int]]) -> None:
-    """Whatever the turns, what the worker reads is what the hub had, also from the bytes of the turns before."""
+def test_episodes_are_sent_as_they_are(episodes: list[tuple[int, int]]) -> None:
+    """Whatever the episodes, what the worker reads is what the hub had, also from the bytes of the episodes before."""
     history: list[HistoryEvent] = []
     pasts = EncodedPasts()
     number = 0
-    for new_count, confirmed in turns:
+    for new_count, confirmed in episodes:
         new = [TaskCompleted(-1, EPOCH, number + each, "x") for each in range(new_count)]
         found = _sent(_item(HistorySlice(history), new), pasts)
         assert list(found.past_events) == history
@@ -128,7 +128,7 @@ def test_each_event_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(encoded) == 50 + 49
 
 
-def test_another_generation_starts_anew() -> None:
+def test_another_execution_starts_anew() -> None:
     """After continue-as-new, and when a history was rewritten, nothing of the old bytes is sent."""
     pasts = EncodedPasts()
     _sent(_item(_history(5)), pasts)

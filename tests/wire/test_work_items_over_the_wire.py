@@ -295,8 +295,8 @@ async def test_abandoned_items_come_again_unchanged(hub: RawHub) -> None:
         item = again
     await worker.answer(item, schedule(1))
     activity = await worker.take()
-    give_back = pb.AbandonActivityTaskRequest(completionToken=activity.completionToken)
-    await hub.client.call("AbandonTaskActivityWorkItem", give_back)
+    abandon = pb.AbandonActivityTaskRequest(completionToken=activity.completionToken)
+    await hub.client.call("AbandonTaskActivityWorkItem", abandon)
     again = await worker.take()
     assert again.activityRequest == activity.activityRequest
     await hub.client.call(

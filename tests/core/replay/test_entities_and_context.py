@@ -260,8 +260,8 @@ def test_context_tells_who_and_when() -> None:
     assert story.output == ["abc", None, None, "Main", None, {}, "2025-01-01T00:00:00+00:00"]
 
 
-def test_random_and_uuids_are_the_same_on_replay_and_differ_between_generations() -> None:
-    """Seeded by instance and generation."""
+def test_random_and_uuids_are_the_same_on_replay_and_differ_between_executions() -> None:
+    """Seeded by instance and execution."""
 
     async def main(ctx, _):
         first = ctx.random.random()
@@ -269,8 +269,8 @@ def test_random_and_uuids_are_the_same_on_replay_and_differ_between_generations(
         return [first, ctx.random.random(), ctx.new_uuid()]
 
     outputs = []
-    for generation in (1, 2):
-        story = Story(main, generation)
+    for execution in (1, 2):
+        story = Story(main, execution)
         story.start()
         story.fire(1)
         outputs.append(story.output)
@@ -280,7 +280,7 @@ def test_random_and_uuids_are_the_same_on_replay_and_differ_between_generations(
 
 
 def test_logger_is_silent_during_replay(caplog: pytest.LogCaptureFixture) -> None:
-    """Records pass once, in the live turn, through the filters of the logger they go to."""
+    """Records pass once, in the live episode, through the filters of the logger they go to."""
     own = logging.getLogger("shop")
     own.setLevel(logging.INFO)
 

@@ -393,7 +393,7 @@ def test_generator_orchestrators_use_groups_and_fibers_too() -> None:
 
 
 def test_fiber_that_was_woken_can_still_be_cancelled() -> None:
-    """Answer and cancellation in one turn: the cancellation wins, once."""
+    """Answer and cancellation in one episode: the cancellation wins, once."""
     seen: list[str] = []
 
     async def member(ctx):

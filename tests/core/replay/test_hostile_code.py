@@ -97,7 +97,7 @@ def test_code_that_catches_everything_can_be_terminated(orchestrator: Any) -> No
 
 @_swallowed_exit
 def test_code_that_catches_everything_can_continue_as_new() -> None:
-    """Neither input nor unread events of the next generation are touched by code that will not end."""
+    """Neither input nor unread events of the next execution are touched by code that will not end."""
 
     async def orchestrator(ctx: OrchestrationContext) -> None:
         ctx.continue_as_new(1)

@@ -234,7 +234,7 @@ def test_session_recognizes_its_past_and_no_other() -> None:
 
 
 def test_complete_session_cannot_be_resumed() -> None:
-    """A generation that has ended has no more episodes."""
+    """An execution that has ended has no more episodes."""
     story = Story(lambda ctx, _: 1)
     story.start()
     assert story.kept.is_complete

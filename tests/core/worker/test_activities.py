@@ -192,7 +192,7 @@ async def test_exceptions_of_the_interpreter_are_failures_too(activity: object, 
 
 
 async def test_an_unknown_activity_is_a_final_failure_that_lists_the_nearest() -> None:
-    """It is not given back: no other attempt would find it."""
+    """It is not abandoned: no other attempt would find it."""
     failure = (await answer_to(call("descibe"), describe)).failure
 
     assert failure is not None

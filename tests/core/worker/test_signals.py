@@ -83,7 +83,7 @@ def test_sigterm_lets_work_in_progress_finish() -> None:
 
 
 def test_sigint_stops_at_once() -> None:
-    """Ctrl-C does not wait; the work is given back."""
+    """Ctrl-C does not wait; the work is abandoned."""
     assert run_until_told(3600, signal.SIGINT) == "completed 0 abandoned 1"
 
 

@@ -64,7 +64,7 @@ async def test_the_answer_for_an_instance_that_is_gone_is_dropped() -> None:
 
 
 async def test_an_answer_refused_twice_is_not_sent_for_ever() -> None:
-    """Neither the result nor its failure can be stored: the item is given back, the log has both."""
+    """Neither the result nor its failure can be stored: the item is abandoned, the log has both."""
     transport = FakeTransport(complete_errors=[InvalidRequestError("no."), InvalidRequestError("no.")])
     async with DurableTaskWorker(transport, activities=[ping]) as worker:
         transport.put(A_CALL)

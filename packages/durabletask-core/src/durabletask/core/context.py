@@ -127,7 +127,7 @@ class OrchestrationContext(ABC):
     @property
     @abstractmethod
     def execution_id(self) -> str | None:
-        """Id of this generation of the instance, if the hub gives one; continue-as-new changes it."""
+        """Id of this execution of the instance, if the hub gives one; continue-as-new changes it."""
 
     @property
     @abstractmethod
@@ -166,7 +166,7 @@ class OrchestrationContext(ABC):
     @property
     @abstractmethod
     def random(self) -> random.Random:
-        """Random numbers that are the same on every replay, seeded by instance and generation."""
+        """Random numbers that are the same on every replay, seeded by instance and execution."""
 
     @property
     @abstractmethod
@@ -543,13 +543,13 @@ class OrchestrationContext(ABC):
     ) -> None:
         """Start over with a new input and an empty history, once the orchestrator waits or ends.
 
-        The first call of a generation stands; a later one changes nothing. Inside a critical section it unlocks
+        The first call of an execution stands; a later one changes nothing. Inside a critical section it unlocks
         the entities at once.
 
         Args:
-            new_input: input of the next generation.
+            new_input: input of the next execution.
             save_events: hand unread events over to the next execution.
-            new_version: version of the next generation; the present one by default.
+            new_version: version of the next execution; the present one by default.
         """
 
     # --- groups ------------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ class TestWait:  # protocol section 12.2
         assert state.serialized_output == "1"
 
     async def test_continue_as_new_does_not_end_a_wait(self, probe: Probe) -> None:
-        """A completion wait looks through generations to the real end."""
+        """A completion wait looks through executions to the real end."""
         await probe.create("loop")
         waiting = asyncio.ensure_future(probe.transport.wait_for_instance_completion("loop"))
         async with probe.worker() as worker:

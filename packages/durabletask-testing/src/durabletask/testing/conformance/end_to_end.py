@@ -74,7 +74,7 @@ class TestEndToEnd:
             state = await _result(probe, client, _parent.__name__, [1, 2])
         assert state.output == 1 + (2 * 2 + 1 * 1)
 
-    async def test_generations_follow_each_other(self, probe: Probe) -> None:
+    async def test_executions_follow_each_other(self, probe: Probe) -> None:
         """An orchestration continues as new until it is done."""
         async with _running(probe) as client:
             state = await _result(probe, client, _counter.__name__, 0)

@@ -89,7 +89,7 @@ class TestTimers:  # protocol section 7.2
             await worker.nothing()
         assert await probe.state("sleeper") == before
 
-    async def test_a_timer_belongs_to_its_generation(self, probe: Probe) -> None:
+    async def test_a_timer_belongs_to_its_execution(self, probe: Probe) -> None:
         """A timer of an older execution does not fire in the next one."""
         async with probe.worker() as worker:
             item = await _started(probe, worker, "loop")
@@ -173,7 +173,7 @@ class TestChildren:  # protocol section 7.4
         assert (await probe.state("parent")).serialized_output == "1"
 
     async def test_a_child_that_continues_as_new_answers_at_its_end(self, probe: Probe) -> None:
-        """The parent is notified by the last execution only, once."""
+        """The parent is answered once, by the last execution."""
         async with probe.worker() as worker:
             await _started(probe, worker, "parent", _child(7))
             await worker.run("child", complete("1", status=CONTINUED))
@@ -190,7 +190,7 @@ class TestChildren:  # protocol section 7.4
 class TestContinueAsNew:  # protocol section 7.3
     """Executions of an instance."""
 
-    async def test_the_next_generation_starts_with_the_new_input(self, probe: Probe) -> None:
+    async def test_the_next_execution_starts_with_the_new_input(self, probe: Probe) -> None:
         """Same id, name and tags; a new execution id, an empty past and the chosen input."""
         async with probe.worker() as worker:
             first = await _started(probe, worker, "loop", tags={"a": "b"}, input="1", version="1")
@@ -203,7 +203,7 @@ class TestContinueAsNew:  # protocol section 7.3
         assert item.execution_id is None or item.execution_id != first.execution_id
 
     async def test_the_instance_stays_running(self, probe: Probe) -> None:
-        """Between generations the instance is neither finished nor pending."""
+        """Between executions the instance is neither finished nor pending."""
         async with probe.worker() as worker:
             first = await _started(probe, worker, "loop")
             created_at = (await probe.state("loop")).created_at
@@ -258,7 +258,7 @@ class TestContinueAsNew:  # protocol section 7.3
             await worker.nothing()
         assert seen == ["1"]
 
-    async def test_answers_to_an_older_generation_are_dropped(self, probe: Probe) -> None:
+    async def test_answers_to_an_older_execution_are_dropped(self, probe: Probe) -> None:
         """An activity of the old execution does not answer one of the new, though ids repeat."""
         async with probe.worker() as worker:
             first = await _started(probe, worker, "loop")
@@ -273,7 +273,7 @@ class TestContinueAsNew:  # protocol section 7.3
             await worker.nothing()
         assert [event.result for event in of_type(item.new_events, TaskCompleted)] == ['"new"']
 
-    async def test_many_generations_leave_one_short_history(self, probe: Probe) -> None:
+    async def test_many_executions_leave_one_short_history(self, probe: Probe) -> None:
         """The history is that of the last execution."""
         async with probe.worker() as worker:
             await probe.create("loop", input="0")
