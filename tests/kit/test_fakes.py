@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pytest
 from durabletask import (
     ActivityContext,
     DataConverter,
+    DurableTaskClient,
+    DurableTaskWorker,
     JsonDataConverter,
     OrchestrationContext,
     TaskFailedError,
 )
-from durabletask.core.errors import ActivityNotRegisteredError
-from durabletask.testing import ActivityTestEnvironment, OrchestrationTestEnvironment
+from durabletask.core.errors import ActivityNotRegisteredError, SerializationError
+from durabletask.testing import ActivityTestEnvironment, InMemoryBackend, OrchestrationTestEnvironment
 from durabletask.testing.sync import OrchestrationTestEnvironment as BlockingEnvironment
 from pydantic import BaseModel
 
@@ -174,11 +177,35 @@ async def test_an_environment_that_is_not_started_says_so() -> None:
         await OrchestrationTestEnvironment(orchestrators=[pays]).start(pays, "1")
 
 
-def test_another_event_loop_gets_a_clear_error() -> None:
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: OrchestrationTestEnvironment().__aenter__(),
+        lambda: DurableTaskWorker(InMemoryBackend()).start(),
+        lambda: DurableTaskClient(InMemoryBackend()).get_orchestration_state("i"),
+        lambda: DurableTaskClient("Endpoint=memory://").get_orchestration_state("i"),
+    ],
+    ids=["environment", "worker", "client", "embedded"],
+)
+def test_another_event_loop_gets_a_clear_error(use: Callable[[], Coroutine[object, None, object]]) -> None:
     """Under trio there is no loop of asyncio; a coroutine that is stepped by hand stands for it here."""
-    entering = OrchestrationTestEnvironment().__aenter__()
     with pytest.raises(RuntimeError, match="choose the backend 'asyncio'"):
-        entering.send(None)
+        use().send(None)
+
+
+async def test_a_state_without_a_converter_says_so() -> None:
+    """A state straight from the hub reads plain types, and names the remedy for others."""
+
+    async def issues(ctx: OrchestrationContext) -> Card:
+        return Card(number="1")
+
+    async with OrchestrationTestEnvironment(orchestrators=[issues]) as env:
+        run = await env.start(issues)
+        state = await env.hub.get_instance(run.instance_id)
+    assert state is not None
+    assert state.output_as(dict) == {"number": "1", "limit": 10}
+    with pytest.raises(SerializationError, match="get it from a client"):
+        state.output_as(Card)
 
 
 @pytest.mark.process

@@ -156,7 +156,14 @@ class OrchestrationState(WithPayloads, frozen=True, kw_only=True):
             except SerializationError as error:
                 subject = f"The {what} of instance {self.instance_id!r} (orchestrator {self.name!r})"
                 raise SerializationError(f"{subject}: {error}") from None
-        return cast("T", msgspec.json.decode(payload, type=target) if payload else None)
+        try:
+            return cast("T", msgspec.json.decode(payload, type=target) if payload else None)
+        except (msgspec.DecodeError, TypeError) as error:
+            raise SerializationError(
+                f"The {what} of instance {self.instance_id!r} does not fit the type "
+                f"{getattr(target, '__name__', target)}. This state comes from a transport, which has no data converter: "
+                "get it from a client to read models of pydantic and other types that a converter knows."
+            ) from error
 
     @property
     def is_finished(self) -> bool:

@@ -10,9 +10,25 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
-__all__ = ["Call", "LoopThread", "Portal"]
+__all__ = ["Call", "LoopThread", "Portal", "running_loop"]
 
 _T = TypeVar("_T")
+
+
+def running_loop(user: str) -> asyncio.AbstractEventLoop:
+    """The running event loop of asyncio; ``user`` needs it.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            f"{user} needs asyncio, and no event loop of asyncio is running here. Under trio it cannot work: with "
+            "anyio choose the backend 'asyncio' (in tests a fixture 'anyio_backend' that returns 'asyncio'). In code "
+            "without an event loop use the blocking twin (durabletask.sync, durabletask.testing.sync)."
+        ) from None
 
 
 class Call(Protocol):

@@ -28,6 +28,7 @@ from .hosting.sessions import SessionCache
 from .hosting.stop_signals import stop_signals
 from .logs import guarded
 from .options import WORKER_DEFAULTS, WorkerOptions, check_options, wants_lint
+from .portal import running_loop
 from .registry import ActivityDefinition, EntityDefinition, OrchestratorDefinition, Registry
 from .replay.options import ReplayOptions
 from .replay.session import OrchestrationSession
@@ -239,12 +240,13 @@ class DurableTaskWorker:
         """Begin to serve, in the background of the running event loop. Does not wait for the hub.
 
         Raises:
-            RuntimeError: the worker is running already.
+            RuntimeError: the worker is running already, or no event loop of asyncio is running.
         """
         if self._engine is not None:
             raise RuntimeError(
                 "This worker is running already; a second stream of work needs a second worker."
             )
+        running_loop("A worker")
         self._warn_about_functions_host()
         if self._linted is not None:
             from .lint.report import log_findings  # noqa: PLC0415 - workers in production do not load it

@@ -20,6 +20,7 @@ from durabletask.core.connection_string import ConnectionString
 from durabletask.core.errors import ConfigurationError, TransportError
 from durabletask.core.forwarding import ForwardingTransport, StreamMethod, UnaryMethod, method_of
 from durabletask.core.instances import OrchestrationState
+from durabletask.core.portal import running_loop
 from durabletask.core.work_items import OrchestratorResult
 
 from .address import Address, ChannelOptions, check_header
@@ -181,7 +182,7 @@ class GrpcTransport(ForwardingTransport):
 
     async def _open(self) -> RemoteHub:
         """The calls. The first one imports gRPC, in a thread: the event loop has better things to do."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop("A connection to a task hub")
         remote = self._remotes.get(loop)
         if remote is None:
             if not _is_imported():

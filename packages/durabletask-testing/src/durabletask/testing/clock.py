@@ -22,28 +22,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-__all__ = ["Clock", "Sleeper", "SystemClock", "VirtualClock", "running_loop"]
+__all__ = ["Clock", "Sleeper", "SystemClock", "VirtualClock"]
 
 _LONGEST_SLEEP = 60.0  # seconds; the wall clock may be set while the loop's monotonic clock sleeps
 _QUIET_ROUNDS = 3  # rounds of the event loop without anything to run, each of which also polls its sockets
 _DISK_PAUSE = 0.0005  # seconds between two looks at a file operation
 _ROUNDS_IF_OPAQUE = 25  # the same for loops that do not show their queue
-
-
-def running_loop(user: str) -> asyncio.AbstractEventLoop:
-    """The running event loop of asyncio; ``user`` needs it.
-
-    Raises:
-        RuntimeError: there is none.
-    """
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise RuntimeError(
-            f"{user} needs asyncio, and no event loop of asyncio is running here. Under trio it cannot work: with "
-            "anyio's pytest plugin choose the backend 'asyncio' (a fixture 'anyio_backend' that returns 'asyncio'). "
-            "In code without an event loop use the blocking twin (durabletask.testing.sync, durabletask.sync)."
-        ) from None
 
 
 class Sleeper(Protocol):

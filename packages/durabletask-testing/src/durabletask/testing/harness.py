@@ -25,13 +25,14 @@ from durabletask.core.client import DurableTaskClient
 from durabletask.core.diagnosis import Diagnosis
 from durabletask.core.execution.runner import running_item
 from durabletask.core.instances import OrchestrationState
+from durabletask.core.portal import running_loop
 from durabletask.core.registry import Registrations, Registry
 from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
 from durabletask.core.transport import Transport
 from durabletask.core.worker import DurableTaskWorker
 from typing_extensions import Unpack
 
-from .clock import VirtualClock, running_loop
+from .clock import VirtualClock
 from .commands import Command, CommandQueue
 from .faults import Chaos, ChaosTransport, FaultCounts
 from .hub import InMemoryBackend

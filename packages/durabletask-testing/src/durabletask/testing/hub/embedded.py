@@ -23,7 +23,7 @@ from durabletask.core.connection import ConnectionString, CredentialProvider
 from durabletask.core.errors import ConfigurationError
 from durabletask.core.forwarding import ForwardingTransport, StreamMethod, UnaryMethod, method_of
 from durabletask.core.logs import get_logger
-from durabletask.core.portal import LoopThread
+from durabletask.core.portal import LoopThread, running_loop
 from durabletask.core.transport import Transport
 from durabletask.testing.clock import Clock
 
@@ -51,7 +51,7 @@ class _Shared:
 
     async def call(self, make: Callable[[], Coroutine[object, object, T]]) -> T:
         """Run a request in the loop of the hubs."""
-        here = asyncio.get_running_loop()
+        here = running_loop("A task hub in this process")
         bridge = self._bridges.get(here)
         if bridge is None:
             with _guard:

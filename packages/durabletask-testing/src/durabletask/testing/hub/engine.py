@@ -25,8 +25,9 @@ from durabletask.core.errors import ConfigurationError, TransportError
 from durabletask.core.execution.runner import running_item
 from durabletask.core.instances import OrchestrationState
 from durabletask.core.logs import get_logger
+from durabletask.core.portal import running_loop
 from durabletask.core.work_items import ActivityResult, OrchestratorResult, WorkItemStreamOptions
-from durabletask.testing.clock import Clock, running_loop
+from durabletask.testing.clock import Clock
 
 from .delivery import Lease, Stream
 from .effects import Transition
