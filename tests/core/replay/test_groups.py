@@ -266,7 +266,7 @@ def test_loser_that_fails_unseen_is_logged(caplog: pytest.LogCaptureFixture) -> 
     story.start()
     story.fire(1)
     story.complete(2)
-    assert "nobody awaits any more" in caplog.text
+    assert "no longer awaited" in caplog.text
     story.send("end")
     assert story.output is None
 

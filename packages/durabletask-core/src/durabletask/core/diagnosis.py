@@ -17,30 +17,24 @@ import msgspec
 from .errors import DurableTaskError, InstanceNotFoundError, nearest_names
 from .failures import FailureDetails
 from .history import (
-    EntityLockGranted,
     EntityLockRequested,
     EntityOperationCalled,
-    EntityOperationCompleted,
-    EntityOperationFailed,
     EventRaised,
     ExecutionSuspended,
     HistoryEvent,
     OrchestratorStarted,
-    SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
-    TaskCompleted,
     TaskFailed,
     TaskScheduled,
     TimerCreated,
-    TimerFired,
 )
 from .instances import OrchestrationState, OrchestrationStatus
 from .logs import printable
+from .open_tasks import OpeningEvent, OpenTask, OpenTaskKind, open_tasks
 from .registry import Registry
 from .replay.options import ReplayOptions
 from .replay.session import OrchestrationSession
-from .replay.standing import OpenTask, OpenTaskKind, open_tasks
 from .serialization import DataConverter
 from .transport import Transport
 
@@ -203,7 +197,7 @@ class _Facts:
     """What a history tells without the code.
 
     Attributes:
-        open: what was asked for and not answered, by id.
+        open: what was asked for and not answered.
         failed: the latest failure of an activity or a child, whatever became of it.
         before: by id of a failed call, and of a timer that was created in the episode of a failure: that failure.
         events: names of the external events that came, in order.
@@ -211,7 +205,7 @@ class _Facts:
     """
 
     def __init__(self, history: Sequence[HistoryEvent]) -> None:
-        self.open: dict[int | str, OpenTask] = {}
+        self.open: list[OpenTask] = [_described(event) for event in open_tasks(history)]
         self.failed: FailedAttempt | None = None
         self.before: dict[int, FailedAttempt] = {}
         self.events: dict[str, None] = {}
@@ -223,10 +217,6 @@ class _Facts:
             self._add(event)
 
     def _add(self, event: HistoryEvent) -> None:
-        task = _asked_for(event)
-        if task is not None:
-            self.open[_key(event)] = task
-        self.open.pop(_answered(event), None)
         match event:
             case TaskScheduled() | SubOrchestrationInstanceCreated():
                 self._calls[event.event_id] = event
@@ -268,7 +258,7 @@ def _waits(
 ) -> tuple[Sequence[OpenTask], str]:
     if state.is_finished or not history:
         return (), ""
-    found = list(facts.open.values())
+    found = facts.open
     if registry is None or state.name not in registry.orchestrator_names:
         return found, ""
     session = OrchestrationSession(state.instance_id, ReplayOptions(registry=registry, converter=converter))
@@ -278,53 +268,28 @@ def _waits(
             failure = getattr(session.advance(history[:1]).actions[-1], "failure", None)
             problem = failure.message if failure is not None else "the code ends where the history goes on."
             return found, problem
-        return open_tasks(session), ""
+        return session.open_tasks(), ""
     except DurableTaskError as error:
         return found, str(error)
     finally:
         session.close()
 
 
-def _asked_for(event: HistoryEvent) -> OpenTask | None:
-    """The task that an event opens."""
+def _described(event: OpeningEvent) -> OpenTask:
+    kind: OpenTaskKind
+    due = target = None
     match event:
         case TaskScheduled():
-            return _task("activity", event.name, event.event_id)
+            kind, name = "activity", event.name
         case TimerCreated():
-            return _task("timer", event.fire_at.isoformat(), event.event_id, due=event.fire_at)
+            kind, name, due = "timer", event.fire_at.isoformat(), event.fire_at
         case SubOrchestrationInstanceCreated():
-            return _task("sub-orchestration", event.name, event.event_id, target=event.instance_id)
+            kind, name, target = "sub-orchestration", event.name, event.instance_id
         case EntityOperationCalled():
-            return _task("entity", event.operation, event.event_id, target=event.target_instance_id)
+            kind, name, target = "entity", event.operation, event.target_instance_id
         case EntityLockRequested():
-            return _task("lock", ", ".join(event.lock_set), event.event_id)
-    return None
-
-
-def _key(event: HistoryEvent) -> int | str:
-    """What the answer to an event will name."""
-    if isinstance(event, EntityLockRequested):
-        return event.critical_section_id
-    return event.request_id if isinstance(event, EntityOperationCalled) else event.event_id
-
-
-def _answered(event: HistoryEvent) -> int | str:
-    if isinstance(
-        event,
-        (TaskCompleted, TaskFailed, SubOrchestrationInstanceCompleted, SubOrchestrationInstanceFailed),
-    ):
-        return event.task_scheduled_id
-    if isinstance(event, TimerFired):
-        return event.timer_id
-    if isinstance(event, EntityLockGranted):
-        return event.critical_section_id
-    return event.request_id if isinstance(event, (EntityOperationCompleted, EntityOperationFailed)) else -1
-
-
-def _task(
-    kind: OpenTaskKind, name: str, task_id: int, *, due: datetime | None = None, target: str | None = None
-) -> OpenTask:
-    return OpenTask(kind=kind, name=name, location=_NO_CODE, task_id=task_id, due=due, target=target)
+            kind, name = "lock", ", ".join(event.lock_set)
+    return OpenTask(kind=kind, name=name, location=_NO_CODE, task_id=event.event_id, due=due, target=target)
 
 
 def _without_place(task: OpenTask) -> str:

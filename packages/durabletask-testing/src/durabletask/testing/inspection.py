@@ -12,10 +12,10 @@ from durabletask.core.diagnosis import Diagnosis, diagnose
 from durabletask.core.errors import InstanceNotFoundError
 from durabletask.core.history import ExecutionCompleted, HistoryEvent
 from durabletask.core.instances import OrchestrationState
+from durabletask.core.open_tasks import OpenTask
 from durabletask.core.registry import Registry
 from durabletask.core.replay.options import ReplayOptions
 from durabletask.core.replay.session import OrchestrationSession
-from durabletask.core.replay.standing import OpenTask, open_tasks, unread_events
 from durabletask.core.serialization import DataConverter
 from durabletask.core.versioning import VersioningOptions
 
@@ -71,7 +71,7 @@ class Inspection:
 
     def pending(self, instance_id: str) -> list[OpenTask]:
         """What an instance waits for."""
-        return self._replayed(instance_id, open_tasks)
+        return self._replayed(instance_id, OrchestrationSession.open_tasks)
 
     def attempts(self, instance_id: str) -> Mapping[int, int]:
         """By task id, which attempt each open activity of an instance is."""
@@ -87,7 +87,9 @@ class Inspection:
 
     def unread(self, instance_id: str) -> str:
         """One line for each name under which events came that nothing waited for."""
-        names = dict.fromkeys(event.name for event in self._replayed(instance_id, unread_events))
+        names = dict.fromkeys(
+            event.name for event in self._replayed(instance_id, OrchestrationSession.unread_events)
+        )
         return "".join(f"\nAn event {name!r} came that nothing waited for." for name in names)
 
     def explain(self, instance_id: str, now: datetime, registry: Registry) -> Diagnosis:

@@ -11,7 +11,7 @@ from durabletask.core.errors import SerializationError, TaskCancelledError, Task
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import OrchestrationState, OrchestrationStatus
-from durabletask.core.replay.standing import OpenTask
+from durabletask.core.open_tasks import OpenTask
 
 from .commands import Command
 from .fakes import ActivityCall

@@ -29,8 +29,8 @@ from durabletask.core.diagnosis import Diagnosis
 from durabletask.core.errors import TaskError
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import OrchestrationState, OrchestrationStatus
+from durabletask.core.open_tasks import OpenTask
 from durabletask.core.portal import Call
-from durabletask.core.replay.standing import OpenTask
 from typing_extensions import Self, TypeVar, Unpack
 
 from . import environment as _environment

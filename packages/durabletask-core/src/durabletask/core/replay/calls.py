@@ -1,4 +1,9 @@
-"""Calls of activities and sub-orchestrations, with their retries (protocol section 8.8, decisions row 4)."""
+"""Calls of activities and sub-orchestrations: pending actions, open tasks, and their retries.
+
+A call that fails under a retry policy starts a timer and, when it fires, asks again under a new id; to the code it
+stays one task. Its action is made when it is first looked at: in a replay most actions are confirmed by id and name
+alone, and a struct for each would cost more than the rest of the call.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +11,33 @@ from _thread import get_ident
 from collections.abc import Generator
 from datetime import datetime
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
-from durabletask.core.actions import CreateSubOrchestration, ScheduleTask
-from durabletask.core.errors import SerializationError, TaskFailedError
+from durabletask.core.actions import CreateSubOrchestration, OrchestratorAction, ScheduleTask
+from durabletask.core.errors import TaskFailedError
 from durabletask.core.failures import FailureDetails
+from durabletask.core.history import HistoryEvent, SubOrchestrationInstanceCreated
+from durabletask.core.open_tasks import OpenTask
+from durabletask.core.tasks import Task
 
-from .tasks import (
-    FAILURE,
-    PENDING,
-    RAW_FAILURE,
-    RAW_RESULT,
-    RESULT,
-    UNSEEN,
-    WAITED_FOR,
-    EngineTask,
-    Waiter,
-)
+from .observed import WAITED_FOR
+from .tasks import FAILURE, PENDING, RAW_FAILURE, RESULT, EngineTask, Waiter
 from .timers import Timer
 
 if TYPE_CHECKING:
     from durabletask.core.retry import RetryPolicy
 
-    from .ledger import Ledger
+    from .open_work import OpenCall
+    from .sink import Sink
 
-__all__ = ["ActivityCall", "Call", "ChildCall", "Retries", "call_activity", "task_failure"]
+__all__ = ["ActivityCall", "ChildCall", "task_failure"]
 
 _NO_DETAILS = FailureDetails("durabletask.UnknownFailure", "The hub recorded no details of the failure.")
 
 
-class Retries:
+class _Retries:
     """How often a call has failed so far, and what its policy says."""
 
     __slots__ = ("attempts", "policy", "started_at", "timer")
@@ -48,30 +48,30 @@ class Retries:
         self.attempts: int = 0
         self.timer: Timer | None = None
 
+    def next_attempt(self, failure: FailureDetails, now: datetime) -> datetime | None:
+        """When to try again after one more failure; ``None`` for never."""
+        self.attempts += 1
+        return self.policy.next_attempt(failure, attempts=self.attempts, started_at=self.started_at, now=now)
 
-class Call(EngineTask[object], Waiter):
+
+class _Call(EngineTask[object], Waiter):
     """A call that the hub answers under the id of the action that made it."""
 
-    __slots__ = ("_made", "_open", "_result_type", "_retries")
+    __slots__ = ("_result_type", "_retries")
 
-    sink: Ledger
-
-    _made: ScheduleTask | CreateSubOrchestration | None
-    _open: dict[int, Call]
     _result_type: object
-    _retries: Retries | None
+    _retries: _Retries | None
 
     @property
     def action(self) -> ScheduleTask | CreateSubOrchestration:
-        made = self._made
-        return self._make() if made is None else made
+        """The action of the present attempt."""
+        raise NotImplementedError
 
-    @action.setter
-    def action(self, action: ScheduleTask | CreateSubOrchestration) -> None:
-        self._made = action
+    def attach(self, action: OrchestratorAction) -> None:
+        raise NotImplementedError
 
-    def _make(self) -> ScheduleTask | CreateSubOrchestration:
-        """The action, when it is first asked for; most are of the past, and nobody asks."""
+    def open_calls(self) -> dict[int, OpenCall]:
+        """The table of open calls of this kind."""
         raise NotImplementedError
 
     def failed(self, failure: FailureDetails | None) -> None:
@@ -79,17 +79,13 @@ class Call(EngineTask[object], Waiter):
         failure = failure or _NO_DETAILS
         retries = self._retries
         if retries is not None:
-            retries.attempts += 1
-            ledger = self.sink
             try:
-                due = retries.policy.next_attempt(
-                    failure, attempts=retries.attempts, started_at=retries.started_at, now=ledger.clock
-                )
+                due = retries.next_attempt(failure, self.sink.execution.clock)
             except Exception as error:  # noqa: BLE001 - the predicate is user code
                 self.settle(FAILURE, error)
                 return
             if due is not None:
-                retries.timer = Timer(ledger, due, self.code, self.lasti)
+                retries.timer = Timer(self.sink, due, self.code, self.lasti, owner=self)
                 retries.timer.subscribe(self)
                 return
         self.settle(RAW_FAILURE, failure)
@@ -98,139 +94,146 @@ class Call(EngineTask[object], Waiter):
         """The delay is over: try again under a new id."""
         if self._retries is not None:
             self._retries.timer = None
-        ledger = self.sink
-        # A history may tell of a failure before it confirms the attempt.
-        ledger.pending.pop(self.action.id, None)
-        self.action = msgspec.structs.replace(self.action, id=ledger.next_id(), trace_context=None)
-        ledger.pending[self.action.id] = self._open[self.action.id] = self
+        work = self.sink.work
+        work.withdraw(
+            self.action.id
+        )  # in case the history has a failure of an attempt that it does not confirm
+        number = work.next_id()
+        self.attach(msgspec.structs.replace(self.action, id=number, trace_context=None))
+        work.pending[number] = self.open_calls()[number] = self
 
     def withdraw(self) -> None:
-        self.sink.pending.pop(self.action.id, None)
-        self._open.pop(self.action.id, None)
+        self.sink.work.withdraw(self.action.id)
+        self.open_calls().pop(self.action.id, None)
         if self._retries is not None and self._retries.timer is not None:
             self._retries.timer.unsubscribe(self)
             self._retries.timer.cancel()
 
-    def read(self) -> object:
-        if self.state != RAW_RESULT:
-            return super().read()
-        raw = self.value  # text, as every answer of an activity or child has it
-        self.value = value = self.sink.decode(raw, self._result_type, f"Result of {self.describe()}")
-        self.state = RESULT
-        return value
+    def decode(self, raw: object) -> object:
+        return self.deserialize(raw, self._result_type)
 
     def explain(self, raw: object) -> BaseException:
         return task_failure(raw, self.describe(), self.action.name, self.action.id)
 
+    def _open_task(
+        self, kind: Literal["activity", "sub-orchestration"], target: str | None = None
+    ) -> OpenTask:
+        action, retries = self.action, self._retries
+        timer = retries.timer if retries is not None else None
+        return OpenTask(
+            kind=kind,
+            name=action.name,
+            location=self.location,
+            task_id=action.id,
+            due=timer.fire_at if timer is not None else None,
+            attempts=retries.attempts if retries is not None else 0,
+            target=target,
+            is_awaited=self.is_awaited,
+        )
 
-class ActivityCall(Call):
-    """A call of an activity; ``call_activity`` makes it."""
 
-    __slots__ = ("_id", "_input", "_name", "_tags", "_version")
+class ActivityCall(_Call):
+    """A call of an activity."""
 
-    _id: int
-    _input: str | None
-    _name: str
-    _tags: dict[str, str] | None
-    _version: str | None
+    __slots__ = ("_action", "_input", "_tags", "_version", "action_id", "activity_name")
 
-    def __await__(self) -> Generator[EngineTask[object], object, object]:
-        # As in ``Task.__await__`` and ``_read``, spelled out: no call but that of the converter.
-        scope = self.sink
-        if scope.thread != get_ident() and not scope.gives_in():
+    def __init__(
+        self,
+        sink: Sink,
+        name: str,
+        version: str | None,
+        payload: str | None,
+        tags: dict[str, str] | None,
+        result_type: object,
+        policy: RetryPolicy | None,
+        code: CodeType | None,
+        lasti: int,
+    ) -> None:
+        super().__init__(sink, code, lasti)
+        self._action: ScheduleTask | None = None
+        self._result_type = result_type
+        self._retries = None if policy is None else _Retries(policy, sink.execution.clock)
+        self.activity_name: str = name
+        self._version = version
+        self._input = payload
+        self._tags = tags
+        work = sink.work
+        work.last_id = self.action_id = number = work.last_id + 1
+        work.pending[number] = work.activities[number] = self
+
+    def __await__(self) -> Generator[Task[object], object, object]:
+        # The same as in ``EngineTask``, without three calls.
+        sink = self.sink
+        if sink.thread != get_ident() and not sink.is_endless:
             raise self.foreign()
         if self.state == PENDING:
             yield self
         self.observed = WAITED_FOR
-        if self.state != RAW_RESULT:
-            return self.read()
-        raw: Any = self.value
-        try:
-            value = scope.converter.deserialize(raw, self._result_type)
-        except SerializationError:
-            return self.read()  # raises the same error, with the name
-        self.value = value
-        self.state = RESULT
-        return value
+        return self.value if self.state == RESULT else self.read()
 
-    def _make(self) -> ScheduleTask:
-        self._made = made = ScheduleTask(self._id, self._name, self._version, self._input, self._tags)
+    @property
+    def action(self) -> ScheduleTask:
+        made = self._action
+        if made is None:
+            made = ScheduleTask(self.action_id, self.activity_name, self._version, self._input, self._tags)
+            self._action = made
         return made
 
+    def attach(self, action: OrchestratorAction) -> None:
+        self._action = cast("ScheduleTask", action)
+        self.action_id = action.id
+
+    def open_calls(self) -> dict[int, OpenCall]:
+        return self.sink.work.activities
+
     def describe(self) -> str:
-        return f"activity {self.action.name!r}, id {self.action.id}"
+        return f"activity {self.activity_name!r}, id {self.action_id}"
+
+    def open_task(self) -> OpenTask:
+        return self._open_task("activity")
 
 
-_new = ActivityCall.__new__
-
-
-def call_activity(
-    ledger: Ledger,
-    name: str,
-    version: str | None,
-    payload: str | None,
-    tags: dict[str, str] | None,
-    result_type: object,
-    policy: RetryPolicy | None,
-    code: CodeType | None,
-    lasti: int,
-) -> ActivityCall:
-    """Make a call and ask for its action.
-
-    This is ``ActivityCall.__init__`` in all but name, with ``Task.__init__`` spelled out: a function is called with
-    less ado than a class, and there may be a hundred thousand calls to replay.
-    """
-    call = _new(ActivityCall)
-    call.sink = ledger
-    call.code = code
-    call.lasti = lasti
-    call.state = PENDING
-    call.value = None
-    call.observed = UNSEEN
-    call.waiter = None
-    call.others = None
-    call._made = None
-    call._open = activities = ledger.activities
-    call._result_type = result_type
-    call._retries = None if policy is None else Retries(policy, ledger.clock)
-    call._name = name
-    call._version = version
-    call._input = payload
-    call._tags = tags
-    ledger.last_id = call._id = number = ledger.last_id + 1
-    ledger.pending[number] = activities[number] = call
-    return call
-
-
-class ChildCall(Call):
+class ChildCall(_Call):
     """A call of a sub-orchestration."""
 
-    __slots__ = ()
+    __slots__ = ("_action",)
 
     def __init__(
         self,
-        ledger: Ledger,
+        sink: Sink,
         action: CreateSubOrchestration,
         result_type: object,
         policy: RetryPolicy | None,
         code: CodeType | None,
         lasti: int,
     ) -> None:
-        super().__init__(ledger, code, lasti)
-        self._made = action
-        self._open = ledger.children
+        super().__init__(sink, code, lasti)
+        self._action = action
         self._result_type = result_type
-        self._retries = None if policy is None else Retries(policy, ledger.clock)
-        ledger.pending[action.id] = ledger.children[action.id] = self
+        self._retries = None if policy is None else _Retries(policy, sink.execution.clock)
+        sink.work.pending[action.id] = sink.work.children[action.id] = self
 
-    def use_instance_id(self, instance_id: str) -> None:
+    @property
+    def action(self) -> CreateSubOrchestration:
+        return self._action
+
+    def attach(self, action: OrchestratorAction) -> None:
+        self._action = cast("CreateSubOrchestration", action)
+
+    def open_calls(self) -> dict[int, OpenCall]:
+        return self.sink.work.children
+
+    def confirmed(self, event: HistoryEvent) -> None:
         """Keep to the id that the history records: the next attempt starts the same child."""
-        action = self.action
-        if isinstance(action, CreateSubOrchestration) and action.instance_id != instance_id:
-            self.action = msgspec.structs.replace(action, instance_id=instance_id)
+        recorded = event.instance_id if isinstance(event, SubOrchestrationInstanceCreated) else None
+        if recorded and self._action.instance_id != recorded:
+            self._action = msgspec.structs.replace(self._action, instance_id=recorded)
 
     def describe(self) -> str:
-        return f"sub-orchestration {self.action.name!r}, id {self.action.id}"
+        return f"sub-orchestration {self._action.name!r}, id {self._action.id}"
+
+    def open_task(self) -> OpenTask:
+        return self._open_task("sub-orchestration", self._action.instance_id)
 
 
 def task_failure(raw: object, what: str, name: str, action_id: int) -> TaskFailedError:

@@ -29,17 +29,22 @@ from durabletask.core.tasks import Awaitables, Task
 
 from . import misuse
 from .annotations import declared_result
-from .calls import ChildCall, call_activity
+from .calls import ActivityCall, ChildCall
+from .entities import EntityCall, LockRequest
 from .events import EventWait
-from .ledger import Ledger, Restart
+from .groups import Groups
 from .locations import here
-from .locks import CriticalSection, EntityCall, LockRequest
+from .open_work import Restart
+from .sections import CriticalSection
 from .timers import Timer
 
 if TYPE_CHECKING:
     import random
 
     from durabletask.core.retry import RetryPolicy
+
+    from .execution import Execution
+    from .sink import Sink
 
 __all__ = ["ReplayContext", "ReplayFilter", "ReplaySafeLogger"]
 
@@ -51,14 +56,14 @@ _NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 class ReplayFilter(logging.Filter):
     """Lets records pass only while an orchestration is not replaying, and as the logger behind would."""
 
-    def __init__(self, ledger: Ledger, target: logging.Logger) -> None:
+    def __init__(self, execution: Execution, target: logging.Logger) -> None:
         super().__init__()
-        self._ledger = ledger
+        self._execution = execution
         self._target = target
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Also asks the filters of the logger that the record is passed on to."""
-        if self._ledger.is_replaying or self._target.disabled:
+        if self._execution.is_replaying or self._target.disabled:
             return False
         return bool(self._target.filter(record))
 
@@ -66,25 +71,26 @@ class ReplayFilter(logging.Filter):
 class ReplaySafeLogger(logging.Logger):
     """Hands on what is logged while an orchestration is not replaying; its children do the same."""
 
-    def __init__(self, ledger: Ledger, target: logging.Logger) -> None:
+    def __init__(self, execution: Execution, target: logging.Logger) -> None:
         super().__init__(target.name)
         self.parent: logging.Logger | None = target
-        self.addFilter(ReplayFilter(ledger, target))
-        self._ledger = ledger
+        self.addFilter(ReplayFilter(execution, target))
+        self._execution = execution
         self._target = target
 
     def getChild(self, suffix: str) -> Self:  # noqa: N802 - the name that logging gave it
         """A logger below, as safe as this one."""
-        return type(self)(self._ledger, self._target.getChild(suffix))
+        return type(self)(self._execution, self._target.getChild(suffix))
 
 
 class ReplayContext(OrchestrationContext):
     """See ``OrchestrationContext``. Signatures are those of its overloads taken together, hence the ignores."""
 
-    __slots__ = ("_ledger", "_logger", "_random")
+    __slots__ = ("_groups", "_logger", "_random", "_sink")
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._groups = Groups(sink)
         self._random: random.Random | None = None
         self._logger: logging.Logger | None = None
 
@@ -92,47 +98,47 @@ class ReplayContext(OrchestrationContext):
 
     @property
     def instance_id(self) -> str:
-        return self._ledger.instance_id
+        return self._sink.execution.instance_id
 
     @property
     def execution_id(self) -> str | None:
-        return self._ledger.execution_id
+        return self._sink.execution.execution_id
 
     @property
     def parent_instance_id(self) -> str | None:
-        started = self._ledger.started
+        started = self._sink.execution.started
         return started.parent.instance_id if started is not None and started.parent is not None else None
 
     @property
     def name(self) -> str:
-        started = self._ledger.started
+        started = self._sink.execution.started
         return started.name if started is not None else ""
 
     @property
     def version(self) -> str | None:
-        started = self._ledger.started
+        started = self._sink.execution.started
         return (started.version or None) if started is not None else None
 
     @property
     def tags(self) -> Mapping[str, str]:
-        started = self._ledger.started
+        started = self._sink.execution.started
         return (started.tags if started is not None else None) or _NO_TAGS
 
     @property
     def is_replaying(self) -> bool:
-        return self._ledger.is_replaying
+        return self._sink.execution.is_replaying
 
     @property
     def current_utc_datetime(self) -> datetime:
-        return self._ledger.clock
+        return self._sink.execution.clock
 
     def new_uuid(self) -> str:
-        return self._ledger.new_uuid()
+        return self._sink.new_uuid()
 
     @property
     def random(self) -> random.Random:
         if self._random is None:
-            self._random = seeded_random(self._ledger.seed())
+            self._random = seeded_random(self._sink.execution.seed())
         return self._random
 
     @property
@@ -142,7 +148,7 @@ class ReplayContext(OrchestrationContext):
         return self._logger
 
     def create_replay_safe_logger(self, logger: logging.Logger) -> logging.Logger:
-        return ReplaySafeLogger(self._ledger, logger)
+        return ReplaySafeLogger(self._sink.execution, logger)
 
     # --- calls -------------------------------------------------------------------------------------------
 
@@ -156,9 +162,9 @@ class ReplayContext(OrchestrationContext):
         tags: Mapping[str, str] | None = None,
         version: str | None = None,
     ) -> Task[object]:
-        ledger = self._ledger
-        if ledger.thread != get_ident():
-            ledger.check_open("call_activity")
+        sink = self._sink
+        if sink.thread != get_ident():
+            sink.check_open("call_activity")
         frame = _getframe(1)
         if type(activity) is not str:
             return_type = return_type or declared_result(activity)
@@ -167,16 +173,16 @@ class ReplayContext(OrchestrationContext):
             misuse.callee_name(activity, "call_activity")
         if version is not None or tags is not None or retry_policy is not None:
             misuse.check_options("call_activity", version, tags, retry_policy)
-        if version is None and ledger.started is not None:
-            version = ledger.started.version
+        if version is None and sink.execution.started is not None:
+            version = sink.execution.started.version
         try:
-            payload = None if input is None else ledger.converter.serialize(input)
+            payload = None if input is None else sink.converter.serialize(input)
         except SerializationError as error:
             raise misuse.unserializable(
                 input, f"The input of activity {activity!r}, called at {here()},", error
             ) from error
-        return call_activity(
-            ledger,
+        return ActivityCall(
+            sink,
             activity,
             version or None,
             payload,
@@ -198,8 +204,8 @@ class ReplayContext(OrchestrationContext):
         tags: Mapping[str, str] | None = None,
         version: str | None = None,
     ) -> Task[object]:
-        ledger = self._ledger
-        ledger.check_open("call_sub_orchestrator")
+        sink = self._sink
+        sink.check_open("call_sub_orchestrator")
         code, lasti = _place()
         if not isinstance(orchestrator, str):
             return_type = return_type or declared_result(orchestrator)
@@ -207,50 +213,51 @@ class ReplayContext(OrchestrationContext):
         misuse.check_options("call_sub_orchestrator", version, tags, retry_policy)
         if instance_id is not None:
             misuse.check_text(instance_id, "The instance id of a sub-orchestration")
-        if not version and ledger.versioning is not None:  # an empty version is none
-            version = ledger.versioning.default_version
-        payload = ledger.encode(input, f"The input of sub-orchestration {name!r}")
-        action_id = ledger.next_id()
+        if not version and sink.options.versioning is not None:  # an empty version is none
+            version = sink.options.versioning.default_version
+        payload = misuse.encode(sink.converter, input, f"The input of sub-orchestration {name!r}")
+        action_id = sink.work.next_id()
         action = CreateSubOrchestration(
             id=action_id,
             name=name,
-            instance_id=instance_id or f"{ledger.execution_id or ledger.instance_id}:{action_id:04x}",
+            instance_id=instance_id
+            or f"{sink.execution.execution_id or sink.execution.instance_id}:{action_id:04x}",
             version=version or None,
             input=payload,
             tags=dict(tags) if tags else None,
         )
-        return ChildCall(ledger, action, return_type, retry_policy, code, lasti)
+        return ChildCall(sink, action, return_type, retry_policy, code, lasti)
 
     # --- time and events ---------------------------------------------------------------------------------
 
     def create_timer(self, fire_at: datetime | timedelta | float) -> Task[None]:
-        ledger = self._ledger
-        ledger.check_open("create_timer")
-        return Timer(ledger, self._moment(fire_at), *_place())
+        sink = self._sink
+        sink.check_open("create_timer")
+        return Timer(sink, self._moment(fire_at), *_place())
 
     def wait_for_external_event(  # type: ignore[override]
         self, name: str, data_type: object = None, timeout: timedelta | float | None = None
     ) -> Task[object]:
-        ledger = self._ledger
-        ledger.check_open("wait_for_external_event")
+        sink = self._sink
+        sink.check_open("wait_for_external_event")
         misuse.check_text(name, "The name of an event", may_be_empty=True)
-        wait = EventWait(ledger, name, data_type, *_place())
-        if not ledger.mailbox.enter(wait) and timeout is not None:
+        wait = EventWait(sink, name, data_type, *_place())
+        if not sink.work.mailbox.enter(wait) and timeout is not None:
             wait.limit_to(self._moment(timeout))
         return wait
 
     def send_event(self, instance_id: str, name: str, data: object = None) -> None:
-        ledger = self._ledger
-        ledger.check_open("send_event")
+        sink = self._sink
+        sink.check_open("send_event")
         misuse.check_text(instance_id, "The instance id to which an event is sent")
         if instance_id.startswith("@"):
             raise ValueError(
                 f"{instance_id!r} is the id of an entity, and entities take no events: use signal_entity."
             )
         misuse.check_text(name, "The name of an event")
-        payload = ledger.encode(data, f"The data of event {name!r}")
-        action = SendEvent(id=ledger.next_id(), instance_id=instance_id, name=name, data=payload)
-        ledger.propose(action, *_place())
+        payload = misuse.encode(sink.converter, data, f"The data of event {name!r}")
+        action = SendEvent(id=sink.work.next_id(), instance_id=instance_id, name=name, data=payload)
+        sink.send(action, *_place())
 
     def _moment(self, when: datetime | timedelta | float) -> datetime:
         """An absolute UTC time; delays count from the orchestration's clock."""
@@ -259,33 +266,35 @@ class ReplayContext(OrchestrationContext):
         if not isinstance(when, (timedelta, int, float)):
             raise TypeError(f"A time must be a datetime, a timedelta or a number of seconds, not {when!r}.")
         delay = when if isinstance(when, timedelta) else timedelta(seconds=when)
-        return self._ledger.clock + delay
+        return self._sink.execution.clock + delay
 
     # --- entities ----------------------------------------------------------------------------------------
 
     def call_entity(  # type: ignore[override]
         self, entity: EntityId | str, operation: str, input: object = None, *, return_type: object = None
     ) -> Task[object]:
-        ledger = self._ledger
-        ledger.check_open("call_entity")
+        sink = self._sink
+        sink.check_open("call_entity")
         misuse.check_text(operation, "The operation of an entity")
         target = str(_entity_id(entity))
-        payload = ledger.encode(input, f"The input of operation {operation!r} of entity {target!r}")
-        action_id = ledger.next_id()
-        if ledger.section is not None:
-            ledger.section.check_call(target)
+        payload = misuse.encode(
+            sink.converter, input, f"The input of operation {operation!r} of entity {target!r}"
+        )
+        action_id = sink.work.next_id()
+        if sink.section is not None:
+            sink.section.check_call(target)
         action = CallEntity(
             id=action_id,
-            request_id=ledger.new_uuid(),
+            request_id=sink.new_uuid(),
             operation=operation,
             target_instance_id=target,
             input=payload,
-            parent_instance_id=ledger.instance_id,
-            parent_execution_id=ledger.execution_id,
+            parent_instance_id=sink.execution.instance_id,
+            parent_execution_id=sink.execution.execution_id,
         )
-        call = EntityCall(ledger, action, return_type, *_place())
-        if ledger.section is not None:
-            ledger.section.call_started(target, call)
+        call = EntityCall(sink, action, return_type, *_place())
+        if sink.section is not None:
+            sink.section.call_started(target, call)
         return call
 
     def signal_entity(
@@ -296,72 +305,73 @@ class ReplayContext(OrchestrationContext):
         *,
         signal_time: datetime | None = None,
     ) -> None:
-        ledger = self._ledger
-        ledger.check_open("signal_entity")
+        sink = self._sink
+        sink.check_open("signal_entity")
         misuse.check_text(operation, "The operation of an entity")
         target = str(_entity_id(entity))
-        payload = ledger.encode(input, f"The input of operation {operation!r} of entity {target!r}")
-        action_id = ledger.next_id()
-        if ledger.section is not None:
-            ledger.section.check_signal(target)
+        payload = misuse.encode(
+            sink.converter, input, f"The input of operation {operation!r} of entity {target!r}"
+        )
+        action_id = sink.work.next_id()
+        if sink.section is not None:
+            sink.section.check_signal(target)
         action = SignalEntity(
             id=action_id,
-            request_id=ledger.new_uuid(),
+            request_id=sink.new_uuid(),
             operation=operation,
             target_instance_id=target,
             input=payload,
             scheduled_time=None if signal_time is None else self._moment(signal_time),
         )
-        ledger.propose(action, *_place())
+        sink.send(action, *_place())
 
     def lock_entities(self, entities: Iterable[EntityId | str]) -> EntityLockTask:
-        ledger = self._ledger
-        ledger.check_open("lock_entities")
+        sink = self._sink
+        sink.check_open("lock_entities")
         if isinstance(entities, (str, EntityId)):
             entities = [entities]
         wanted = {str(_entity_id(entity)) for entity in entities}
         if not wanted:
             raise ValueError("lock_entities needs at least one entity.")
         lock_set = tuple(sorted(wanted))
-        action_id = ledger.next_id()
-        if ledger.section is not None:
+        action_id = sink.work.next_id()
+        if sink.section is not None:
             raise EntityLockError(
                 f"lock_entities was called at {here()} inside a critical section. Lock all entities at once, or leave "
                 "the first section before entering the second."
             )
-        section_id = ledger.new_uuid()
+        section_id = sink.new_uuid()
         action = RequestEntityLock(
             id=action_id,
             critical_section_id=section_id,
             lock_set=lock_set,
-            parent_instance_id=ledger.instance_id,
+            parent_instance_id=sink.execution.instance_id,
         )
         members = tuple(EntityId.parse(text) for text in lock_set)
-        section = ledger.section = CriticalSection(ledger, section_id, members, action_id)
-        return LockRequest(ledger, action, section, *_place())
+        section = CriticalSection(section_id, members, action_id)
+        return LockRequest(sink, action, section, *_place())
 
     # --- the instance itself -----------------------------------------------------------------------------
 
     def set_custom_status(self, custom_status: object) -> None:
-        ledger = self._ledger
-        ledger.check_open("set_custom_status")
-        ledger.custom_status = ledger.encode(custom_status, "The custom status")
+        sink = self._sink
+        sink.check_open("set_custom_status")
+        sink.work.custom_status = misuse.encode(sink.converter, custom_status, "The custom status")
 
     def continue_as_new(
         self, new_input: object = None, *, save_events: bool = True, new_version: str | None = None
     ) -> None:
-        ledger = self._ledger
-        ledger.check_open("continue_as_new")
+        sink = self._sink
+        sink.check_open("continue_as_new")
         misuse.check_options("continue_as_new", new_version)
-        payload = ledger.encode(new_input, "The new input of continue_as_new")
-        if ledger.restart is None:
-            ledger.restart = Restart(payload, save_events, new_version)
-            if ledger.section is not None:
-                ledger.section.release()
-        elif not ledger.is_replaying:
+        payload = misuse.encode(sink.converter, new_input, "The new input of continue_as_new")
+        if sink.work.restart is None:
+            sink.work.restart = Restart(payload, save_events, new_version)
+            sink.release_section()
+        elif not sink.execution.is_replaying:
             _logger.warning(
                 "Instance %r: continue_as_new was called again at %s; the first call stands.",
-                ledger.instance_id,
+                sink.execution.instance_id,
                 here(),
             )
 
@@ -375,12 +385,12 @@ class ReplayContext(OrchestrationContext):
         fail_fast: bool = True,
         limit: int | None = None,
     ) -> Task[list[object]]:
-        return self._ledger.make_all(
+        return self._groups.make_all(
             tasks, return_exceptions=return_exceptions, fail_fast=fail_fast, limit=limit
         )
 
     def task_any(self, tasks: Awaitables[T]) -> Task[Task[T]]:
-        return self._ledger.make_any(tasks)  # type: ignore[return-value]
+        return self._groups.make_any(tasks)  # type: ignore[return-value]
 
 
 def _place() -> tuple[CodeType, int]:

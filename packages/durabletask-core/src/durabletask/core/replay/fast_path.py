@@ -6,7 +6,7 @@ calls, so each rule is written once. As soon as an entry is anything else, becau
 action does not match, that entry is expanded into its events and goes through the table, which knows every case and
 every error message.
 
-``session`` is the only caller. User code runs inside ``drain`` here as it does for the table: between two events.
+``session`` is the only caller. User code runs inside ``Run.resume_code`` here as it does for the table: between two events.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Final
 from durabletask.core.errors import OrchestratorMisuseError, ReplayError
 
 from .compact import CompletionSegment, MixedSegment, SchedulingSegment, expand
+from .execution import RUNNING
 from .matching import confirm_activity
-from .transitions import RUNNING, complete_activity
+from .transitions import complete_activity
 
 if TYPE_CHECKING:
     from durabletask.core.history import HistoryEvent
 
     from .compact import CompactHistory
-    from .ledger import Ledger
+    from .run import Run
 
 __all__ = ["ENGINE_ERRORS", "apply_compact"]
 
@@ -33,7 +34,7 @@ ENGINE_ERRORS: Final = (ReplayError, OrchestratorMisuseError, RecursionError)
 
 
 def apply_compact(
-    ledger: Ledger,
+    run: Run,
     past: CompactHistory,
     apply_each: Callable[[Iterable[HistoryEvent]], None],
     fail: Callable[[Exception], None],
@@ -41,7 +42,7 @@ def apply_compact(
     """Apply a past.
 
     Args:
-        ledger: of an orchestration that is neither strict nor observed.
+        run: of an orchestration that is neither strict nor observed.
         past: what to apply.
         apply_each: applies events by the table.
         fail: ends the orchestration with an error of the engine's.
@@ -50,79 +51,79 @@ def apply_compact(
     if segments is None:
         apply_each(past)
         return
-    ledger.read_time = past.read_time
+    run.execution.read_time = past.read_time
     for segment in segments:
         if isinstance(segment, MixedSegment):
-            _apply_mixed(ledger, segment, past, apply_each, fail)
-        elif ledger.table is not RUNNING:
+            _apply_mixed(run, segment, past, apply_each, fail)
+        elif run.execution.condition != RUNNING:
             apply_each(expand(segment, past.read_time))
         elif isinstance(segment, CompletionSegment):
-            _apply_completions(ledger, segment, past, apply_each, fail)
+            _apply_completions(run, segment, past, apply_each, fail)
         else:
-            _apply_schedulings(ledger, segment, past, apply_each)
+            _apply_schedulings(run, segment, past, apply_each)
 
 
 def _apply_mixed(
-    ledger: Ledger,
+    run: Run,
     segment: MixedSegment,
     past: CompactHistory,
     apply_each: Callable[[Iterable[HistoryEvent]], None],
     fail: Callable[[Exception], None],
 ) -> None:
-    ready = ledger.ready
+    ready = run.scheduler.ready
     for events, time, completed, result, scheduled, name, given in segment.records:
         if events is not None:
             apply_each(events)
-        if ledger.table is not RUNNING:
+        if run.execution.condition != RUNNING:
             rest = MixedSegment([(None, time, completed, result, scheduled, name, given)])
             apply_each(expand(rest, past.read_time))
             continue
         if time is not None:
-            ledger.unread_time = time
+            run.execution.unread_time = time
         if completed is not None:
             try:
-                complete_activity(ledger, completed, result)
+                complete_activity(run, completed, result)
                 if ready:
-                    ledger.drain()
+                    run.resume_code()
             except ENGINE_ERRORS as error:
                 fail(error)
         # The code may have ended just now. Then nothing matches any more, and the table has the last word.
-        if scheduled is not None and not confirm_activity(ledger, scheduled, name):
+        if scheduled is not None and not confirm_activity(run, scheduled, name):
             rest = MixedSegment([(None, None, None, None, scheduled, name, given)])
             apply_each(expand(rest, past.read_time))
 
 
 def _apply_completions(
-    ledger: Ledger,
+    run: Run,
     segment: CompletionSegment,
     past: CompactHistory,
     apply_each: Callable[[Iterable[HistoryEvent]], None],
     fail: Callable[[Exception], None],
 ) -> None:
-    ready = ledger.ready
-    run = zip(segment.ids, segment.results, strict=True)
-    for completed, result in run:
+    ready = run.scheduler.ready
+    entries = zip(segment.ids, segment.results, strict=True)
+    for completed, result in entries:
         try:
-            complete_activity(ledger, completed, result)
+            complete_activity(run, completed, result)
             if not ready:
                 continue
-            ledger.drain()
+            run.resume_code()
         except ENGINE_ERRORS as error:
             fail(error)
-        if ledger.table is not RUNNING:
-            rest = [*run]  # which ends the loop
+        if run.execution.condition != RUNNING:
+            rest = [*entries]  # which ends the loop
             late = CompletionSegment([number for number, _ in rest], [result for _, result in rest])
             apply_each(expand(late, past.read_time))
 
 
 def _apply_schedulings(
-    ledger: Ledger,
+    run: Run,
     segment: SchedulingSegment,
     past: CompactHistory,
     apply_each: Callable[[Iterable[HistoryEvent]], None],
 ) -> None:
-    run = zip(segment.ids, segment.names, segment.inputs, strict=True)
-    for scheduled, name, given in run:
-        if not confirm_activity(ledger, scheduled, name):
-            ids, names, inputs = zip((scheduled, name, given), *run, strict=True)  # which ends the loop
+    entries = zip(segment.ids, segment.names, segment.inputs, strict=True)
+    for scheduled, name, given in entries:
+        if not confirm_activity(run, scheduled, name):
+            ids, names, inputs = zip((scheduled, name, given), *entries, strict=True)  # which ends the loop
             apply_each(expand(SchedulingSegment(ids, names, inputs), past.read_time))

@@ -2,8 +2,18 @@
 
 One trampoline (``Fiber.step``) drives everything: an ``async def`` orchestrator, a generator orchestrator, and
 each coroutine given to ``task_all`` or ``task_any``. A fiber is itself a task, and ends with what its body
-returns or raises. Fibers run only when the ledger drains its queue, in the order in which they were woken, so
-that the order of the events alone decides what happens.
+returns or raises.
+
+States of a fiber::
+
+    new ──start──> queued ──step──> running ──> waiting for a task ──wake──> queued ──> ... ──> ended
+
+* Only the scheduler calls ``step`` and ``close``. Waking, starting and cancelling put the fiber into the queue;
+  they never run its body, because they may be called while another body runs.
+* A fiber waits for one task at a time, and is in the queue at most once.
+* Cancelling a waiting fiber raises inside its body at the next step. A fiber that was never stepped does not start.
+* A body may only await tasks of its own orchestration. Anything else ends the orchestration, after the error was
+  raised once at the place of the wait, for the traceback and for clean-up.
 """
 
 from __future__ import annotations
@@ -11,33 +21,54 @@ from __future__ import annotations
 from _thread import get_ident
 from collections.abc import Coroutine, Generator
 from types import CodeType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard, Union, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard, Union, cast
 
-from durabletask.core.errors import (
-    ForeignTaskError,
-    OrchestratorMisuseError,
-    TaskCancelledError,
-)
+from durabletask.core.errors import ForeignTaskError, OrchestratorMisuseError, TaskCancelledError
 from durabletask.core.logs import get_logger
 
 from . import misuse
-from .calls import ActivityCall
-from .tasks import FAILURE, PENDING, RESULT, WAITED_FOR, EngineTask, Waiter
+from .locations import here
+from .observed import WAITED_FOR
+from .tasks import FAILURE, PENDING, RESULT, EngineTask, Waiter
 
 if TYPE_CHECKING:
-    from .ledger import Ledger
+    from .sink import Sink
 
-__all__ = ["Body", "Fiber", "is_body"]
+__all__ = ["Body", "Fiber", "adopt", "is_body", "spawn"]
 
 _logger = get_logger("durabletask.orchestration")
 
 Body: TypeAlias = Union[Coroutine[object, object, object], Generator[object, object, object]]
 """What a fiber runs."""
 
+# How often a body may wait again when it is closed, in ``finally`` blocks for instance, before it counts as code
+# that never ends.
+_MOST_CLOSINGS: Final = 100
+
 
 def is_body(value: object) -> TypeGuard[Body]:
     """Whether a value can be run as a fiber."""
     return isinstance(value, (CoroutineType, GeneratorType, Coroutine))
+
+
+def spawn(sink: Sink, body: Body) -> Fiber:
+    """The fiber of a coroutine or generator; one per body."""
+    found = sink.scheduler.suspended.get(body)
+    return found if isinstance(found, Fiber) else Fiber(sink, body)
+
+
+def adopt(sink: Sink, member: object) -> EngineTask[object]:
+    """A member of a group as a task of this orchestration."""
+    if isinstance(member, EngineTask):
+        if member.sink is not sink:
+            raise ForeignTaskError(
+                f"The group at {here()} contains {member}, which belongs to another orchestration instance: a group "
+                "can only hold tasks of its own."
+            )
+        return member
+    if is_body(member):
+        return spawn(sink, member)
+    raise misuse.foreign_member(member, here())
 
 
 class Fiber(EngineTask[object], Waiter):
@@ -53,17 +84,16 @@ class Fiber(EngineTask[object], Waiter):
         "is_running",
     )
 
-    sink: Ledger
-
-    def __init__(self, ledger: Ledger, body: Body) -> None:
-        super().__init__(ledger, _code_of(body))
+    def __init__(self, sink: Sink, body: Body) -> None:
+        super().__init__(sink, _code_of(body))
         self._body = body
         self._is_generator = isinstance(body, GeneratorType)
         self._awaiting: EngineTask[object] | None = None
         self._injected: BaseException | None = None
         self._is_queued = False
-        self.is_running: bool = False
         self._is_started = False
+        self.is_running: bool = False
+        sink.scheduler.suspended[body] = self
 
     def start(self) -> None:
         """Queue the first step; later calls do nothing."""
@@ -72,7 +102,7 @@ class Fiber(EngineTask[object], Waiter):
             self._enqueue()
 
     def wake(self, task: EngineTask[object]) -> None:
-        """The awaited task has ended: go on at the next drain."""
+        """The awaited task has ended: go on when the scheduler runs."""
         self._enqueue()
 
     def step(self) -> None:
@@ -88,7 +118,6 @@ class Fiber(EngineTask[object], Waiter):
         elif self._is_generator and awaited is not None:
             value, error = _outcome(awaited)
         send = self._body.send
-        scope = self.sink
         outcome: tuple[int, object] | None = None
         while True:
             self.is_running = True
@@ -108,17 +137,6 @@ class Fiber(EngineTask[object], Waiter):
                 self._end(*outcome)
                 return
             value = error = None
-            if (  # the usual one: as below, without the calls
-                type(yielded) is ActivityCall
-                and yielded.sink is scope
-                and yielded.state == PENDING
-                and yielded.waiter is None
-                and yielded.others is None
-            ):
-                yielded.waiter = self
-                yielded.observed = WAITED_FOR
-                self._awaiting = yielded
-                return
             task = self._accept(yielded)
             if task.state == PENDING:
                 task.subscribe(self)
@@ -143,29 +161,37 @@ class Fiber(EngineTask[object], Waiter):
             self._enqueue()
         return True
 
-    def close(self) -> None:
-        """Abandon the body. Its ``finally`` blocks run now, once; what they raise is of no interest."""
+    def close(self) -> bool:
+        """Abandon the body. Its ``finally`` blocks run now; exceptions that they raise are dropped.
+
+        Each attempt raises ``GeneratorExit`` at the present wait. A body that waits again, because a ``finally``
+        block awaits something, gets another attempt.
+        """
         if self._awaiting is not None:
             self._awaiting.unsubscribe(self)
-        try:
-            self._body.close()
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001 - there is nobody left to tell
-            return
+        for _ in range(_MOST_CLOSINGS):
+            try:
+                self._body.close()
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # noqa: BLE001, S110 - the orchestration has ended: no code could handle it
+                pass
+            if not _is_suspended(self._body):
+                return True
+        return False
 
     def _enqueue(self) -> None:
         if not self._is_queued:
             self._is_queued = True
-            self.sink.ready.append(self)
+            self.sink.scheduler.ready.append(self)
 
     def _end(self, state: int, value: object) -> None:
-        ledger = self.sink
-        ledger.fibers.pop(self._body, None)
-        if state == FAILURE and not self.is_live and not ledger.is_replaying:
+        self.sink.scheduler.suspended.pop(self._body, None)
+        execution = self.sink.execution
+        if state == FAILURE and not self.is_live and not execution.is_replaying:
             _logger.warning(
-                "Instance %r: %s, which nobody awaits any more, raised %r.",
-                ledger.instance_id,
+                "Instance %r: %s, which is no longer awaited, raised %r.",
+                execution.instance_id,
                 self.describe(),
                 value,
             )
@@ -174,13 +200,11 @@ class Fiber(EngineTask[object], Waiter):
     def _accept(self, yielded: object) -> EngineTask[object]:
         """A task of this orchestration. A generator may yield a coroutine or generator: it runs as a fiber."""
         if isinstance(yielded, EngineTask):
-            return (
-                yielded
-                if yielded.sink is self.sink
-                else self._fail_for(yielded.foreign(misuse.place_of(self._body)))
-            )
+            if yielded.sink is self.sink:
+                return yielded
+            return self._fail_for(yielded.foreign(misuse.place_of(self._body)))
         if self._is_generator and is_body(yielded):
-            fiber = self.sink.spawn(yielded)
+            fiber = spawn(self.sink, yielded)
             fiber.start()
             return fiber
         return self._fail_for(misuse.foreign_awaitable(self._body, yielded))
@@ -210,3 +234,7 @@ def _outcome(task: EngineTask[object]) -> tuple[object, BaseException | None]:
 def _code_of(body: Body) -> CodeType | None:
     found = getattr(body, "cr_code", None) or getattr(body, "gi_code", None)
     return cast("CodeType | None", found)
+
+
+def _is_suspended(body: Body) -> bool:
+    return getattr(body, "cr_frame", None) is not None or getattr(body, "gi_frame", None) is not None

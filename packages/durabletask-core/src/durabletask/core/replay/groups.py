@@ -1,32 +1,33 @@
-"""Groups: ``task_all`` and ``task_any`` as tasks that wait for their members (decisions, rows 1 and 2)."""
+"""Groups: ``task_all`` and ``task_any`` as tasks that wait for their members.
+
+The rules are in ``durabletask.core.tasks``. A group is made by user code and ends in one of three ways: at once,
+when members that have already ended decide it; by ``wake``, when a member ends; or by ``cancel``.
+
+* A group subscribes to each open member once, however often it is named, and leaves all of them when it ends. It
+  then keeps its members only for their results.
+* ``AllOf`` with a ``limit`` over an iterable is the one place where user code runs outside the scheduler's queue:
+  the iterable is pulled while events are applied. Its actions are numbered like all others, so this is as
+  deterministic as the rest; an exception of the iterable ends the group.
+* A group may never run a fiber, and never cancel a member whose code is what calls ``cancel``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from durabletask.core.errors import SchedulingError, SerializationError, TaskFailedError
+from durabletask.core.errors import SchedulingError, TaskFailedError
 from durabletask.core.failures import FailureDetails
+from durabletask.core.tasks import Awaitables, Task, TaskScope
 
-from .calls import ActivityCall
-from .fibers import Fiber
+from .fibers import Fiber, adopt
 from .locations import calling_frame
-from .tasks import (
-    FAILURE,
-    LOOKED_AT,
-    PENDING,
-    RAW_FAILURE,
-    RAW_RESULT,
-    RESULT,
-    WAITED_FOR,
-    EngineTask,
-    Waiter,
-)
+from .tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, EngineTask, Waiter
 
 if TYPE_CHECKING:
-    from .ledger import Ledger
+    from .sink import Sink
 
-__all__ = ["AllOf", "AnyOf"]
+__all__ = ["AllOf", "AnyOf", "Groups"]
 
 
 class _Group(EngineTask[object], Waiter):
@@ -34,11 +35,9 @@ class _Group(EngineTask[object], Waiter):
 
     __slots__ = ("_members",)
 
-    sink: Ledger
-
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, sink: Sink) -> None:
         frame = calling_frame()
-        super().__init__(ledger, frame.f_code, frame.f_lasti)
+        super().__init__(sink, frame.f_code, frame.f_lasti)
         self._members: list[EngineTask[object]] = []
 
     @property
@@ -70,7 +69,7 @@ class AllOf(_Group):
 
     def __init__(
         self,
-        ledger: Ledger,
+        sink: Sink,
         members: Iterable[object],
         *,
         return_exceptions: bool,
@@ -79,20 +78,15 @@ class AllOf(_Group):
     ) -> None:
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}.")
-        super().__init__(ledger)
+        super().__init__(sink)
         self._return_exceptions = return_exceptions
         self._fail_fast = fail_fast and not return_exceptions
         self._limit = limit
-        self._open = 0
-        self._source: Iterator[object] | None = None
+        self._open = 0  # members that have not ended
+        self._source: Iterator[object] | None = None  # members that were not pulled yet
         # A sequence is adopted at once, so that no coroutine of it is lost; any other iterable is pulled.
         if limit is None or isinstance(members, (list, tuple)):
-            adopt = ledger.adopt
-            tasks = [m if type(m) is ActivityCall and m.sink is ledger else adopt(m) for m in members]
-            if limit is None:
-                self._take_all(tasks)
-                return
-            members = tasks
+            members = [adopt(sink, member) for member in members]
         self._source = iter(members)
         self._pull()
 
@@ -106,32 +100,12 @@ class AllOf(_Group):
         elif self._open == 0 or self._source is not None:
             self._pull()
 
-    def _take_all(self, members: list[EngineTask[object]]) -> None:
-        """Take all members at once; end when all of them have ended."""
-        self._members = members
-        failed: EngineTask[object] | None = None
-        for member in members:
-            if (  # the usual one: as ``_await`` does, without the calls
-                type(member) is ActivityCall
-                and member.state == PENDING
-                and member.waiter is None
-                and member.others is None
-            ):
-                member.waiter = self
-                member.observed = WAITED_FOR
-                self._open += 1
-            else:
-                failed = self._take(member, failed)
-        self._end_if_over(failed)
-
     def _pull(self) -> None:
         """Take members from the source as far as the limit allows; end when nothing is left."""
         failed: EngineTask[object] | None = None
         while self._source is not None and (self._limit is None or self._open < self._limit):
             try:
-                member = next(self._source)
-                if not isinstance(member, EngineTask) or member.sink is not self.sink:
-                    member = self.sink.adopt(member)
+                member = adopt(self.sink, next(self._source))
             except StopIteration:
                 self._source = None
                 break
@@ -151,7 +125,7 @@ class AllOf(_Group):
         if member.state == PENDING:
             self._await(member)
             return failed
-        member.observed = member.observed or LOOKED_AT
+        member.look_at()
         if not self._fail_fast or member.state < RAW_FAILURE:
             return failed
         return member if failed is None or member.order < failed.order else failed
@@ -168,8 +142,7 @@ class AllOf(_Group):
     def _await(self, member: EngineTask[object]) -> None:
         if isinstance(member, Fiber):
             member.start()
-        if not member.has_waiter(self):
-            member.subscribe(self)
+        if member.subscribe(self):
             self._open += 1
 
     def _end(self, state: int, value: object) -> None:
@@ -179,21 +152,7 @@ class AllOf(_Group):
 
     def decode(self, raw: object) -> object:
         del raw
-        deserialize = self.sink.converter.deserialize
-        results: list[object] = []
-        for member in self._members:
-            state = member.state
-            if state == RAW_RESULT and type(member) is ActivityCall:  # as its ``_read`` does
-                payload: Any = member.value
-                try:
-                    member.value = value = deserialize(payload, member._result_type)
-                except SerializationError:
-                    value = member.read()  # raises the same error, with the name
-                member.state = RESULT
-                results.append(value)
-            else:
-                results.append(member.failure() if state >= RAW_FAILURE else member.read())
-        return results
+        return [m.failure() if m.state >= RAW_FAILURE else m.read() for m in self._members]
 
     def explain(self, raw: object) -> BaseException:
         if isinstance(raw, EngineTask):
@@ -213,15 +172,15 @@ class AnyOf(_Group):
 
     __slots__ = ()
 
-    def __init__(self, ledger: Ledger, members: Iterable[object]) -> None:
-        super().__init__(ledger)
-        self._members = [ledger.adopt(member) for member in members]
+    def __init__(self, sink: Sink, members: Iterable[object]) -> None:
+        super().__init__(sink)
+        self._members = [adopt(sink, member) for member in members]
         if not self._members:
             raise ValueError("task_any needs at least one task: with none it would wait forever.")
         for member in self._members:
             if isinstance(member, Fiber):
                 member.start()
-            member.observed = member.observed or 1
+            member.look_at()
         ended = next((member for member in self._members if member.state != PENDING), None)
         if ended is not None:
             self.settle(RESULT, ended)
@@ -237,6 +196,31 @@ class AnyOf(_Group):
 
     def describe(self) -> str:
         return f"task_any of {len(self._members)}"
+
+
+class Groups(TaskScope):
+    """Makes the groups of one orchestration."""
+
+    __slots__ = ("_sink",)
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def make_all(
+        self, members: Awaitables[object], *, return_exceptions: bool, fail_fast: bool, limit: int | None
+    ) -> Task[list[object]]:
+        sink = self._sink
+        sink.check_open("task_all")
+        made = AllOf(sink, members, return_exceptions=return_exceptions, fail_fast=fail_fast, limit=limit)
+        sink.groups.add(made)
+        return cast("Task[list[object]]", made)
+
+    def make_any(self, members: Awaitables[object]) -> Task[Task[object]]:
+        sink = self._sink
+        sink.check_open("task_any")
+        made = AnyOf(sink, members)
+        sink.groups.add(made)
+        return cast("Task[Task[object]]", made)
 
 
 def _as_task_failure(error: BaseException) -> TaskFailedError:

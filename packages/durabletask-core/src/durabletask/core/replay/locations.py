@@ -5,9 +5,19 @@ from __future__ import annotations
 import sys
 import sysconfig
 from types import CodeType, FrameType, TracebackType
+from typing import Final
 
-__all__ = ["calling_frame", "frame_location", "here", "innermost_user_frame", "locate", "traceback_location"]
+__all__ = [
+    "UNKNOWN",
+    "calling_frame",
+    "frame_location",
+    "here",
+    "innermost_user_frame",
+    "locate",
+    "traceback_location",
+]
 
+UNKNOWN: Final = "an unknown place"
 _OWN_PACKAGE = "durabletask.core."
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 _INSTALLED = ("site-packages", "dist-packages")
@@ -16,7 +26,7 @@ _INSTALLED = ("site-packages", "dist-packages")
 def locate(code: CodeType | None, lasti: int) -> str:
     """``file:line`` of an instruction; a code object and an offset cost nothing to keep."""
     if code is None:
-        return "an unknown place"
+        return UNKNOWN
     line: int | None = code.co_firstlineno
     for start, end, number in code.co_lines():
         if start <= lasti < end:
@@ -27,7 +37,7 @@ def locate(code: CodeType | None, lasti: int) -> str:
 
 def frame_location(frame: FrameType | None) -> str:
     """``file:line`` where a frame stands."""
-    return "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return UNKNOWN if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def calling_frame() -> FrameType:
@@ -66,4 +76,4 @@ def traceback_location(trace: TracebackType | None) -> str:
             lines[id(trace.tb_frame)] = trace.tb_lineno
         trace = trace.tb_next
     frame = innermost_user_frame(frames)
-    return "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{lines[id(frame)]}"
+    return UNKNOWN if frame is None else f"{frame.f_code.co_filename}:{lines[id(frame)]}"

@@ -38,15 +38,13 @@ from durabletask.core.history import (
 from durabletask.core.instances import decode_payload
 
 from .calls import ActivityCall
-from .locations import locate
-from .locks import EntityCall, LockRequest
-from .tasks import EngineTask
+from .locations import UNKNOWN
 
 if TYPE_CHECKING:
-    from .calls import ChildCall
-    from .ledger import Ledger, Proposal
+    from .open_work import PendingAction
+    from .run import Run
 
-__all__ = ["CONFIRMATIONS", "confirm", "confirm_activity", "surplus_action"]
+__all__ = ["CONFIRMATIONS", "confirm", "confirm_activity", "unconfirmed_action"]
 
 _INTERNAL_TIMER = -100  # some hubs record a timer of their own under this id; it is nobody's action
 
@@ -138,7 +136,7 @@ CONFIRMATIONS: Final = frozenset(event for event, _ in _RULES)
 """The kinds of events that confirm actions."""
 
 
-def confirm(ledger: Ledger, event: HistoryEvent) -> None:
+def confirm(run: Run, event: HistoryEvent) -> None:
     """Strike out the action that an event confirms.
 
     Raises:
@@ -147,54 +145,40 @@ def confirm(ledger: Ledger, event: HistoryEvent) -> None:
     event_id = event.event_id
     if event_id == _INTERNAL_TIMER:
         return
-    proposal = ledger.pending.pop(event_id, None)
-    if proposal is None:
-        raise NonDeterminismError(_report(ledger, event, None))
-    action = proposal.action
+    pending = run.work.pending.pop(event_id, None)
+    if pending is None:
+        raise NonDeterminismError(_report(run, event, None))
+    action = pending.action
     agree, agree_strictly = _RULES.get((type(event), type(action)), (_never, _never))
     if not agree(event, action):
         if isinstance(action, CompleteOrchestration):  # nothing but the end of the batch takes it away
-            ledger.pending[event_id] = proposal
-        raise NonDeterminismError(_report(ledger, event, proposal))
-    if ledger.strict and not agree_strictly(event, action):
-        raise NonDeterminismError(_report(ledger, event, proposal))
-    ledger.matched.append(proposal)
-    if isinstance(event, SubOrchestrationInstanceCreated) and event.instance_id:
-        cast("ChildCall", proposal).use_instance_id(event.instance_id)
-    elif isinstance(proposal, EntityCall):
-        proposal.use_request_id(_recorded_id(event, "request_id") or proposal._request_id)
-    elif isinstance(proposal, LockRequest):
-        proposal.use_section_id(_recorded_id(event, "critical_section_id") or proposal._section_id)
-    if ledger.observer is not None and isinstance(proposal, EngineTask):
-        ledger.scheduled_events[event_id] = event
+            run.work.pending[event_id] = pending
+        raise NonDeterminismError(_report(run, event, pending))
+    if run.options.strict and not agree_strictly(event, action):
+        raise NonDeterminismError(_report(run, event, pending))
+    run.matched.append(pending)
+    pending.confirmed(event)
+    if run.options.observer is not None and pending.is_answered:
+        run.scheduled_events[event_id] = event
 
 
-def confirm_activity(ledger: Ledger, action_id: int, name: str | None) -> bool:
-    """``confirm`` for a call of an activity, the most frequent action, where only its name has to agree.
+def confirm_activity(run: Run, action_id: int, name: str | None) -> bool:
+    """Strike out a call of an activity by id and name; ``False`` if that does not settle it.
 
-    Returns:
-        Whether the action was confirmed. If not, nothing has changed: ``confirm`` knows what is wrong.
+    Histories are full of these confirmations. Strict mode and observers need ``confirm``.
     """
-    pending = ledger.pending.get(action_id)
-    if type(pending) is not ActivityCall or pending._name != name:
-        return False
-    del ledger.pending[action_id]
-    ledger.matched.append(pending)
-    return True
+    pending = run.work.pending
+    call = pending.get(action_id)
+    if type(call) is ActivityCall and call.activity_name == name:
+        del pending[action_id]
+        run.matched.append(call)
+        return True
+    return False
 
 
-def surplus_action(ledger: Ledger, proposal: Proposal) -> NonDeterminismError:
+def unconfirmed_action(run: Run, pending: PendingAction) -> NonDeterminismError:
     """The error for an action that the history, long past its episode, never confirmed (strict mode)."""
-    return NonDeterminismError(_report(ledger, None, proposal))
-
-
-def _recorded_id(event: HistoryEvent, attribute: str) -> str | None:
-    """The id that answers will carry; in the legacy shape it is in the JSON of the message."""
-    if not isinstance(event, EventSent):
-        return cast("str | None", getattr(event, attribute, None))
-    message = decode_payload(event.input)
-    found = message.get("id") if isinstance(message, dict) else None
-    return found if isinstance(found, str) else None
+    return NonDeterminismError(_report(run, None, pending))
 
 
 # --- the report ------------------------------------------------------------------------------------------
@@ -261,29 +245,28 @@ def _difference(ours: object, theirs: object, path: str = "") -> str:
     return path.lstrip(".") or "the top"
 
 
-def _report(ledger: Ledger, event: HistoryEvent | None, proposal: Proposal | None) -> str:
+def _report(run: Run, event: HistoryEvent | None, pending: PendingAction | None) -> str:
     """History and code side by side, with the place in the code."""
-    in_history = "nothing" if event is None else _words(event, with_payload=ledger.strict)
+    in_history = "nothing" if event is None else _words(event, with_payload=run.options.strict)
     in_code, place = "nothing", ""
-    if proposal is not None:
-        in_code = _words(proposal.action, with_payload=ledger.strict)
-        place = f" at {locate(proposal.code, proposal.lasti)}" if proposal.code is not None else ""
-    number = event.event_id if event is not None else cast("Proposal", proposal).action.id
-    name = ledger.started.name if ledger.started is not None else "?"
+    if pending is not None:
+        in_code = _words(pending.action, with_payload=run.options.strict)
+        place = f" at {pending.location}" if pending.location != UNKNOWN else ""
+    number = event.event_id if event is not None else cast("PendingAction", pending).action.id
+    name = run.execution.name or "?"
     lines = [
-        f"Orchestrator {name!r}, instance {ledger.instance_id!r}: the code took another path than its history.",
+        f"Orchestrator {name!r}, instance {run.execution.instance_id!r}: the code took another path than its history.",
         f"Event id {number}: expected (history): {in_history}; found (code): {in_code}{place}.",
     ]
-    ours, theirs = getattr(event, "input", None), getattr(proposal and proposal.action, "input", None)
-    if ledger.strict and ours and theirs and ours != theirs:
+    ours, theirs = getattr(event, "input", None), getattr(pending and pending.action, "input", None)
+    if run.options.strict and ours and theirs and ours != theirs:
         where = _difference(decode_payload(ours), decode_payload(theirs))
         lines.append(f"The inputs differ at: {where}. Their values are not shown.")
-    if ledger.matched:
+    if run.matched:
         lines.append("The last actions that matched:")
         lines += [
-            f"  {matched.action.id}: {_words(matched.action, with_payload=False)} "
-            f"at {locate(matched.code, matched.lasti)}"
-            for matched in ledger.matched
+            f"  {matched.action.id}: {_words(matched.action, with_payload=False)} at {matched.location}"
+            for matched in run.matched
         ]
     lines.append(_CAUSES)
     return "\n".join(lines)

@@ -16,16 +16,19 @@ from durabletask.core.errors import (
 from durabletask.core.registry import name_of
 from durabletask.core.retry import RetryPolicy
 
-from .locations import frame_location, innermost_user_frame, locate, traceback_location
+from .locations import frame_location, here, innermost_user_frame, traceback_location
 from .tasks import EngineTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from durabletask.core.serialization import DataConverter
+
 __all__ = [
     "callee_name",
     "check_options",
     "check_text",
+    "encode",
     "foreign_awaitable",
     "foreign_member",
     "forgotten_await",
@@ -202,6 +205,21 @@ def unserializable(
     return SerializationError(f"{what} cannot be serialized. {error}")
 
 
+def encode(converter: DataConverter, value: object, what: str, where: str | None = None) -> str | None:
+    """Serialize a value at once, so that later changes to it have no effect.
+
+    Args:
+        converter: turns values into payloads.
+        value: what to serialize.
+        what: its role, for messages.
+        where: ``file:line`` of the code that gave it; by default the code that runs.
+    """
+    try:
+        return converter.serialize(value)
+    except SerializationError as error:
+        raise unserializable(value, f"{what}, given at {where or here()},", error) from error
+
+
 def forgotten_await(error: BaseException, tasks: Sequence[EngineTask[object]]) -> UnawaitedTaskError | None:
     """The error for code that used a task as if it were its result, or ``None`` if that cannot be the reason."""
     if not tasks or not isinstance(error, (TypeError, AttributeError)):
@@ -218,7 +236,7 @@ def forgotten_await(error: BaseException, tasks: Sequence[EngineTask[object]]) -
 
 def never_awaited(tasks: Iterable[EngineTask[object]]) -> str:
     """One line per task that nobody awaited."""
-    return "\n".join(f"  {task} made at {locate(task.code, task.lasti)}" for task in tasks)
+    return "\n".join(f"  {task} made at {task.location}" for task in tasks)
 
 
 def _unawaited_within(value: object) -> str | None:
@@ -238,7 +256,7 @@ def _unawaited_within(value: object) -> str | None:
 
 def _unawaited(value: object) -> str | None:
     if isinstance(value, EngineTask):
-        return f"the task {value} made at {locate(value.code, value.lasti)}"
+        return f"the task {value} made at {value.location}"
     if isinstance(value, CoroutineType):
         code = value.cr_code
         return f"the coroutine {value.__qualname__!r} (defined at {code.co_filename}:{code.co_firstlineno})"

@@ -17,33 +17,41 @@ import sys
 import warnings
 from _thread import get_ident
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 from typing_extensions import ParamSpec
 
-from durabletask.core.actions import CreateSubOrchestration, OrchestratorAction, ScheduleTask
+from durabletask.core.actions import (
+    CompleteOrchestration,
+    CreateSubOrchestration,
+    OrchestratorAction,
+    ScheduleTask,
+)
 from durabletask.core.errors import (
     NonDeterminismError,
     OrchestrationStateError,
     OrchestratorMisuseError,
-    OrchestratorNotRegisteredError,
     ReplayError,
     UnawaitedTaskError,
 )
-from durabletask.core.failures import FailureDetails, qualified_name
 from durabletask.core.history import ExecutionStarted, HistoryEvent, OrchestratorStarted
 from durabletask.core.tasks import running_scopes
 from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult
 
 from .compact import CompactHistory
+from .execution import CONTINUING, SUSPENDED
 from .fast_path import ENGINE_ERRORS, apply_compact
-from .ledger import Ledger, OneWay
-from .matching import CONFIRMATIONS, confirm, surplus_action
+from .groups import Groups
+from .matching import CONFIRMATIONS, confirm, unconfirmed_action
 from .rewind import rewind, rewind_request, seems_finished
-from .transitions import INERT, RUNNING, SUSPENDED, unsupported
+from .run import Run
+from .transitions import HANDLERS, INERT, unsupported
 
 if TYPE_CHECKING:
+    from durabletask.core.history import EventRaised
+    from durabletask.core.open_tasks import OpenTask
+
     from .options import ReplayObserver, ReplayOptions
 
 __all__ = ["OrchestrationSession"]
@@ -64,10 +72,11 @@ class OrchestrationSession:
         "_context",
         "_count",
         "_fingerprint",
+        "_groups",
         "_is_closed",
-        "_ledger",
         "_origin",
         "_past",
+        "_run",
         "_waiting_past",
         "completion_token",
         "trace_context",
@@ -80,7 +89,8 @@ class OrchestrationSession:
         *,
         execution_id: str | None = None,
     ) -> None:
-        self._ledger = Ledger(instance_id, options, table=RUNNING, execution_id=execution_id)
+        self._run = Run(instance_id, options, execution_id)
+        self._groups = Groups(self._run.sink)  # of ``task_all`` and ``task_any`` without a context
         self._context = contextvars.copy_context()  # what user code sets stays with the instance
         self._count = 0
         self._fingerprint: list[tuple[int, HistoryEvent]] = []
@@ -96,7 +106,7 @@ class OrchestrationSession:
     @property
     def instance_id(self) -> str:
         """Id of the instance."""
-        return self._ledger.instance_id
+        return self._run.execution.instance_id
 
     @property
     def event_count(self) -> int:
@@ -106,7 +116,7 @@ class OrchestrationSession:
     @property
     def is_complete(self) -> bool:
         """Whether this generation has ended; the session cannot be resumed then."""
-        return self._ledger.status is not None
+        return self._run.execution.status is not None
 
     def replay(self, past_events: Sequence[HistoryEvent]) -> None:
         """Consume the past of an instance. A session that has consumed events takes what follows them.
@@ -128,9 +138,11 @@ class OrchestrationSession:
             OrchestrationStateError: there are no events, or they cannot start or rewind an instance.
             VersionMismatchError: the instance is to be left to another worker.
         """
-        ledger = self._ledger
+        run = self._run
         if not new_events:
-            raise OrchestrationStateError(f"The batch for instance {ledger.instance_id!r} has no new events.")
+            raise OrchestrationStateError(
+                f"The batch for instance {run.execution.instance_id!r} has no new events."
+            )
         request = rewind_request(self._past, new_events)
         if request is not None:
             return self._result([rewind(self._past, new_events, request)])
@@ -140,11 +152,15 @@ class OrchestrationSession:
             self._count -= len(late)
             self._apply(late, is_replaying=True)
         self._apply(new_events, is_replaying=False)
-        if ledger.started is None and ledger.status is None and ledger.table is not SUSPENDED:
+        if (
+            run.execution.started is None
+            and run.execution.status is None
+            and run.execution.condition != SUSPENDED
+        ):
             raise OrchestrationStateError(
-                f"The history of instance {ledger.instance_id!r} does not start: it has no ExecutionStarted event."
+                f"The history of instance {run.execution.instance_id!r} does not start: it has no ExecutionStarted event."
             )
-        ledger.complete_restart()
+        run.completion.complete_restart()
         return self._result(self._actions())
 
     def resume(self, past_events: Sequence[HistoryEvent]) -> bool:
@@ -153,8 +169,8 @@ class OrchestrationSession:
         True when the past is what was consumed, followed by the confirmations of the session's own actions. They
         are consumed; only they and two known events are looked at. After False the session is of no more use.
         """
-        ledger, count = self._ledger, self._count
-        if self._is_closed or ledger.status is not None or not 0 < count <= len(past_events):
+        run, count = self._run, self._count
+        if self._is_closed or run.execution.status is not None or not 0 < count <= len(past_events):
             return False
         if not all(_is_same(past_events[index], event) for index, event in self._fingerprint):
             return False
@@ -163,12 +179,12 @@ class OrchestrationSession:
             kind = type(event)
             if kind in CONFIRMATIONS:
                 try:
-                    confirm(ledger, event)
+                    confirm(run, event)
                 except NonDeterminismError:
                     return False
             elif kind not in INERT:
                 return False
-        if ledger.pending:
+        if run.work.pending:
             return False
         if len(past_events) > count:
             self._count = len(past_events)
@@ -180,36 +196,44 @@ class OrchestrationSession:
         if self._is_closed:
             return
         self._is_closed = True
-        self._ledger.is_replaying = True
-        self._run(self._ledger.close_fibers)
+        self._run.execution.is_replaying = True
+        self._isolate(self._run.completion.close_code)
+
+    def open_tasks(self) -> list[OpenTask]:
+        """Everything that the code still waits for, in the order in which it was asked for."""
+        return [] if self.is_complete else self._run.work.open_tasks()
+
+    def unread_events(self) -> list[EventRaised]:
+        """The external events that the session has received and no wait has taken."""
+        return self._run.work.mailbox.unread()
 
     # --- inside ------------------------------------------------------------------------------------------
 
     def _apply(self, events: Sequence[HistoryEvent], *, is_replaying: bool) -> None:
-        ledger = self._ledger
+        run = self._run
         if not events or self._is_closed:
             return
         thread = get_ident()
         outer = running_scopes.get(thread)
-        running_scopes[thread] = ledger
-        ledger.is_replaying = is_replaying
-        ledger.thread = thread if ledger.status is None and not ledger.continuing else 0
+        running_scopes[thread] = self._groups
+        run.execution.is_replaying = is_replaying
+        run.sink.thread = thread if run.execution.condition < CONTINUING else 0
         try:
-            if ledger.strict:
-                self._run(self._apply_strictly, events)
-            elif isinstance(events, CompactHistory) and ledger.observer is None:
-                self._run(apply_compact, ledger, events, self._apply_each, self._fail)
+            if run.options.strict:
+                self._isolate(self._apply_strictly, events)
+            elif isinstance(events, CompactHistory) and run.options.observer is None:
+                self._isolate(apply_compact, run, events, self._apply_each, self._fail)
             else:
-                self._run(self._apply_each, events)
+                self._isolate(self._apply_each, events)
         finally:
-            ledger.thread = 0
+            run.sink.thread = 0
             if outer is None:
                 del running_scopes[thread]
             else:
                 running_scopes[thread] = outer
         self._remember(events)
 
-    def _run(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    def _isolate(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Let user code run on its own: with context variables of its own, and unseen by an event loop.
 
         A loop would finish abandoned async generators in tasks of its own, where no durable task can be awaited.
@@ -222,19 +246,19 @@ class OrchestrationSession:
             sys.set_asyncgen_hooks(*hooks)
 
     def _apply_each(self, events: Iterable[HistoryEvent]) -> None:
-        ledger = self._ledger
-        ready = ledger.ready
+        run = self._run
+        execution, ready = run.execution, run.scheduler.ready
         for event in events:
             try:
-                ledger.table.handlers.get(type(event), unsupported)(ledger, event)
+                HANDLERS[execution.condition].get(type(event), unsupported)(run, event)
                 if ready:
-                    ledger.drain()
+                    run.resume_code()
             except ENGINE_ERRORS as error:  # noqa: PERF203 - costs nothing in 3.11
                 self._fail(error)
 
     def _apply_strictly(self, events: Sequence[HistoryEvent]) -> None:
         """The same, with the checks of strict mode that concern a whole batch."""
-        ledger = self._ledger
+        run = self._run
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             self._apply_each(events)
@@ -248,12 +272,13 @@ class OrchestrationSession:
             listing = "\n".join(forgotten)
             self._fail(
                 UnawaitedTaskError(
-                    f"Orchestration {ledger.instance_id!r} created coroutines and never awaited them:\n{listing}\n"
+                    f"Orchestration {run.execution.instance_id!r} created coroutines and never awaited them:\n{listing}\n"
                     "Write 'await' before the call, or pass the coroutine to 'ctx.task_all([...])'."
                 )
             )
-        if ledger.surplus is not None and not ledger.history_is_rewound and ledger.status is None:
-            self._fail(surplus_action(ledger, ledger.surplus))
+        unconfirmed = run.first_unconfirmed
+        if unconfirmed is not None and not run.history_is_rewound and run.execution.status is None:
+            self._fail(unconfirmed_action(run, unconfirmed))
 
     def _remember(self, events: Sequence[HistoryEvent]) -> None:
         """Note by which events the delivered past is recognized: the start, and the ends of this batch."""
@@ -270,64 +295,42 @@ class OrchestrationSession:
 
     def _fail(self, error: Exception) -> None:
         """End with an error of the engine's; in strict mode also after a completion that replay made."""
-        ledger = self._ledger
-        if ledger.status is not None and isinstance(error, (NonDeterminismError, UnawaitedTaskError)):
-            if any(_is_engines_failure(proposal.action) for proposal in ledger.pending.values()):
-                return  # what stopped the code first explains why the rest of the history has no counterpart
-            ledger.status = None
-            ledger.pending = {
-                number: proposal
-                for number, proposal in ledger.pending.items()
-                if not _completes(proposal.action)
-            }
-        ledger.fail(error, non_retriable=isinstance(error, (ReplayError, OrchestratorMisuseError)) or None)
+        run = self._run
+        non_retriable = isinstance(error, (ReplayError, OrchestratorMisuseError)) or None
+        if run.execution.status is None:
+            run.completion.fail(error, non_retriable=non_retriable)
+        elif (
+            isinstance(error, (NonDeterminismError, UnawaitedTaskError))
+            # An error that stopped the code early explains why the rest of the history has no counterpart.
+            and not run.completion.is_engines_failure
+        ):
+            run.completion.replace(error, non_retriable=non_retriable)
 
     def _actions(self) -> list[OrchestratorAction]:
-        ledger = self._ledger
-        if ledger.observer is not None:
-            self._attach_traces(ledger.observer)
-        return [proposal.action for proposal in ledger.pending.values()]
+        run = self._run
+        if run.options.observer is not None:
+            self._attach_traces(run.options.observer)
+        return [pending.action for pending in run.work.pending.values()]
 
     def _attach_traces(self, observer: ReplayObserver) -> None:
         """Give trace contexts to work that was scheduled now; work of the past has its own."""
-        for proposal in self._ledger.pending.values():
-            action = proposal.action
+        for pending in self._run.work.pending.values():
+            action = pending.action
             if isinstance(action, (ScheduleTask, CreateSubOrchestration)):
                 if action.trace_context is None:
                     context = observer.trace_for(action)
-                    proposal.action = msgspec.structs.replace(action, trace_context=context)
-            elif isinstance(proposal, OneWay) and not _completes(action):
+                    pending.attach(msgspec.structs.replace(action, trace_context=context))
+            elif not pending.is_answered and not isinstance(action, CompleteOrchestration):
                 observer.sent(action)
 
     def _result(self, actions: Sequence[OrchestratorAction]) -> OrchestratorResult:
         return OrchestratorResult(
-            instance_id=self._ledger.instance_id,
+            instance_id=self._run.execution.instance_id,
             actions=actions,
-            custom_status=self._ledger.custom_status,
+            custom_status=self._run.work.custom_status,
             completion_token=self.completion_token,
             trace_context=self.trace_context,
         )
-
-
-def _completes(action: OrchestratorAction) -> bool:
-    return type(action).__name__ == "CompleteOrchestration"
-
-
-# Failures that stop the code before its history ends, or keep it from starting.
-_ENGINES_FAILURES: Final = frozenset(
-    {
-        *(
-            qualified_name(e)
-            for e in (NonDeterminismError, OrchestrationStateError, OrchestratorNotRegisteredError)
-        ),
-        "VersionMismatch",
-    }
-)
-
-
-def _is_engines_failure(action: OrchestratorAction) -> bool:
-    failure = getattr(action, "failure", None)
-    return isinstance(failure, FailureDetails) and failure.error_type in _ENGINES_FAILURES
 
 
 def _is_same(delivered: HistoryEvent, consumed: HistoryEvent) -> bool:

@@ -19,27 +19,35 @@ from __future__ import annotations
 from _thread import get_ident
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar, cast
 
-from durabletask.core.errors import ForeignTaskError, SchedulingError, TaskCancelledError, UnawaitedTaskError
+from durabletask.core.errors import (
+    ForeignTaskError,
+    SchedulingError,
+    SerializationError,
+    TaskCancelledError,
+    UnawaitedTaskError,
+)
 from durabletask.core.tasks import Task, running_scopes
 
 from .locations import here, locate
+from .observed import LOOKED_AT, UNSEEN, WAITED_FOR
 
 if TYPE_CHECKING:
     from types import CodeType
 
-    from .ledger import Ledger
+    from durabletask.core.actions import OrchestratorAction
+    from durabletask.core.history import HistoryEvent
+    from durabletask.core.open_tasks import OpenTask
+
+    from .sink import Sink
 
 __all__ = [
     "FAILURE",
-    "LOOKED_AT",
     "PENDING",
     "RAW_FAILURE",
     "RAW_RESULT",
     "RESULT",
-    "UNSEEN",
-    "WAITED_FOR",
     "EngineTask",
     "Waiter",
 ]
@@ -54,11 +62,6 @@ RAW_FAILURE: Final = 3
 FAILURE: Final = 4
 
 _STATE_NAMES: Final = ("pending", "completed", "completed", "failed", "failed")
-
-# How far user code has looked at a task.
-UNSEEN: Final = 0
-LOOKED_AT: Final = 1
-WAITED_FOR: Final = 2
 
 
 class Waiter(ABC):
@@ -81,8 +84,8 @@ class EngineTask(Task[T_co]):
 
     __slots__ = ("code", "lasti", "observed", "order", "others", "sink", "state", "value", "waiter")
 
-    def __init__(self, sink: Ledger, code: CodeType | None = None, lasti: int = 0) -> None:
-        self.sink: Ledger = sink
+    def __init__(self, sink: Sink, code: CodeType | None = None, lasti: int = 0) -> None:
+        self.sink: Sink = sink
         self.code: CodeType | None = code
         self.lasti: int = lasti
         self.state: int = PENDING
@@ -94,7 +97,7 @@ class EngineTask(Task[T_co]):
     # --- what users see ------------------------------------------------------------------------------------
 
     def __await__(self) -> Generator[Task[object], object, T_co]:
-        if self.sink.thread != get_ident() and not self.sink.gives_in():
+        if self.sink.thread != get_ident() and not self.sink.is_endless:
             raise self.foreign()
         if self.state == PENDING:
             yield self
@@ -150,9 +153,49 @@ class EngineTask(Task[T_co]):
         """Turn what the history says into the result."""
         return raw
 
+    def deserialize(self, raw: object, target: object) -> object:
+        """Turn a payload that the history recorded into a value."""
+        try:
+            return self.sink.converter.deserialize(raw if isinstance(raw, str) else None, target)
+        except SerializationError as error:
+            raise SerializationError(f"{self.payload_name()}: {error}") from None
+
+    def payload_name(self) -> str:
+        """What the payload is, for messages."""
+        return f"Result of {self.describe()}"
+
     def explain(self, raw: object) -> BaseException:
         """Turn what the history says into an exception."""
         raise NotImplementedError(raw)
+
+    # --- in the tables of open work --------------------------------------------------------------------------
+
+    is_answered: ClassVar[bool] = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the task has not ended yet."""
+        return self.state == PENDING
+
+    @property
+    def whole(self) -> EngineTask[object]:
+        """The task that this one is a part of, or itself."""
+        return self
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether user code has waited for the task, directly or through a group."""
+        return self.observed == WAITED_FOR
+
+    def open_task(self) -> OpenTask | None:
+        """What the task waits for; ``None`` when the hub does not answer it."""
+        return None
+
+    def confirmed(self, event: HistoryEvent) -> None:
+        """The history confirms the action of the task."""
+
+    def attach(self, action: OrchestratorAction) -> None:
+        """Replace the action by a copy that carries a trace context."""
 
     # --- the state -------------------------------------------------------------------------------------------
 
@@ -167,11 +210,15 @@ class EngineTask(Task[T_co]):
             self.waiter = None
             waiter.wake(self)
         elif others is None and not self.observed:
-            self.sink.note_unseen(self)
+            self.sink.unseen.add(self)
         if others is not None:
             self.others = None
             for other in others:
                 other.wake(self)
+
+    def complete(self, raw: object) -> None:
+        """End with a result, as the history has it."""
+        self.settle(RAW_RESULT, raw)
 
     def read(self) -> T_co:
         """The result; raises the failure of a failed task."""
@@ -200,19 +247,18 @@ class EngineTask(Task[T_co]):
         """User code has looked at the task: it is no longer reported as never awaited."""
         self.observed = self.observed or LOOKED_AT
 
-    def subscribe(self, waiter: Waiter) -> None:
-        """Wake ``waiter`` when the task ends."""
+    def subscribe(self, waiter: Waiter) -> bool:
+        """Wake ``waiter`` when the task ends; ``False`` if that was so already."""
         self.observed = WAITED_FOR
         if self.waiter is None and self.others is None:
             self.waiter = waiter
-        elif self.waiter is not waiter:
-            if self.others is None:
-                self.others = {}
+        elif self.waiter is waiter or (self.others is not None and waiter in self.others):
+            return False
+        elif self.others is None:
+            self.others = {waiter: None}
+        else:
             self.others[waiter] = None
-
-    def has_waiter(self, waiter: Waiter) -> bool:
-        """Whether ``waiter`` is subscribed."""
-        return self.waiter is waiter or (self.others is not None and waiter in self.others)
+        return True
 
     def unsubscribe(self, waiter: Waiter) -> None:
         """Undo ``subscribe``."""
@@ -239,9 +285,8 @@ class EngineTask(Task[T_co]):
 
     def foreign(self, where: str | None = None) -> SchedulingError | ForeignTaskError:
         """The error for awaiting the task in a place where it cannot be awaited."""
-        running = running_scopes.get(get_ident())
         where = where or here()
-        if running is not None and running is not self.sink:
+        if get_ident() in running_scopes:  # its own orchestration does not run, so another one does
             return ForeignTaskError(
                 f"{self}, awaited at {where}, belongs to another orchestration instance. Await only tasks made by the context of this "
                 "orchestrator; keep no tasks in globals or objects that instances share."

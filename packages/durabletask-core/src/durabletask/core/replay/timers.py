@@ -7,11 +7,12 @@ from types import CodeType
 from typing import TYPE_CHECKING
 
 from durabletask.core.actions import CreateTimer
+from durabletask.core.open_tasks import OpenTask
 
 from .tasks import PENDING, RESULT, EngineTask
 
 if TYPE_CHECKING:
-    from .ledger import Ledger
+    from .sink import Sink
 
 __all__ = ["Timer"]
 
@@ -19,46 +20,68 @@ _ROUNDING = timedelta(minutes=1)  # a hub may keep times less finely; no part of
 
 
 class Timer(EngineTask[None]):
-    """A timer, or the first of several that together reach a far fire time."""
+    """A timer, or the first of several that together reach a far fire time.
 
-    __slots__ = ("_fire_at", "action")
+    ``owner`` is the task that the timer is a part of: a call that waits for its next attempt, or a wait for an
+    event with a time-out.
+    """
 
-    sink: Ledger
+    __slots__ = ("_owner", "action", "fire_at")
 
     def __init__(
-        self, ledger: Ledger, fire_at: datetime, code: CodeType | None = None, lasti: int = 0
+        self,
+        sink: Sink,
+        fire_at: datetime,
+        code: CodeType | None = None,
+        lasti: int = 0,
+        owner: EngineTask[object] | None = None,
     ) -> None:
-        super().__init__(ledger, code, lasti)
-        self._fire_at = fire_at
-        self._create(ledger.clock)
+        super().__init__(sink, code, lasti)
+        self.fire_at: datetime = fire_at
+        self._owner = owner
+        self._create(sink.execution.clock)
+
+    @property
+    def whole(self) -> EngineTask[object]:
+        return self if self._owner is None else self._owner
 
     def fired(self, fire_at: datetime) -> None:
         """The hub's timer fired: go on to the next part, or end.
 
-        What the hub recorded decides and not what would be asked for today: the worker that asked may have
-        known another longest interval.
+        The fire time that the hub recorded decides, not the part that this worker would ask for: the worker that
+        asked may have had another longest interval.
         """
         if self.state != PENDING:
             return
-        is_part = self.action.fire_at < self._fire_at
-        if fire_at < self._fire_at and (is_part or self._fire_at - fire_at > _ROUNDING):
-            self.sink.pending.pop(self.action.id, None)  # unless the history confirmed it, as it should have
+        is_part = self.action.fire_at < self.fire_at
+        if fire_at < self.fire_at and (is_part or self.fire_at - fire_at > _ROUNDING):
+            self.sink.work.withdraw(self.action.id)  # in case the history does not confirm what it fires
             self._create(fire_at)
         else:
             self.settle(RESULT, None)
 
     def _create(self, start: datetime) -> None:
-        ledger = self.sink
-        longest = ledger.maximum_timer_interval
-        fire_at = self._fire_at
+        work = self.sink.work
+        longest = self.sink.options.maximum_timer_interval
+        fire_at = self.fire_at
         if longest is not None and fire_at - start > longest:
             fire_at = start + longest
-        self.action = CreateTimer(id=ledger.next_id(), fire_at=fire_at)
-        ledger.pending[self.action.id] = ledger.timers[self.action.id] = self
+        self.action: CreateTimer = CreateTimer(id=work.next_id(), fire_at=fire_at)
+        work.pending[self.action.id] = work.timers[self.action.id] = self
 
     def withdraw(self) -> None:
-        self.sink.pending.pop(self.action.id, None)
-        self.sink.timers.pop(self.action.id, None)
+        self.sink.work.withdraw(self.action.id)
+        self.sink.work.timers.pop(self.action.id, None)
 
     def describe(self) -> str:
-        return f"timer until {self._fire_at.isoformat()}"
+        return f"timer until {self.fire_at.isoformat()}"
+
+    def open_task(self) -> OpenTask:
+        return OpenTask(
+            kind="timer",
+            name=self.fire_at.isoformat(),
+            location=self.location,
+            task_id=self.action.id,
+            due=self.fire_at,
+            is_awaited=self.is_awaited,
+        )

@@ -1,19 +1,19 @@
-"""What each kind of event does: one table per condition an orchestration can be in.
+"""What each kind of event does: one table of handlers for each condition of an execution (see ``execution``).
 
     RUNNING      events drive user code                       (protocol section 8.3)
     SUSPENDED    inbound events wait for the resumption       (protocol section 8.9, decisions row 10)
-    CONTINUING   continue-as-new was asked for; events that arrive are carried over, a termination wins
-    ENDED        complete: nothing runs, events are buffered  (decisions, row 11)
+    CONTINUING   events that arrive are carried over          (protocol section 8.8)
+    ENDED        nothing runs, confirmations are struck out   (decisions, row 11)
 
-A handler takes the ledger and one event; it writes what the event says and wakes who waits, and runs no user code
-itself. Confirmations are struck out in every condition, also while suspended: they follow the actions of events that
-were already applied. A kind without an entry is an error of the history and fails the orchestration.
+A handler takes the run and one event. It writes what the event says and settles tasks; it runs no user code
+itself, but puts fibers into the scheduler's queue. Confirmations are struck out in every condition, also while
+suspended: they follow the actions of events that were already applied. A kind without an entry is an error of the
+history and fails the orchestration.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import timezone
+from collections.abc import Callable
 from typing import Final, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -54,197 +54,168 @@ from durabletask.core.history import (
 )
 from durabletask.core.instances import OrchestrationStatus, decode_payload
 
-from .ledger import Ledger
+from .execution import RUNNING, SUSPENDED, as_utc
 from .matching import confirm, confirm_activity
+from .run import Run
 from .start import start_orchestrator
-from .tasks import RAW_FAILURE, RAW_RESULT
 
-__all__ = [
-    "CONTINUING",
-    "ENDED",
-    "INERT",
-    "RUNNING",
-    "SUSPENDED",
-    "Handler",
-    "Table",
-    "complete_activity",
-    "unsupported",
-]
+__all__ = ["HANDLERS", "INERT", "Handler", "complete_activity", "unsupported"]
 
 E = TypeVar("E", bound=HistoryEvent)
 
-Handler: TypeAlias = Callable[[Ledger, HistoryEvent], None]
+Handler: TypeAlias = Callable[[Run, HistoryEvent], None]
 """Applies one event, of the kind it is listed under."""
 
 
-def _on(kind: type[E], handle: Callable[[Ledger, E], None]) -> dict[type, Handler]:
+def _on(kind: type[E], handle: Callable[[Run, E], None]) -> dict[type, Handler]:
     """The entry of a handler that takes one kind only: listed under that kind and no other."""
     return {kind: cast("Handler", handle)}
-
-
-class Table:
-    """The handlers of one condition, and the conditions that follow it."""
-
-    __slots__ = ("continuing", "ended", "handlers", "suspended")
-
-    def __init__(self, handlers: Mapping[type, Handler]) -> None:
-        self.handlers: dict[type, Handler] = dict(handlers)
-        self.continuing: Table = self
-        self.ended: Table = self
-        self.suspended: Table = self
 
 
 # --- the episode and the instance ------------------------------------------------------------------------
 
 
-def _orchestrator_started(ledger: Ledger, event: OrchestratorStarted) -> None:
-    if ledger.strict and ledger.pending and ledger.surplus is None:
-        ledger.surplus = next(iter(ledger.pending.values()))
-    _set_clock(ledger, event)
+def _orchestrator_started(run: Run, event: OrchestratorStarted) -> None:
+    if run.options.strict and run.work.pending and run.first_unconfirmed is None:
+        run.first_unconfirmed = next(iter(run.work.pending.values()))
+    _set_clock(run, event)
 
 
-def _set_clock(ledger: Ledger, event: OrchestratorStarted) -> None:
-    clock = event.timestamp
-    ledger.clock = clock if clock.tzinfo is not None else clock.replace(tzinfo=timezone.utc)
+def _set_clock(run: Run, event: OrchestratorStarted) -> None:
+    run.execution.clock = as_utc(event.timestamp)
 
 
-def _execution_started(ledger: Ledger, event: ExecutionStarted) -> None:
-    if ledger.started is None:  # a second one is a message delivered twice
-        start_orchestrator(ledger, event)
+def _execution_started(run: Run, event: ExecutionStarted) -> None:
+    if run.execution.started is None:  # a second one is a message delivered twice
+        start_orchestrator(run, event)
 
 
-def _suspended(ledger: Ledger, event: ExecutionSuspended) -> None:
+def _suspended(run: Run, event: ExecutionSuspended) -> None:
     del event
-    ledger.table = ledger.table.suspended
+    run.execution.condition = SUSPENDED
 
 
-def _resumed(ledger: Ledger, event: ExecutionResumed) -> None:
+def _resumed(run: Run, event: ExecutionResumed) -> None:
     del event
-    held, ledger.suspended_events = ledger.suspended_events, []
-    ledger.table = RUNNING
+    held, run.held_events = run.held_events, []
+    run.execution.condition = RUNNING
     for late in held:
         if type(late) is OrchestratorStarted:  # actions made here are confirmed after all of them
-            _set_clock(ledger, late)
+            _set_clock(run, late)
         else:
-            apply(ledger, late)
+            apply(run, late)
 
 
-def _terminated(ledger: Ledger, event: ExecutionTerminated) -> None:
-    ledger.complete(OrchestrationStatus.TERMINATED, result=event.input)
+def _terminated(run: Run, event: ExecutionTerminated) -> None:
+    run.completion.complete(OrchestrationStatus.TERMINATED, result=event.input)
 
 
-def _rewound(ledger: Ledger, event: ExecutionRewound) -> None:
+def _rewound(run: Run, event: ExecutionRewound) -> None:
     # The rewrite took confirmations out of the history: actions without one are no sign of another path.
     del event
-    ledger.history_is_rewound = True
+    run.history_is_rewound = True
 
 
-def _hold(ledger: Ledger, event: HistoryEvent) -> None:
-    ledger.suspended_events.append(event)
+def _hold(run: Run, event: HistoryEvent) -> None:
+    run.held_events.append(event)
 
 
-def _ignore(ledger: Ledger, event: HistoryEvent) -> None:
+def _ignore(run: Run, event: HistoryEvent) -> None:
     """The event means nothing for replay."""
 
 
-def unsupported(ledger: Ledger, event: HistoryEvent) -> None:
+def unsupported(run: Run, event: HistoryEvent) -> None:
     """The event cannot be part of a history that is replayed."""
     kind = event.kind if isinstance(event, UnknownEvent) else type(event).__name__
     raise OrchestrationStateError(
-        f"The history of instance {ledger.instance_id!r} contains an event of kind {kind!r}, which cannot be "
+        f"The history of instance {run.execution.instance_id!r} contains an event of kind {kind!r}, which cannot be "
         "replayed. It may come from a newer hub (then update this package) or from another kind of task hub."
     )
-
-
-def _task_scheduled(ledger: Ledger, event: TaskScheduled) -> None:
-    is_plain = not ledger.strict and ledger.observer is None
-    if not is_plain or not confirm_activity(ledger, event.event_id, event.name):
-        confirm(ledger, event)
 
 
 # --- answers ---------------------------------------------------------------------------------------------
 
 
-def complete_activity(ledger: Ledger, action_id: int, result: str | None) -> None:
-    """An activity has a result. An answer for a call that is not open is ignored: it came twice, or too late."""
-    call = ledger.activities.pop(action_id, None)
+def complete_activity(run: Run, action_id: int, result: str | None) -> None:
+    """An activity has answered; answers that no open call waits for are ignored."""
+    call = run.work.activities.pop(action_id, None)
     if call is not None:
-        call.settle(RAW_RESULT, result)
+        call.complete(result)
 
 
-def _task_completed(ledger: Ledger, event: TaskCompleted) -> None:
-    if ledger.observer is not None and event.task_scheduled_id in ledger.activities:
-        _tell(ledger, event.task_scheduled_id, event)
-    complete_activity(ledger, event.task_scheduled_id, event.result)
+def _task_completed(run: Run, event: TaskCompleted) -> None:
+    if run.options.observer is not None and event.task_scheduled_id in run.work.activities:
+        _notify(run, event.task_scheduled_id, event)
+    complete_activity(run, event.task_scheduled_id, event.result)
 
 
-def _task_failed(ledger: Ledger, event: TaskFailed) -> None:
-    call = ledger.activities.pop(event.task_scheduled_id, None)
+def _task_failed(run: Run, event: TaskFailed) -> None:
+    call = run.work.activities.pop(event.task_scheduled_id, None)
     if call is not None:
-        _tell(ledger, event.task_scheduled_id, event)
+        _notify(run, event.task_scheduled_id, event)
         call.failed(event.failure)
 
 
-def _child_completed(ledger: Ledger, event: SubOrchestrationInstanceCompleted) -> None:
-    call = ledger.children.pop(event.task_scheduled_id, None)
+def _child_completed(run: Run, event: SubOrchestrationInstanceCompleted) -> None:
+    call = run.work.children.pop(event.task_scheduled_id, None)
     if call is not None:
-        _tell(ledger, event.task_scheduled_id, event)
-        call.settle(RAW_RESULT, event.result)
+        _notify(run, event.task_scheduled_id, event)
+        call.complete(event.result)
 
 
-def _child_failed(ledger: Ledger, event: SubOrchestrationInstanceFailed) -> None:
-    call = ledger.children.pop(event.task_scheduled_id, None)
+def _child_failed(run: Run, event: SubOrchestrationInstanceFailed) -> None:
+    call = run.work.children.pop(event.task_scheduled_id, None)
     if call is not None:
-        _tell(ledger, event.task_scheduled_id, event)
+        _notify(run, event.task_scheduled_id, event)
         call.failed(event.failure)
 
 
-def _timer_fired(ledger: Ledger, event: TimerFired) -> None:
-    timer = ledger.timers.pop(event.timer_id, None)
+def _timer_fired(run: Run, event: TimerFired) -> None:
+    timer = run.work.timers.pop(event.timer_id, None)
     if timer is not None:
-        _tell(ledger, event.timer_id, event)
+        _notify(run, event.timer_id, event)
         timer.fired(event.fire_at)
 
 
-def _tell(ledger: Ledger, action_id: int, answer: HistoryEvent) -> None:
-    if ledger.observer is not None:
-        scheduled = ledger.scheduled_events.pop(action_id, None)
-        if not ledger.is_replaying:
-            ledger.observer.answered(scheduled, answer)
+def _notify(run: Run, action_id: int, answer: HistoryEvent) -> None:
+    if run.options.observer is not None:
+        scheduled = run.scheduled_events.pop(action_id, None)
+        if not run.execution.is_replaying:
+            run.options.observer.answered(scheduled, answer)
 
 
 # --- events and entities ---------------------------------------------------------------------------------
 
 
-def _event_raised(ledger: Ledger, event: EventRaised) -> None:
-    if event.name in ledger.entity_calls:
-        _legacy_answer(ledger, event)
-    elif event.name in ledger.lock_requests:
-        ledger.lock_requests.pop(event.name).granted()
+def _event_raised(run: Run, event: EventRaised) -> None:
+    if event.name in run.work.entity_calls:
+        _legacy_answer(run, event)
+    elif event.name in run.work.lock_requests:
+        run.work.lock_requests.pop(event.name).granted()
     else:
-        ledger.mailbox.arrive(event)
+        run.work.mailbox.arrive(event)
 
 
-def _keep_event(ledger: Ledger, event: EventRaised) -> None:
-    ledger.mailbox.keep(event)
+def _keep_event(run: Run, event: EventRaised) -> None:
+    run.work.mailbox.keep(event)
 
 
-def _legacy_answer(ledger: Ledger, event: EventRaised) -> None:
+def _legacy_answer(run: Run, event: EventRaised) -> None:
     """An entity's answer as an event whose name is the request id (protocol section 11.7)."""
-    call = ledger.entity_calls.pop(event.name)
+    call = run.work.entity_calls.pop(event.name)
     answer = decode_payload(event.input)
     members: dict[str, object] = answer if isinstance(answer, dict) else {}
     result, error_type = members.get("result"), members.get("exceptionType")
     recorded = members.get("failureDetails")
     if error_type is None and recorded is None:
-        call.settle(RAW_RESULT, result)
+        call.complete(result)
         return
     try:
         failure = msgspec.convert(_legacy_names(recorded), FailureDetails)
     except msgspec.ValidationError:
         message = decode_payload(result if isinstance(result, str) else None)
         failure = FailureDetails(str(error_type or "durabletask.EntityFailure"), str(message or ""))
-    call.settle(RAW_FAILURE, failure)
+    call.failed(failure)
 
 
 _LEGACY_NAMES: Final = {
@@ -263,35 +234,45 @@ def _legacy_names(recorded: object) -> object:
     }
 
 
-def _operation_completed(ledger: Ledger, event: EntityOperationCompleted) -> None:
-    call = ledger.entity_calls.pop(event.request_id, None)
+def _operation_completed(run: Run, event: EntityOperationCompleted) -> None:
+    call = run.work.entity_calls.pop(event.request_id, None)
     if call is not None:
-        _tell(ledger, call.action.id, event)
-        call.settle(RAW_RESULT, event.output)
+        _notify(run, call.action.id, event)
+        call.complete(event.output)
 
 
-def _operation_failed(ledger: Ledger, event: EntityOperationFailed) -> None:
-    call = ledger.entity_calls.pop(event.request_id, None)
+def _operation_failed(run: Run, event: EntityOperationFailed) -> None:
+    call = run.work.entity_calls.pop(event.request_id, None)
     if call is not None:
-        _tell(ledger, call.action.id, event)
-        call.settle(RAW_FAILURE, event.failure)
+        _notify(run, call.action.id, event)
+        call.failed(event.failure)
 
 
-def _lock_granted(ledger: Ledger, event: EntityLockGranted) -> None:
-    request = ledger.lock_requests.pop(event.critical_section_id, None)
+def _lock_granted(run: Run, event: EntityLockGranted) -> None:
+    request = run.work.lock_requests.pop(event.critical_section_id, None)
     if request is not None:
         request.granted()
+
+
+def _task_scheduled(run: Run, event: TaskScheduled) -> None:
+    options = run.options
+    if (
+        options.strict
+        or options.observer is not None
+        or not confirm_activity(run, event.event_id, event.name)
+    ):
+        confirm(run, event)
 
 
 # --- the tables ------------------------------------------------------------------------------------------
 
 
-def _confirm_if_known(ledger: Ledger, event: HistoryEvent) -> None:
+def _confirm_if_known(run: Run, event: HistoryEvent) -> None:
     """After the end: strike out what was sent. Strict mode also sees that the history goes on."""
     try:
-        confirm(ledger, event)
+        confirm(run, event)
     except NonDeterminismError:
-        if ledger.strict and ledger.is_replaying:
+        if run.options.strict and run.execution.is_replaying:
             raise
 
 
@@ -327,52 +308,43 @@ _EVERYWHERE: Final[dict[type, Handler]] = {
 }
 _UNSUPPORTED: Final = (HistoryState, ContinueAsNew, UnknownEvent)
 
-RUNNING: Final = Table(
-    {
-        **_EVERYWHERE,
-        **dict.fromkeys(_CONFIRMATIONS, confirm),
-        **_on(TaskScheduled, _task_scheduled),
-        **_INBOUND,
-        **_on(ExecutionSuspended, _suspended),
-        ExecutionResumed: _ignore,
-        **_on(ExecutionTerminated, _terminated),
-        **dict.fromkeys(_UNSUPPORTED, unsupported),
-    }
-)
-SUSPENDED: Final = Table(
-    {
-        **_EVERYWHERE,
-        **dict.fromkeys(_CONFIRMATIONS, confirm),
-        **dict.fromkeys(_INBOUND, _hold),
-        ExecutionSuspended: _ignore,
-        **_on(ExecutionResumed, _resumed),
-        **_on(ExecutionTerminated, _terminated),
-        **dict.fromkeys(_UNSUPPORTED, unsupported),
-    }
-)
-CONTINUING: Final = Table(
-    {
-        **_EVERYWHERE,
-        **dict.fromkeys(_CONFIRMATIONS, _confirm_if_known),
-        **dict.fromkeys(_INBOUND, _ignore),
-        **_on(EventRaised, _keep_event),
-        ExecutionSuspended: _ignore,
-        ExecutionResumed: _ignore,
-        **_on(ExecutionTerminated, _terminated),
-        **dict.fromkeys(_UNSUPPORTED, _ignore),
-    }
-)
-ENDED: Final = Table({**CONTINUING.handlers, ExecutionTerminated: _ignore})
+_RUNNING: Final[dict[type, Handler]] = {
+    **_EVERYWHERE,
+    **dict.fromkeys(_CONFIRMATIONS, confirm),
+    **_on(TaskScheduled, _task_scheduled),
+    **_INBOUND,
+    **_on(ExecutionSuspended, _suspended),
+    ExecutionResumed: _ignore,
+    **_on(ExecutionTerminated, _terminated),
+    **dict.fromkeys(_UNSUPPORTED, unsupported),
+}
+_SUSPENDED: Final[dict[type, Handler]] = {
+    **_EVERYWHERE,
+    **dict.fromkeys(_CONFIRMATIONS, confirm),
+    **dict.fromkeys(_INBOUND, _hold),
+    ExecutionSuspended: _ignore,
+    **_on(ExecutionResumed, _resumed),
+    **_on(ExecutionTerminated, _terminated),
+    **dict.fromkeys(_UNSUPPORTED, unsupported),
+}
+_CONTINUING: Final[dict[type, Handler]] = {
+    **_EVERYWHERE,
+    **dict.fromkeys(_CONFIRMATIONS, _confirm_if_known),
+    **dict.fromkeys(_INBOUND, _ignore),
+    **_on(EventRaised, _keep_event),
+    ExecutionSuspended: _ignore,
+    ExecutionResumed: _ignore,
+    **_on(ExecutionTerminated, _terminated),
+    **dict.fromkeys(_UNSUPPORTED, _ignore),
+}
+_ENDED: Final[dict[type, Handler]] = {**_CONTINUING, ExecutionTerminated: _ignore}
 
-for _table in (RUNNING, SUSPENDED, CONTINUING):
-    _table.continuing = CONTINUING
-    _table.ended = ENDED
-    _table.suspended = SUSPENDED
+HANDLERS: Final = (_RUNNING, _SUSPENDED, _CONTINUING, _ENDED)
+"""By condition."""
 
 
-def apply(ledger: Ledger, event: HistoryEvent) -> None:
+def apply(run: Run, event: HistoryEvent) -> None:
     """Apply one event in the present condition, and let user code run as far as it gets."""
-    handler = ledger.table.handlers.get(type(event), unsupported)
-    handler(ledger, event)
-    if ledger.ready:
-        ledger.drain()
+    HANDLERS[run.execution.condition].get(type(event), unsupported)(run, event)
+    if run.scheduler.ready:
+        run.resume_code()

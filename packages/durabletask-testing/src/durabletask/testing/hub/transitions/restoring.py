@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from durabletask.core.history import (
-    HistoryEvent,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceCreated,
-    SubOrchestrationInstanceFailed,
-    TaskCompleted,
-    TaskFailed,
-    TaskScheduled,
-    TimerCreated,
-    TimerFired,
-)
+from durabletask.core.history import SubOrchestrationInstanceCreated, TaskScheduled, TimerCreated
+from durabletask.core.open_tasks import open_tasks
 from durabletask.testing.hub.effects import Transition
 from durabletask.testing.hub.events import OpenTask, OpenTasks
 from durabletask.testing.hub.state import Instance
@@ -26,7 +15,7 @@ __all__ = ["restore_open_tasks"]
 def restore_open_tasks(tx: Transition, instance: Instance) -> None:
     """Schedule again, from history and inbox, everything that an execution still waits for."""
     tasks: dict[int, OpenTask] = {}
-    for event in _unanswered([*instance.history, *instance.inbox]):
+    for event in open_tasks([*instance.history, *instance.inbox]):
         if isinstance(event, TaskScheduled):
             tasks[event.event_id] = activity = Activity(
                 instance_id=instance.instance_id,
@@ -47,20 +36,3 @@ def restore_open_tasks(tx: Transition, instance: Instance) -> None:
         elif isinstance(event, SubOrchestrationInstanceCreated):
             tasks[event.event_id] = Child(event.instance_id)
     instance.open = OpenTasks(tasks)
-
-
-def _unanswered(events: Iterable[HistoryEvent]) -> Iterable[HistoryEvent]:
-    found: dict[int, HistoryEvent] = {}
-    for event in events:
-        match event:
-            case TaskScheduled() | TimerCreated() | SubOrchestrationInstanceCreated():
-                found[event.event_id] = event
-            case TaskCompleted() | TaskFailed():
-                found.pop(event.task_scheduled_id, None)
-            case SubOrchestrationInstanceCompleted() | SubOrchestrationInstanceFailed():
-                found.pop(event.task_scheduled_id, None)
-            case TimerFired():
-                found.pop(event.timer_id, None)
-            case _:
-                pass
-    return found.values()
