@@ -124,3 +124,17 @@ def test_any_stays_rare() -> None:
         uses += sum(isinstance(node, ast.Name) and node.id == "Any" for node in ast.walk(ast.parse(text)))
 
     assert uses * 1000 < 3 * lines
+
+
+def test_every_module_of_core_has_its_layer() -> None:
+    """`lint-imports` runs on the wheels only; a module without a layer is found here, with the sources."""
+    configuration = (
+        (ROOT / "pyproject.toml").read_text("utf-8").partition('containers = ["durabletask.core"]')[2]
+    )
+    layers = re.findall(r'"([\w: ]+)"', configuration.partition("]\n")[0])
+    core = PACKAGES / "durabletask-core/src/durabletask/core"
+    modules = {path.stem for path in core.glob("*.py")} | {
+        path.parent.name for path in core.glob("*/__init__.py")
+    }
+
+    assert sorted(name for layer in layers for name in layer.split(" : ")) == sorted(modules - {"__init__"})

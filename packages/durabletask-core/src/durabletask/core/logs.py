@@ -1,6 +1,6 @@
 """Loggers that keep each record to what it says: text from outside cannot forge lines or steer a terminal.
 
-Ids, names and error messages come from whoever may call the hub. A line break in one of them would begin a log line of
+Ids, names and error messages come from any caller of the hub. A line break in one of them would begin a log line of
 the caller's own making, and an escape sequence would be carried out by the terminal that shows the log. So every logger
 of the project is made here, and escapes such characters in the arguments of its records, in one place.
 """
