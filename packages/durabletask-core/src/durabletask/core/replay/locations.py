@@ -42,7 +42,7 @@ def frame_location(frame: FrameType | None) -> str:
 
 def calling_frame() -> FrameType:
     """The nearest frame outside core: the line of user code that called."""
-    frame: FrameType = sys._getframe(1)
+    frame: FrameType = sys._getframe(1)  # noqa: SLF001 - there is no public name
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OWN_PACKAGE):
         frame = frame.f_back
     return frame
