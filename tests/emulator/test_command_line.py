@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from durabletask.testing.emulator.cli import main
+from durabletask.testing.emulator.serving import warn_if_open
 
 pytestmark = pytest.mark.process
 
@@ -146,3 +147,22 @@ def test_a_missing_extra_is_named(
         monkeypatch.delitem(sys.modules, name)
     assert main(["--port", "0"]) == 1
     assert "pip install 'durabletask-testing[emulator]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "is_open"),
+    [
+        ("127.0.0.1", False),
+        ("localhost", False),
+        ("::1", False),
+        ("0.0.0.0", True),
+        ("::", True),
+        ("10.1.2.3", True),
+    ],
+)
+def test_an_address_that_others_can_reach_is_warned_about(
+    host: str, is_open: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The emulator has no sign-in, so listening beyond this machine is said at start."""
+    warn_if_open(host)
+    assert ("without sign-in" in caplog.text) is is_open

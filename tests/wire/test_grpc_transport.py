@@ -30,7 +30,7 @@ from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatu
 from durabletask.core.replay.compact import CompactHistory
 from durabletask.core.transport import Transport
 from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem, WorkItemStreamOptions
-from durabletask.grpc import work_stream
+from durabletask.grpc import calls, work_stream
 from durabletask.grpc.address import Address, ChannelOptions
 from durabletask.grpc.advice import explain_unavailable
 from durabletask.grpc.channel import ChannelHolder
@@ -640,3 +640,32 @@ def test_an_unknown_way_to_decode_is_refused() -> None:
         GrpcTransport("http://localhost:1", decode="fast")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="'compact' or 'plain'"):
         from_connection_string(ConnectionString.parse("Endpoint=http://localhost:1"), "hub", decode="fast")
+
+
+async def test_a_credential_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call does not wait for a token for ever, and a cancelled one cancels the question."""
+    cancelled = 0
+
+    class Silent(Tokens):
+        async def get_token(self, *, force_new: bool = False) -> AccessToken:
+            nonlocal cancelled
+            try:
+                return await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                cancelled += 1
+                raise
+
+    transport = GrpcTransport("http://127.0.0.1:1", credential=Silent())
+    await transport._open()
+    asking = asyncio.ensure_future(transport.get_instance("i"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    monkeypatch.setattr(calls, "_TOKEN_TIMEOUT", 0.01)
+    with pytest.raises(UnauthenticatedError, match="no token within"):
+        await transport.get_instance("i")
+    await transport.close()
+    await asyncio.sleep(0)
+    assert cancelled == 2

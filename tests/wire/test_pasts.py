@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
@@ -194,3 +195,22 @@ def test_lengths_are_varints(number: int) -> None:
     data = b"\x08" + encode_length(number & 0x7FFFFFFF)
     assert pb.HistoryEvent.FromString(data).eventId == number & 0x7FFFFFFF
     assert message.eventId == 0
+
+
+def test_readers_of_a_past_hold_no_copies_of_it() -> None:
+    """Many readers that do not read cost a chunk each; what is added meanwhile changes nothing for them."""
+    pasts = EncodedPasts()
+    past = [EventRaised(-1, EPOCH, "e", "x" * 1000) for _ in range(2000)]
+    pasts.encode("i", "run", past, ())
+    tracemalloc.start()
+    try:
+        readers = [pasts.chunks("i", "run", 10_000) for _ in range(40)]
+        first = [next(reader) for reader in readers if reader is not None]
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(first) == 40
+    assert held < 40 * 30_000
+    pasts.encode("i", "run", [*past, EventRaised(-1, EPOCH, "more", None)], ())
+    rest = b"".join([first[0], *(readers[0] or ())])
+    assert len(pb.HistoryChunk.FromString(rest).events) == 2000

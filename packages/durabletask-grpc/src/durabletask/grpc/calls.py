@@ -10,6 +10,7 @@ binds a token, or headers that contain one, to a name while it waits for the net
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import socket
@@ -58,6 +59,7 @@ _WORKER_CALLS: Final = frozenset(
     }
 )
 
+_TOKEN_TIMEOUT: Final = 120.0  # seconds; a command line tool or a chain of sources may take a while
 _T = TypeVar("_T")
 
 
@@ -106,8 +108,25 @@ class Caller:
         return self._credential is not None
 
     async def token(self, *, force_new: bool = False) -> AccessToken | None:
-        """A token; ``None`` without a credential."""
-        return None if self._credential is None else await self._credential.get_token(force_new=force_new)
+        """A token; ``None`` without a credential.
+
+        Raises:
+            UnauthenticatedError: the credential gives none, or not in time.
+        """
+        if self._credential is None:
+            return None
+        asking = asyncio.ensure_future(self._credential.get_token(force_new=force_new))
+        try:
+            await asyncio.wait([asking], timeout=_TOKEN_TIMEOUT)
+        finally:
+            if not asking.done():
+                asking.cancel()
+        if asking.cancelled() or not asking.done():
+            raise UnauthenticatedError(
+                f"The credential gave no token within {_TOKEN_TIMEOUT:g} s. Check that this machine can reach the "
+                "service that issues tokens."
+            )
+        return asking.result()
 
     def headers(self, rpc: str, token: AccessToken | None) -> Metadata:
         """The headers of a call.

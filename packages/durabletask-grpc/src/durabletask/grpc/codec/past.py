@@ -217,7 +217,8 @@ class EncodedPasts:
         kept = self._entries.get(instance_id)
         if kept is None or (execution_id is not None and kept[0] != execution_id):
             return None
-        return _as_chunks(bytes(kept[1].data), size)
+        # Not a copy: a reader that does not read would hold it. The data only grows, so its beginning stays as it is.
+        return _as_chunks(kept[1].data, len(kept[1].data), size)
 
     def forget(self, instance_id: str) -> None:
         """Drop what is kept of an instance."""
@@ -234,11 +235,11 @@ class EncodedPasts:
             self._take(next(iter(self._entries)))
 
 
-def _as_chunks(data: bytes, size: int) -> Iterator[bytes]:
-    """Turn ``OrchestratorRequest.pastEvents`` fields into messages of ``HistoryChunk.events`` fields."""
-    parts: list[bytes] = []
+def _as_chunks(data: bytearray, end: int, size: int) -> Iterator[bytes]:
+    """Turn ``OrchestratorRequest.pastEvents`` fields, up to ``end``, into messages of ``HistoryChunk.events`` fields."""
+    parts: list[bytes | bytearray] = []
     length = position = 0
-    while position < len(data):
+    while position < end:
         start = position + 1
         position, shift, body = start, 0, 0
         while data[position] >= 0x80:

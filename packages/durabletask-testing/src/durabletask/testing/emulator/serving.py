@@ -12,12 +12,19 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
-from durabletask.core.connection_string import CONNECTION_STRING_VARIABLE, TASK_HUB_VARIABLE
+from durabletask.core.connection_string import (
+    CONNECTION_STRING_VARIABLE,
+    TASK_HUB_VARIABLE,
+    ConnectionString,
+)
+from durabletask.core.logs import get_logger
 from durabletask.core.options import LINT_VARIABLE
 from durabletask.grpc.server import TaskHubServer
 from durabletask.testing.hub import HubRegistry
 
-__all__ = ["run_command", "running_server", "serve"]
+__all__ = ["run_command", "running_server", "serve", "warn_if_open"]
+
+_LOGGER: Final = get_logger("durabletask.emulator")
 
 _GRACE: Final = 2.0  # seconds that calls under way have when the emulator stops
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -38,10 +45,21 @@ async def running_server(*, host: str, port: int, store: Path | None = None) -> 
     try:
         await hubs.hub("default").connect()  # a store that cannot be opened is told now, not to a client
         await server.start()
+        warn_if_open(host)
         yield server
     finally:
         await server.stop(_GRACE)
         await hubs.close()
+
+
+def warn_if_open(host: str) -> None:
+    """Log a warning if the address can be reached from other machines: the emulator has no sign-in."""
+    if not ConnectionString(endpoint=f"http://[{host}]" if ":" in host else f"http://{host}").is_loopback:
+        _LOGGER.warning(
+            "The emulator listens on %s without sign-in and encryption: every machine that can reach it can read and "
+            "change all task hubs. Leave --host out unless the network is trusted.",
+            host,
+        )
 
 
 async def serve(*, host: str, port: int, store: Path | None = None) -> int:
