@@ -20,7 +20,20 @@ from typing import Any, Final, TypeAlias, cast, get_args, get_origin
 
 import msgspec
 
-__all__ = ["UnfaithfulError", "is_secret", "knows", "owns", "reader_of", "spellings", "write"]
+__all__ = [
+    "Dynamic",
+    "UnfaithfulError",
+    "is_secret",
+    "knows",
+    "origin_of",
+    "owns",
+    "reader_of",
+    "spellings",
+    "write",
+]
+
+Dynamic: TypeAlias = Any
+"""A class or object whose attributes a type checker cannot know: pydantic, attrs and dataclasses add them."""
 
 _Plain: TypeAlias = Callable[[object], object]
 
@@ -42,19 +55,24 @@ class UnfaithfulError(ValueError):
         self.reason: str = reason
 
 
+def origin_of(annotation: object) -> Dynamic:
+    """``typing.get_origin``, without its overloads."""
+    return get_origin(annotation)
+
+
 @lru_cache(maxsize=4096)
-def knows(kind: Any) -> bool:
+def knows(kind: Dynamic) -> bool:
     """Whether a class is pydantic's: a model, one of its dataclasses or types, or a class made for it."""
     return _is_model(kind) or hasattr(kind, "__get_pydantic_core_schema__") or is_secret(kind)
 
 
 @lru_cache(maxsize=4096)
-def _is_model(kind: Any) -> bool:
+def _is_model(kind: Dynamic) -> bool:
     return hasattr(kind, "__pydantic_validator__") and hasattr(kind, "__pydantic_serializer__")
 
 
 @lru_cache(maxsize=4096)
-def is_secret(kind: Any) -> bool:
+def is_secret(kind: Dynamic) -> bool:
     """Whether objects of a class hide their value when they are dumped."""
     return hasattr(kind, "get_secret_value") and hasattr(kind, "_display")
 
@@ -78,9 +96,9 @@ def write(value: object, plain: _Plain) -> object:
     Raises:
         UnfaithfulError: there are no such values.
     """
-    kind: Any = type(value)
+    kind: Dynamic = type(value)
     if is_secret(kind):
-        return plain(cast("Any", value).get_secret_value())
+        return plain(cast("Dynamic", value).get_secret_value())
     name = kind.__qualname__
     problem: UnfaithfulError | None = None
     for by_alias in (False, True):
@@ -105,8 +123,8 @@ def write(value: object, plain: _Plain) -> object:
 
 
 def _dump(value: object, *, by_alias: bool, **options: object) -> object:
-    kind: Any = type(value)
-    serializer: Any = kind.__pydantic_serializer__ if _is_model(kind) else _adapter(kind).serializer
+    kind: Dynamic = type(value)
+    serializer: Dynamic = kind.__pydantic_serializer__ if _is_model(kind) else _adapter(kind).serializer
     try:
         # The serializer itself, not `model_dump`, which a class may override for display.
         dumped: object = serializer.to_python(
@@ -135,7 +153,7 @@ def _failing_field(value: object, *, by_alias: bool) -> str:
     return ""
 
 
-def _fields_of(kind: type) -> Mapping[str, Any]:
+def _fields_of(kind: type) -> Mapping[str, Dynamic]:
     return getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", None) or {}
 
 
@@ -143,11 +161,11 @@ def _exact(
     value: object, written: object, plain: _Plain, *, by_alias: bool, base64_bytes: bool = False
 ) -> object:
     """What was dumped, with the values of secrets, and with sets in the order of their members' texts."""
-    kind: Any = type(value)
+    kind: Dynamic = type(value)
     if kind in _SCALARS:
         return written
     if is_secret(kind):
-        secret: object = cast("Any", value).get_secret_value()
+        secret: object = cast("Dynamic", value).get_secret_value()
         return _text_of_bytes(secret, base64_bytes) if isinstance(secret, bytes) else plain(secret)
     if isinstance(value, (set, frozenset)) and isinstance(written, list) and len(value) == len(written):
         members = zip(value, written, strict=True)
@@ -156,7 +174,9 @@ def _exact(
             key=msgspec.json.encode,
         )
     if _is_model(kind):
-        config: Any = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}
+        config: Dynamic = (
+            getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}
+        )
         base64_bytes = config.get("val_json_bytes") == "base64"
         if not isinstance(written, dict):
             inner = getattr(value, "root", None)
@@ -205,9 +225,9 @@ def _is_equal(one: object, other: object) -> bool:
 
 def _complete(value: object, plain: _Plain) -> object:
     """A value with everything in it, to compare: secrets, excluded fields, fields of subclasses."""
-    kind: Any = type(value)
+    kind: Dynamic = type(value)
     if is_secret(kind):
-        return _complete(cast("Any", value).get_secret_value(), plain)
+        return _complete(cast("Dynamic", value).get_secret_value(), plain)
     if _is_model(kind):
         return {name: _complete(part, plain) for name, part in _parts_of(value).items()}
     if isinstance(value, dict):
@@ -274,19 +294,19 @@ def _options() -> dict[str, bool]:
 
 
 @lru_cache(maxsize=1024)
-def _adapter(target: Any) -> Any:
+def _adapter(target: Dynamic) -> Dynamic:
     import pydantic  # noqa: PLC0415 - as above
 
     return pydantic.TypeAdapter(target)
 
 
 @lru_cache(maxsize=1024)
-def reader_of(target: Any) -> Callable[[str | bytes], object]:
+def reader_of(target: Dynamic) -> Callable[[str | bytes], object]:
     """Reader of a class that ``knows`` accepts, or of an annotation that pydantic ``owns``.
 
     It raises ``ReadError`` for what does not fit.
     """
-    if is_secret(get_origin(target) or target):
+    if is_secret(origin_of(target) or target):
         return _secret_reader(target)
     validate = (
         target.__pydantic_validator__.validate_json if _is_model(target) else _adapter(target).validate_json
@@ -302,9 +322,9 @@ def reader_of(target: Any) -> Callable[[str | bytes], object]:
     return read
 
 
-def _secret_reader(target: Any) -> Callable[[str | bytes], object]:
+def _secret_reader(target: Dynamic) -> Callable[[str | bytes], object]:
     """Reader of a secret outside a model, which ``write`` has written as the value itself."""
-    inner = get_args(target)[0] if get_args(target) else _SECRETS.get(target.__name__, Any)
+    inner = get_args(target)[0] if get_args(target) else _SECRETS.get(target.__name__, object)
     decode = msgspec.json.Decoder(inner).decode
 
     def read(payload: str | bytes) -> object:
@@ -321,7 +341,7 @@ def _explain(error: ValueError) -> ReadError:
     errors = getattr(error, "errors", None)
     if errors is None:
         return ReadError(type(error).__name__, "", is_no_json=False)
-    items = cast("list[Mapping[str, Any]]", errors(include_url=False))
+    items = cast("list[Mapping[str, Dynamic]]", errors(include_url=False))
     parts = []
     for item in items[:_MOST_ERRORS]:
         where = _path_of(item["loc"]).lstrip(".")
@@ -336,7 +356,7 @@ def _path_of(steps: Iterable[str | int]) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step[:40]}" for step in steps)
 
 
-def _message(item: Mapping[str, Any]) -> str:
+def _message(item: Mapping[str, Dynamic]) -> str:
     """The message of one error. Some quote the input; these parts are cut out."""
     text, given = str(item["msg"]), item.get("input")
     if item["type"] == "union_tag_invalid":

@@ -21,12 +21,13 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import PurePath
-from typing import Any, Final, cast, get_args
+from typing import Final, cast, get_args
 from uuid import UUID
 
 import msgspec
 
 from . import pydantic_models
+from .pydantic_models import Dynamic
 
 __all__ = ["UnwritableError", "encode_hook", "explain", "is_exact", "to_plain", "type_name"]
 
@@ -105,7 +106,7 @@ _MUST_BE_EQUAL: Final = (datetime, date, time, timedelta, Decimal)
 
 def encode_hook(value: object) -> object:
     """A plain value for one that msgspec does not know by itself."""
-    kind: Any = type(value)
+    kind: Dynamic = type(value)
     if pydantic_models.knows(kind):
         return _write_model(value)
     for base, convert in _BASES:
@@ -159,7 +160,7 @@ class _Shape:
 
     __slots__ = ("fields", "is_array", "is_leaf", "is_model", "may_be_partial", "names", "omits", "tag")
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: Dynamic) -> None:
         self.fields: tuple[tuple[str, str], ...] | None = None
         self.may_be_partial = self.omits = self.is_array = False
         self.tag: tuple[str, str | int] | None = None
@@ -224,7 +225,7 @@ def is_exact(value: object) -> bool:
     return True
 
 
-def _members_if_exact(value: object, kind: Any) -> Collection[object] | None:
+def _members_if_exact(value: object, kind: Dynamic) -> Collection[object] | None:
     """The members of an object, or ``None`` if msgspec would write the object itself in its own way."""
     shape = _shape_of(kind)
     if shape.is_leaf:
@@ -251,7 +252,7 @@ def to_plain(value: object) -> object:
         UnwritableError: a part has no JSON form; the error has its path.
         RecursionError: the value contains itself, or is nested too deeply.
     """
-    kind: Any = type(value)
+    kind: Dynamic = type(value)
     if kind in _ATOMS:
         if kind is float and not math.isfinite(cast("float", value)):
             raise UnwritableError(f"{value!r} has no JSON form. Use None, or a text such as {str(value)!r}")
