@@ -99,13 +99,3 @@ async def test_calls_through_the_context_and_helpers_are_left_alone() -> None:
 async def test_production_pays_nothing() -> None:
     """Without the linter no call is watched."""
     assert (await run(awaits, lint=False)).output == "Hello, you!"
-
-
-def test_an_activity_that_orchestrates_is_told_where_that_belongs() -> None:
-    """The error of the interpreter alone does not say what is wrong."""
-    context = ActivityContext("greet", "i1", 1)
-
-    with pytest.raises(AttributeError, match=r"no attribute 'call_activity'\. Only orchestrators have it"):
-        context.call_activity("other")  # type: ignore[attr-defined]
-    with pytest.raises(AttributeError, match=r"no attribute 'colour'\.$"):
-        context.colour  # type: ignore[attr-defined]  # noqa: B018

@@ -56,25 +56,6 @@ def missing_attribute(context: object, name: str, who: str) -> str:
     )
 
 
-_OF_ORCHESTRATIONS = frozenset({
-    "call_activity",
-    "call_entity",
-    "call_sub_orchestrator",
-    "continue_as_new",
-    "create_timer",
-    "current_utc_datetime",
-    "is_replaying",
-    "lock_entities",
-    "new_uuid",
-    "send_event",
-    "set_custom_status",
-    "signal_entity",
-    "task_all",
-    "task_any",
-    "wait_for_external_event",
-})  # fmt: skip
-
-
 class ActivityContext:
     """What an activity knows about its call.
 
@@ -117,17 +98,6 @@ class ActivityContext:
         def __getattr__(self, name):
             """Say where a method of another context belongs."""
             raise AttributeError(missing_attribute(self, name, "An activity"), name=name, obj=self)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> object:
-            advice = ""
-            if name in _OF_ORCHESTRATIONS:
-                advice = (
-                    " Only orchestrators have it: an activity does its work itself and returns the result. Is an "
-                    "orchestrator registered under activities=, or called with call_activity?"
-                )
-            raise AttributeError(f"'ActivityContext' object has no attribute {name!r}.{advice}")
 
     def __repr__(self) -> str:
         return f"ActivityContext({self.name!r}, {self.orchestration_id!r}, {self.task_id})"

@@ -37,6 +37,7 @@ __all__ = [
 
 T = TypeVar("T")
 InputT = TypeVar("InputT")
+LoggerT = TypeVar("LoggerT", bound="logging.Logger | logging.LoggerAdapter[logging.Logger]")
 OutputT = TypeVar("OutputT")
 InputT_contra = TypeVar("InputT_contra", contravariant=True)
 OutputT_co = TypeVar("OutputT_co", covariant=True)
@@ -174,8 +175,8 @@ class OrchestrationContext(ABC):
         """A logger that is silent during replay."""
 
     @abstractmethod
-    def create_replay_safe_logger(self, logger: logging.Logger) -> logging.Logger:
-        """A logger that passes records on to ``logger``, except during replay."""
+    def create_replay_safe_logger(self, logger: LoggerT) -> LoggerT:
+        """A logger, or adapter of a logger, that passes records on to ``logger``, except during replay."""
 
     # Classes have overloads of their own: Pyright cannot solve a union of a class and a callable.
     # --- activities --------------------------------------------------------------------------------------

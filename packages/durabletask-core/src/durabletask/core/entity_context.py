@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -13,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Generic, cast, get_args, get_origin, over
 from typing_extensions import TypeVar
 
 from . import telemetry
+from .arguments import as_name, as_optional_text, as_time
 from .authoring import missing_attribute
 from .entities import EntityId
 from .errors import SerializationError
 from .registry import name_of
+from .requests import entity_key, new_instance_id
 from .serialization import DataConverter
-from .times import as_utc, utc_now
+from .times import utc_now
 from .work_items import EntityAction, EntitySendSignal, EntityStartOrchestration
 
 __all__ = ["EntityContext", "TaskEntity"]
@@ -109,18 +110,19 @@ class EntityContext:
         operation: str,
         input: object = None,
         *,
-        start_at: datetime | timedelta | None = None,
+        start_at: datetime | timedelta | float | None = None,
     ) -> None:
         """Send a one-way message to an entity."""
-        target = EntityId.parse(entity_id) if isinstance(entity_id, str) else entity_id
+        target = entity_key(entity_id)
+        operation = as_name(operation, "operation")
         now = utc_now()
         self._actions.append(
             EntitySendSignal(
                 id=len(self._actions),
-                instance_id=str(target),
+                instance_id=target,
                 name=operation,
                 input=self._serialize(input, f"Input of entity operation {operation!r}"),
-                scheduled_time=as_utc(start_at, now),
+                scheduled_time=as_time(start_at, "start_at", now),
                 request_time=now,
                 trace_context=telemetry.current(),
             )
@@ -132,12 +134,13 @@ class EntityContext:
         input: object = None,
         *,
         instance_id: str | None = None,
-        start_at: datetime | timedelta | None = None,
+        start_at: datetime | timedelta | float | None = None,
         version: str | None = None,
     ) -> str:
         """Start an orchestration, without waiting for it, and return its instance id."""
-        name = name_of(orchestrator)
-        instance_id = instance_id or uuid.uuid4().hex
+        name = as_name(name_of(orchestrator), "The name of the orchestrator")
+        version = as_optional_text(version, "version")
+        instance_id = new_instance_id(instance_id, None)
         now = utc_now()
         self._actions.append(
             EntityStartOrchestration(
@@ -146,7 +149,7 @@ class EntityContext:
                 name=name,
                 version=version,
                 input=self._serialize(input, f"Input of orchestration {name!r}"),
-                scheduled_time=as_utc(start_at, now),
+                scheduled_time=as_time(start_at, "start_at", now),
                 request_time=now,
                 trace_context=telemetry.current(),
             )

@@ -7,10 +7,11 @@ from __future__ import annotations
 import logging
 from _thread import get_ident
 from collections.abc import Iterable, Mapping
+from copy import copy
 from datetime import datetime, timedelta, timezone
 from sys import _getframe
 from types import CodeType, MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from typing_extensions import Self
 
@@ -21,7 +22,7 @@ from durabletask.core.actions import (
     SendEvent,
     SignalEntity,
 )
-from durabletask.core.context import EntityLockTask, OrchestrationContext, seeded_random
+from durabletask.core.context import EntityLockTask, LoggerT, OrchestrationContext, seeded_random
 from durabletask.core.entities import EntityId
 from durabletask.core.errors import EntityLockError, SerializationError
 from durabletask.core.logs import get_logger
@@ -81,6 +82,20 @@ class ReplaySafeLogger(logging.Logger):
     def getChild(self, suffix: str) -> Self:  # noqa: N802 - the name that logging gave it
         """A logger below, as safe as this one."""
         return type(self)(self._execution, self._target.getChild(suffix))
+
+
+def _replay_safe(
+    execution: Execution, logger: object
+) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    if isinstance(logger, logging.LoggerAdapter):
+        adapter = copy(logger)  # it keeps its class and what it adds to records
+        adapter.logger = cast("logging.Logger", _replay_safe(execution, logger.logger))
+        return adapter
+    if isinstance(logger, logging.Logger):
+        return ReplaySafeLogger(execution, logger)
+    raise TypeError(
+        f"create_replay_safe_logger takes a logging.Logger or logging.LoggerAdapter, not {type(logger).__qualname__}."
+    )
 
 
 class ReplayContext(OrchestrationContext):
@@ -147,8 +162,8 @@ class ReplayContext(OrchestrationContext):
             self._logger = self.create_replay_safe_logger(logging.getLogger("durabletask.orchestration"))
         return self._logger
 
-    def create_replay_safe_logger(self, logger: logging.Logger) -> logging.Logger:
-        return ReplaySafeLogger(self._sink.execution, logger)
+    def create_replay_safe_logger(self, logger: LoggerT) -> LoggerT:
+        return cast("LoggerT", _replay_safe(self._sink.execution, logger))
 
     # --- calls -------------------------------------------------------------------------------------------
 
