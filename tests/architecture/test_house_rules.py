@@ -138,3 +138,37 @@ def test_every_module_of_core_has_its_layer() -> None:
     }
 
     assert sorted(name for layer in layers for name in layer.split(" : ")) == sorted(modules - {"__init__"})
+
+
+TWINS = {"durabletask.sync", "durabletask.testing.sync"}
+
+
+def test_no_public_class_name_exists_twice() -> None:
+    """Reading a name, one knows the class. The blocking twins alone have the names of what they stand for."""
+    homes: dict[str, set[str]] = {}
+    for name in set(_public_modules()) - TWINS:
+        for exported in importlib.import_module(name).__all__:
+            value = getattr(importlib.import_module(name), exported)
+            if isinstance(value, type) and value.__module__.startswith("durabletask."):
+                homes.setdefault(value.__name__, set()).add(value.__module__)
+
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+
+
+FORBIDDEN_WORDS = re.compile(r"\b(nobody|somebody|whoever)\b", re.IGNORECASE)
+RECORDED = {"recorded_orchestrators.py", "record_python.py"}
+"""Programs whose recorded results have the word."""
+
+
+def test_texts_are_about_the_code_and_not_about_people() -> None:
+    """Sources, pages and tests say what acts: a caller, a worker, a hub."""
+    found = {
+        f"{path.relative_to(ROOT)}:{number}": line.strip()
+        for folder in ("packages", "tests", "docs", "tools", "benchmarks", "examples", ".")
+        for path in sorted((ROOT / folder).rglob("*") if folder != "." else ROOT.glob("*"))
+        if path.suffix in {".py", ".md"} and path.name not in RECORDED and path != Path(__file__).resolve()
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if FORBIDDEN_WORDS.search(line)
+    }
+
+    assert found == {}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .open_work import OpenCall
     from .sink import Sink
 
-__all__ = ["ActivityCall", "ChildCall", "task_failure"]
+__all__ = ["ActivityTask", "ChildTask", "task_failure"]
 
 _NO_DETAILS = FailureDetails("durabletask.UnknownFailure", "The hub recorded no details of the failure.")
 
@@ -132,7 +132,7 @@ class _Call(EngineTask[object], Waiter):
         )
 
 
-class ActivityCall(_Call):
+class ActivityTask(_Call):
     """A call of an activity."""
 
     __slots__ = ("_action", "_input", "_tags", "_version", "action_id", "activity_name")
@@ -193,7 +193,7 @@ class ActivityCall(_Call):
         return self._open_task("activity")
 
 
-class ChildCall(_Call):
+class ChildTask(_Call):
     """A call of a sub-orchestration."""
 
     __slots__ = ("_action",)

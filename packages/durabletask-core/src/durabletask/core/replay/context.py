@@ -30,7 +30,7 @@ from durabletask.core.tasks import Awaitables, Task
 
 from . import misuse
 from .annotations import declared_result
-from .calls import ActivityCall, ChildCall
+from .calls import ActivityTask, ChildTask
 from .entities import EntityCall, LockRequest
 from .events import EventWait
 from .groups import Groups
@@ -196,7 +196,7 @@ class ReplayContext(OrchestrationContext):
             raise misuse.unserializable(
                 input, f"The input of activity {activity!r}, called at {here()},", error
             ) from error
-        return ActivityCall(
+        return ActivityTask(
             sink,
             activity,
             version or None,
@@ -241,7 +241,7 @@ class ReplayContext(OrchestrationContext):
             input=payload,
             tags=dict(tags) if tags else None,
         )
-        return ChildCall(sink, action, return_type, retry_policy, code, lasti)
+        return ChildTask(sink, action, return_type, retry_policy, code, lasti)
 
     # --- time and events ---------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ from durabletask.core.history import (
 )
 from durabletask.core.instances import decode_payload
 
-from .calls import ActivityCall
+from .calls import ActivityTask
 from .locations import UNKNOWN
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIRMATIONS", "confirm", "confirm_activity", "unconfirmed_action"]
 
-_INTERNAL_TIMER = -100  # some hubs record a timer of their own under this id; it is nobody's action
+_INTERNAL_TIMER = -100  # some hubs record a timer of their own under this id; it confirms no action
 
 Comparison: TypeAlias = Callable[[HistoryEvent, OrchestratorAction], bool]
 
@@ -169,7 +169,7 @@ def confirm_activity(run: Run, action_id: int, name: str | None) -> bool:
     """
     pending = run.work.pending
     call = pending.get(action_id)
-    if type(call) is ActivityCall and call.activity_name == name:
+    if type(call) is ActivityTask and call.activity_name == name:
         del pending[action_id]
         run.matched.append(call)
         return True

@@ -235,7 +235,7 @@ def forgotten_await(error: BaseException, tasks: Sequence[EngineTask[object]]) -
 
 
 def never_awaited(tasks: Iterable[EngineTask[object]]) -> str:
-    """One line per task that nobody awaited."""
+    """One line per task that was never awaited."""
     return "\n".join(f"  {task} made at {task.location}" for task in tasks)
 
 

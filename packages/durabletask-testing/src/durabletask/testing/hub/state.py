@@ -32,10 +32,10 @@ from .events import EventLog, OpenTasks
 from .order import OrderedIndex, Position, microseconds
 from .tasks import Activity
 
-__all__ = ["Execution", "HubState", "Instance", "Summary", "restore_flags", "snapshot"]
+__all__ = ["ExecutionStart", "HubState", "Instance", "Summary", "restore_flags", "snapshot"]
 
 
-class Execution(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+class ExecutionStart(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """What the present execution of an instance was started with."""
 
     instance_id: str
@@ -78,7 +78,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
     key: int
     created_at: datetime
     updated_at: datetime
-    execution: Execution
+    execution: ExecutionStart
     summary: Summary = msgspec.field(default_factory=Summary)
     history: EventLog = msgspec.field(default_factory=EventLog)
     inbox: EventLog = msgspec.field(default_factory=EventLog)

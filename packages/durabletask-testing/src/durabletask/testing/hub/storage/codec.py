@@ -14,7 +14,7 @@ from durabletask.core.work_items import OrchestrationTraceContext
 from durabletask.testing.hub.effects import Transition
 from durabletask.testing.hub.events import EventLog
 from durabletask.testing.hub.order import microseconds
-from durabletask.testing.hub.state import Execution, Instance, Summary
+from durabletask.testing.hub.state import ExecutionStart, Instance, Summary
 from durabletask.testing.hub.tasks import Activity
 
 from .base import Commit, InstanceChange
@@ -166,7 +166,7 @@ def instance_of(row: tuple[int, str, int, int, int | None, bytes]) -> Instance:
         key=key,
         created_at=_moment(created),
         updated_at=read.updated_at,
-        execution=Execution(
+        execution=ExecutionStart(
             instance_id=instance_id,
             execution_id=read.execution_id,
             name=read.name,

@@ -14,7 +14,7 @@ from durabletask.core.history import ParentInstance, SubOrchestrationInstanceFai
 from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus, ReusePolicy
 from durabletask.testing.hub.effects import Transition
 from durabletask.testing.hub.events import EventLog
-from durabletask.testing.hub.state import Execution, Instance
+from durabletask.testing.hub.state import ExecutionStart, Instance
 from durabletask.testing.hub.tasks import Child
 
 from .ending import FIRE_AND_FORGET, finish, remove
@@ -48,7 +48,7 @@ def create_instance(tx: Transition, request: CreateInstanceRequest) -> str:
             old = tx.edit(old)
             finish(tx, old, OrchestrationStatus.TERMINATED)
         remove(tx, old, tell_waiting=False)
-    execution = Execution(
+    execution = ExecutionStart(
         instance_id=instance_id,
         execution_id=request.execution_id or tx.state.new_id(),
         name=request.name,
@@ -90,7 +90,7 @@ def check_policy(policy: ReusePolicy | None) -> None:
         )
 
 
-def start(tx: Transition, execution: Execution) -> Instance:
+def start(tx: Transition, execution: ExecutionStart) -> Instance:
     """Make a PENDING instance of a free id."""
     start_at = execution.scheduled_start_at
     instance = Instance(
@@ -146,7 +146,7 @@ def create_child(tx: Transition, parent: Instance, action: CreateSubOrchestratio
     )
     start(
         tx,
-        Execution(
+        ExecutionStart(
             instance_id=child_id,
             execution_id=tx.state.new_id(),
             name=action.name,
@@ -182,7 +182,7 @@ def restart_instance(tx: Transition, instance_id: str, *, with_new_instance_id: 
     execution = old.execution
     start(
         tx,
-        Execution(
+        ExecutionStart(
             instance_id=new_id,
             execution_id=tx.state.new_id(),
             name=execution.name,

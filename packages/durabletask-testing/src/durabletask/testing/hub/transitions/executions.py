@@ -15,7 +15,7 @@ from durabletask.core.history import (
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.testing.hub.effects import Transition
 from durabletask.testing.hub.events import EventLog
-from durabletask.testing.hub.state import Execution, Instance
+from durabletask.testing.hub.state import ExecutionStart, Instance
 
 from .ending import drop_open_tasks
 
@@ -24,7 +24,7 @@ __all__ = ["continue_as_new", "started_event"]
 _SURVIVES_EXECUTION = (EventRaised, ExecutionSuspended, ExecutionResumed, ExecutionTerminated)
 
 
-def started_event(tx: Transition, execution: Execution) -> ExecutionStarted:
+def started_event(tx: Transition, execution: ExecutionStart) -> ExecutionStarted:
     """The first inbound event of an execution."""
     return ExecutionStarted(
         -1,
