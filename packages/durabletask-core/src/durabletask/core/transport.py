@@ -93,7 +93,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Give back every resource. Calls in flight end with ``TransportUnavailableError``."""
+        """Release every resource. Calls in flight end with ``TransportUnavailableError``."""
 
     # --- client half ----------------------------------------------------------------------------------------
 
@@ -262,15 +262,15 @@ class Transport(ABC):
 
     @abstractmethod
     async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
-        """Give an episode back unchanged; the hub delivers it again after a back-off.
+        """Abandon an episode; the hub delivers it again after a back-off.
 
         Nothing of ``item`` counts but its ``completion_token``: over the wire there is nothing else.
         """
 
     @abstractmethod
     async def abandon_activity(self, item: ActivityWorkItem) -> None:
-        """Give an activity back; the hub delivers it again after a back-off. Only its token counts."""
+        """Abandon an activity; the hub delivers it again after a back-off. Only its token counts."""
 
     async def abandon_entity(self, item: EntityWorkItem) -> None:
-        """Give an entity batch back; the hub delivers it again after a back-off."""
+        """Abandon an entity batch; the hub delivers it again after a back-off."""
         raise NotSupportedError(f"{type(self).__name__} has no entities.")

@@ -41,7 +41,7 @@ from .status import error_of
 if TYPE_CHECKING:
     from durabletask.core.connection import AccessToken, CredentialProvider
 
-__all__ = ["SERVER_HEADER", "Caller", "TransportClosedError", "default_user_agent", "encode"]
+__all__ = ["SERVER_HEADER", "Caller", "default_user_agent", "encode"]
 
 SERVER_HEADER: Final[str] = "x-durabletask-server"
 """Header by which our own server names itself in the answer to Hello."""
@@ -61,10 +61,6 @@ _WORKER_CALLS: Final = frozenset(
 
 _TOKEN_TIMEOUT: Final = 120.0  # seconds; a command line tool or a chain of sources may take a while
 _T = TypeVar("_T")
-
-
-class TransportClosedError(TransportUnavailableError):
-    """The transport was closed while the call was under way."""
 
 
 @cache
@@ -236,7 +232,7 @@ class Caller:
 
     def closed(self, rpc: str) -> Exception:
         """The error to raise for a call that ended because its channel was closed."""
-        return TransportClosedError(
+        return TransportUnavailableError(
             f"The transport to {self.address.endpoint} was closed while {rpc} was under way."
         )
 

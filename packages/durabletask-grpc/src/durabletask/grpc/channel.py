@@ -122,8 +122,8 @@ class ChannelHolder:
         self._retiring: set[asyncio.Task[None]] = set()
         self.under_way: set[grpc.aio.Call] = set()
         """Calls that ``close`` has to end: each call is added at its start and removed at its end."""
-        self.generation: int = 0
-        """Changes whenever calls of an older channel may have been ended by closing it."""
+        self.closings: int = 0
+        """How many times ``close`` was called."""
 
     def unary(self, rpc: str) -> UnaryCall:
         """The call of that name on the current channel."""
@@ -163,6 +163,7 @@ class ChannelHolder:
     async def close(self) -> None:
         """Close every channel; a later call opens a new one."""
         channel, loop = self._channel, self._loop
+        self.closings += 1
         self._forget()
         retiring, self._retiring = self._retiring, set()
         current = asyncio.get_running_loop()
@@ -170,7 +171,6 @@ class ChannelHolder:
             if task.get_loop() is current:
                 task.cancel()
         if channel is not None and loop is current:
-            self.generation += 1
             for call in list(self.under_way):  # not every version of gRPC ends streams when a channel closes
                 call.cancel()
             await channel.close()
@@ -209,5 +209,4 @@ class ChannelHolder:
         try:
             await asyncio.sleep(self._grace)
         finally:
-            self.generation += 1
             await channel.close()

@@ -1,4 +1,4 @@
-"""Tells a call that was ended from this side apart from a caller that is being cancelled.
+"""Distinguish a call that was ended from this side from a caller that is being cancelled.
 
 gRPC raises ``CancelledError`` in both cases: when the task that awaits the call is cancelled, and when other code
 ends the call with ``call.cancel()`` (``close`` does, and so does a stream that has been silent for too long). The

@@ -24,7 +24,7 @@ from durabletask.core.work_items import OrchestratorResult, WorkItem, WorkItemSt
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 
-from .calls import SERVER_HEADER, Caller, TransportClosedError, encode
+from .calls import SERVER_HEADER, Caller, encode
 from .codec.completions import encode_completion
 from .codec.history import decode_events
 from .proto._generated import orchestrator_service_pb2 as pb
@@ -104,7 +104,8 @@ class RemoteHub:
         request = _build(rpc, lambda: encode_instance_request(instance_id, include_payloads=include_payloads))
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + max(timeout.total_seconds(), 0.0)
-        pauses = _Pauses(loop.time)
+        pauses, channels = _Pauses(loop.time), self._caller.channels
+        closings = channels.closings
         while True:
             rest = _LONGEST_WAIT if deadline is None else deadline - loop.time()
             if rest <= 0:
@@ -118,8 +119,8 @@ class RemoteHub:
                 if loop.time() - began < limit * 0.95:
                     await pauses.take(rest)
                 continue
-            except TransportUnavailableError as error:
-                if isinstance(error, TransportClosedError) or not self._caller.channels.has_succeeded:
+            except TransportUnavailableError:
+                if channels.closings != closings or not channels.has_succeeded:
                     raise
                 if not await pauses.take(rest):
                     raise

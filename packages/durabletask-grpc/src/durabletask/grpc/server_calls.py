@@ -161,7 +161,7 @@ async def _list_ids(hub: ServedHub, request: pb.ListInstanceIdsRequest) -> bytes
 
 
 async def _fitting(page: Callable[[int], Awaitable[tuple[bytes, int]]], size: int) -> bytes:
-    """A page that a client can receive: shorter than asked for if need be, its token tells how to go on."""
+    """A page that a client can receive: shorter than asked for if need be, its continuation token leads on."""
     while True:
         data, rows = await page(size)
         if len(data) <= _PAGE_LENGTH or rows <= 1:

@@ -35,7 +35,9 @@ LOST_CALLER: Final = (CallerLostError, grpc.aio.InternalError, grpc.aio.UsageErr
 """Raised by writing to a caller that has gone."""
 
 _CHUNK_SIZE: Final = 256 * 1024
-_USUAL_LIMIT: Final = 4 * 1024 * 1024  # bytes of a message that clients take unless they were told otherwise
+_USUAL_LIMIT: Final = (
+    4 * 1024 * 1024
+)  # bytes of a message that clients take unless they are configured otherwise
 
 
 async def send_work_items(
