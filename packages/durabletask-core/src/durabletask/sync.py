@@ -593,7 +593,7 @@ class DurableTaskWorker:
         """Begin to serve, in the background of the running event loop. Does not wait for the hub.
 
         Raises:
-            RuntimeError: the worker is running already.
+            RuntimeError: the worker is running already, or no event loop of asyncio is running.
         """
         self._call(self._inner.start)
 

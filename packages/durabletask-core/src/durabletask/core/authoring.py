@@ -46,13 +46,13 @@ _OF_ORCHESTRATORS = frozenset(
 
 def missing_attribute(context: object, name: str, who: str) -> str:
     """The message for an attribute that a context does not have; ``who`` gets such contexts."""
-    text = f"{type(context).__name__!r} object has no attribute {name!r}"
+    text = f"{type(context).__name__!r} object has no attribute {name!r}."
     if name not in _OF_ORCHESTRATORS:
         return text
     return (
-        f"{text}. {who} cannot orchestrate: only the context of an orchestrator (OrchestrationContext) has it. Call it "
-        "in the orchestrator and pass the result on, or use a DurableTaskClient here. If this function was meant to be "
-        "an orchestrator, register it under 'orchestrators'."
+        f"{text} Only orchestrators have it: {who} cannot orchestrate, it does its work itself and returns the result. "
+        "Is an orchestrator registered as something else, or called with call_activity? Outside of orchestrators, a "
+        "DurableTaskClient starts orchestrations and raises events."
     )
 
 
@@ -97,7 +97,7 @@ class ActivityContext:
 
         def __getattr__(self, name):
             """Say where a method of another context belongs."""
-            raise AttributeError(missing_attribute(self, name, "An activity"), name=name, obj=self)
+            raise AttributeError(missing_attribute(self, name, "an activity"), name=name, obj=self)
 
     def __repr__(self) -> str:
         return f"ActivityContext({self.name!r}, {self.orchestration_id!r}, {self.task_id})"

@@ -48,7 +48,7 @@ class EntityContext:
 
         def __getattr__(self, name):
             """Say where a method of another context belongs."""
-            raise AttributeError(missing_attribute(self, name, "An entity"), name=name, obj=self)
+            raise AttributeError(missing_attribute(self, name, "an entity"), name=name, obj=self)
 
     # --- who -----------------------------------------------------------------------------------------------
 
