@@ -27,7 +27,7 @@ async def killed_run(path: Path, prefix: str, lines: int) -> list[str]:
     assert process.stdout is not None
     heard: list[str] = []
     for number in range(lines):
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
         assert line, "the victim ended by itself"
         heard.append(line.decode().strip())
         if number == 0:
@@ -55,7 +55,7 @@ async def check(path: Path, heard: list[str]) -> None:
         await hub.raise_event(instance_id, "go")
     worker = asyncio.ensure_future(crash_victim.work(hub))
     for instance_id in created:
-        state = await asyncio.wait_for(hub.wait_for_instance_completion(instance_id), 20)
+        state = await asyncio.wait_for(hub.wait_for_instance_completion(instance_id), 60)
         assert state is not None
         assert state.output == "done"
         events = [event async for chunk in hub.stream_history(instance_id) for event in chunk]

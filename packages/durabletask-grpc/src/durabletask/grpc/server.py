@@ -37,7 +37,7 @@ DEFAULT_STREAM_ABOVE: Final[int] = 1024 * 1024
 
 _LONGEST_REST: Final = 86400.0 * 365  # seconds; what is longer is no deadline
 _MOST_WAITING: Final = 1_000_000  # calls that have arrived and are not taken yet
-_MARGIN: Final = 0.1  # seconds before a deadline, for the way back
+_MARGIN: Final = 0.5  # seconds before a deadline, for the way back
 
 
 class TaskHubServer:
@@ -220,7 +220,7 @@ class TaskHubServer:
             if rest is None or rest > _LONGEST_REST:
                 return await handle(data, context)
             watch = DeadlineWatch(self._hubs.of, data, context)
-            alarm = asyncio.get_running_loop().call_later(rest - min(_MARGIN, rest * 0.04), watch.look)
+            alarm = asyncio.get_running_loop().call_later(rest - min(_MARGIN, rest * 0.1), watch.look)
             try:
                 return await handle(data, context)
             except asyncio.CancelledError:
