@@ -110,9 +110,9 @@ async def test_tokens_of_nobody_are_ignored() -> None:
         await _is_well(client)
 
 
-async def test_ids_of_a_megabyte_are_only_ids() -> None:
-    """A huge id in an error does not break the headers in which the error travels."""
-    huge = "i" * 1_000_000
+async def test_the_longest_ids_are_only_ids() -> None:
+    """A huge id in an error does not break the headers in which the error travels; a longer one is refused."""
+    huge = "i" * 8192
     async with serving(InMemoryBackend()) as (_, client):
         error = await client.refusal("RaiseEvent", pb.RaiseEventRequest(instanceId=huge, name="e"))
         assert error.code() is Code.NOT_FOUND
@@ -120,6 +120,10 @@ async def test_ids_of_a_megabyte_are_only_ids() -> None:
             "StartInstance", pb.CreateInstanceRequest(name="n", instanceId=huge), pb.CreateInstanceResponse
         )
         assert answer.instanceId == huge
+        error = await client.refusal(
+            "StartInstance", pb.CreateInstanceRequest(name="n", instanceId=huge + "i")
+        )
+        assert error.code() is Code.INVALID_ARGUMENT
 
 
 async def test_a_message_above_the_limit_is_refused() -> None:
