@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from .faults import ChaosDivergenceError as ChaosDivergenceError
     from .faults import FaultCounts as FaultCounts
     from .hub import HubRegistry as HubRegistry
+    from .hub import InMemory as InMemory
     from .hub import InMemoryBackend as InMemoryBackend
+    from .hub import LocalTaskHub as LocalTaskHub
+    from .hub import Sqlite as Sqlite
     from .hub import SqliteStore as SqliteStore
     from .pytest_plugin import DurableEnv as DurableEnv
     from .replay_check import ReplayReport as ReplayReport
@@ -31,7 +34,14 @@ if TYPE_CHECKING:
 else:
     _HOMES = {
         "activity_environment": ("ActivityTestEnvironment",),
-        "hub": ("HubRegistry", "InMemoryBackend", "SqliteStore"),
+        "hub": (
+            "HubRegistry",
+            "InMemory",
+            "InMemoryBackend",
+            "LocalTaskHub",
+            "Sqlite",
+            "SqliteStore",
+        ),
         "clock": ("Clock", "SystemClock", "VirtualClock"),
         "environment": ("OrchestrationTestEnvironment",),
         "fakes": ("ActivityCall", "FakeActivity"),
@@ -69,10 +79,13 @@ __all__ = [
     "FakeActivity",
     "FaultCounts",
     "HubRegistry",
+    "InMemory",
     "InMemoryBackend",
+    "LocalTaskHub",
     "OrchestrationRun",
     "OrchestrationTestEnvironment",
     "ReplayReport",
+    "Sqlite",
     "SqliteStore",
     "StuckOrchestrationError",
     "SystemClock",
