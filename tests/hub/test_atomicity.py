@@ -83,7 +83,9 @@ def countdown(monkeypatch: pytest.MonkeyPatch) -> Countdown:
         for name in names:
             original = getattr(owner, name)
 
-            def counting(*arguments: object, original: Callable[..., object] = original, **more: object) -> object:
+            def counting(
+                *arguments: object, original: Callable[..., object] = original, **more: object
+            ) -> object:
                 result = original(*arguments, **more)
                 found.count()
                 return result
@@ -148,10 +150,15 @@ class Scene:
         }
         work = engine.workers.work
         queued = [
-            [(lane, [id(job) for job in jobs]) for lane, jobs in queue.lanes.items()] for queue in work._queues
+            [(lane, [id(job) for job in jobs]) for lane, jobs in queue.lanes.items()]
+            for queue in work._queues
         ]
-        streams = [([id(job) for job in one.buffer], list(one.leases), one.outstanding) for one in work.streams]
-        timers = sorted((due, number) for due, number, entry in engine._timers._heap if engine._timers.is_live(entry))
+        streams = [
+            ([id(job) for job in one.buffer], list(one.leases), one.outstanding) for one in work.streams
+        ]
+        timers = sorted(
+            (due, number) for due, number, entry in engine._timers._heap if engine._timers.is_live(entry)
+        )
         waits = {name: [id(one) for one in waiting] for name, waiting in engine._waiting._waits.items()}
         memory = (instances, engine.state.detached, queued, streams, timers, waits)
         return memory, list(engine.state.by_creation.after(None)), self.rows()

@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -98,7 +98,17 @@ class Lease:
 class Stream:
     """The hub's end of one worker's stream. ``is_away``: its reader has an item and has not come back."""
 
-    __slots__ = ("_waiter", "accepted", "buffer", "failure", "is_away", "leases", "limits", "outstanding")
+    __slots__ = (
+        "_waiter",
+        "accepted",
+        "buffer",
+        "failure",
+        "groups",
+        "is_away",
+        "leases",
+        "limits",
+        "outstanding",
+    )
 
     def __init__(self, options: WorkItemStreamOptions) -> None:
         self.limits: tuple[int, int] = (max(options.max_orchestrations, 0), max(options.max_activities, 0))
@@ -108,6 +118,7 @@ class Stream:
         self.failure: Exception | None = None
         self.is_away: bool = False
         self.accepted: tuple[dict[str, frozenset[str]], ...] | None = _accepted(options.filters)
+        self.groups: Sequence[_Group] = ()
         self._waiter: asyncio.Future[None] | None = None
 
     def accepts(self, kind: Kind, lane: _Lane) -> bool:
@@ -172,7 +183,7 @@ class _Group:
             if not stream.has_room(kind):
                 continue
             has_room = True
-            if stream.accepts(kind, lane):
+            if stream.accepted is None or stream.accepts(kind, lane):
                 if not stream.is_away:
                     found = stream
                     break
@@ -247,7 +258,7 @@ class Dispatcher:
         self._queues = (_Queue(Kind.ORCHESTRATION), _Queue(Kind.ACTIVITY))
         self._everything = (_Group(), _Group())
         self._named: tuple[dict[str, _Group], dict[str, _Group]] = ({}, {})
-        self._fresh: dict[tuple[Kind, _Lane], None] = {}
+        self._fresh: dict[tuple[_Queue, _Lane], None] = {}
         self._hungry: dict[Stream, None] = {}
         self._laden: dict[Stream, None] = {}
         self.streams: dict[Stream, None] = {}
@@ -262,6 +273,8 @@ class Dispatcher:
     @property
     def is_running(self) -> bool:
         """Whether a worker has an item that does not itself wait for this hub."""
+        if not self.waiting:
+            return bool(self.leases)
         return len(self.leases) > sum(token in self.leases for token in self.waiting)
 
     @contextmanager
@@ -280,8 +293,9 @@ class Dispatcher:
 
     def add(self, job: Job, *, first: bool = False) -> None:
         """Queue a job. ``share`` hands it on."""
-        self._queues[job.kind].add(job, first=first)
-        self._fresh[job.kind, job.lane] = None
+        queue = self._queues[job.kind]
+        queue.add(job, first=first)
+        self._fresh[queue, job.lane] = None
 
     def discard(self, job: Job) -> None:
         """Take a job out of the queue, if it is there."""
@@ -291,23 +305,28 @@ class Dispatcher:
         """Hand new work to streams that have room, and waiting work to streams that have gained some."""
         fresh = self._fresh
         while fresh:
-            kind, lane = next(iter(fresh))
-            del fresh[kind, lane]
-            if lane in self._queues[kind].lanes and self._offer(kind, lane):
-                fresh[kind, lane] = None  # behind the other lanes
+            mark = next(iter(fresh))
+            del fresh[mark]
+            if self._offer(*mark):
+                fresh[mark] = None  # behind the other lanes
         while self._hungry:
             stream, _ = self._hungry.popitem()
-            self._feed(stream)
+            if self._queues[0].lanes or self._queues[1].lanes:
+                self._feed(stream)
 
-    def _offer(self, kind: Kind, lane: _Lane) -> bool:
+    def _offer(self, queue: _Queue, lane: _Lane) -> bool:
+        """Give one job of a lane to a stream; whether the lane may have more."""
+        if lane not in queue.lanes:
+            return False
+        kind = queue.kind
         for group in (self._everything[kind], self._named[kind].get(lane[0])):
             if group is None or group.is_full or not group.streams:
                 continue
             stream = group.pick(kind, lane)
             if stream is not None:
                 group.streams.move_to_end(stream)
-                self._push(stream, self._queues[kind].pop(lane))
-                return True
+                self._push(stream, queue.pop(lane))
+                return lane in queue.lanes
         return False
 
     def _feed(self, stream: Stream) -> None:
@@ -342,7 +361,7 @@ class Dispatcher:
         """A stream may take more than before."""
         if stream in self.streams:
             self._hungry[stream] = None
-            for group in self._groups(stream):
+            for group in stream.groups:
                 group.is_full = False
 
     def relieve(self, idle: Stream) -> None:
@@ -362,7 +381,8 @@ class Dispatcher:
     def open(self, stream: Stream) -> None:
         """Serve a new stream."""
         self.streams[stream] = None
-        for group in self._groups(stream):
+        stream.groups = self._groups(stream)
+        for group in stream.groups:
             group.streams[stream] = None
         self.has_gained_room(stream)
         self.share()
@@ -370,7 +390,7 @@ class Dispatcher:
     def close(self, stream: Stream) -> list[Lease]:
         """Serve a stream no longer: buffered jobs are queued again, its leases are returned."""
         if stream in self.streams:
-            for group in self._groups(stream):
+            for group in stream.groups:
                 group.streams.pop(stream, None)
             del self.streams[stream]
             for kind, names in enumerate(stream.accepted or ()):
@@ -386,9 +406,9 @@ class Dispatcher:
             self.settle(lease)
         return lost
 
-    def _groups(self, stream: Stream) -> list[_Group]:
+    def _groups(self, stream: Stream) -> Sequence[_Group]:
         if stream.accepted is None:
-            return list(self._everything)
+            return self._everything
         named = self._named
         return [
             named[kind].setdefault(name, _Group())

@@ -140,8 +140,7 @@ class Engine:
         self.clock.notify(self)
 
     def begin(self) -> Transition:
-        """Start a command."""
-        self.bind()
+        """Start a command. The engine must be bound."""
         return Transition(self.state, self.clock.now())
 
     def apply(self, tx: Transition, *, answered: Lease | None = None) -> None:
@@ -174,28 +173,34 @@ class Engine:
             self._forget()
         for instance_id, draft in tx.drafts.items():
             old = state.instances.get(instance_id)
-            if old is not None and (draft is None or draft.key != old.key or draft.is_terminal):
-                workers.revoke_episode(old.key)
-            if (
-                old is not None
-                and old.is_held
-                and not (draft is not None and draft.key == old.key and draft.is_held)
-            ):
-                self._starts.pop(old.key).cancel()
+            is_over = draft is None or draft.is_terminal
+            if old is not None:
+                is_same = draft is not None and draft.key == old.key
+                if is_over or not is_same:
+                    workers.revoke_episode(old.key)
+                if old.is_held and not (is_same and draft is not None and draft.is_held):
+                    self._starts.pop(old.key).cancel()
             if draft is None:
                 if old is not None:
                     state.drop(old)
                 continue
             state.put(draft)
-            if draft.is_held and draft.key not in self._starts:
-                self._hold(draft)
-            has_queued |= workers.queue_episode(draft)
-            if draft.is_terminal and (old is None or not old.is_terminal):
-                self._limit_finished(draft)
+            has_queued |= self._set_going(draft)
         state.detached.update(tx.detached)
         for activity in tx.attended:
             state.detached.pop(activity, None)
         return has_queued
+
+    def _set_going(self, instance: Instance) -> bool:
+        """Have an instance do what its state asks for; whether an episode was queued."""
+        if instance.is_held:
+            if instance.key not in self._starts:
+                self._hold(instance)
+        elif instance.is_terminal:
+            self._limit_finished(instance)
+        else:
+            return self.workers.queue_episode(instance)
+        return False
 
     def _release(self, activities: list[Activity], answers: list[Callable[[], None]]) -> None:
         """What may leave after the commit; without one that is at once."""
@@ -221,7 +226,7 @@ class Engine:
 
     def _limit_finished(self, instance: Instance) -> None:
         cap, finished = self.limits.max_finished_instances, self._finished
-        if cap is None:
+        if cap is None or (instance.instance_id, instance.key) in finished:
             return
         finished.append((instance.instance_id, instance.key))
         while len(finished) > cap:

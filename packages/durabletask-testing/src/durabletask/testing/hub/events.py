@@ -36,13 +36,10 @@ class EventLog:
     __slots__ = ("_base", "_events", "_start", "_stop")
 
     def __init__(self, events: Iterable[HistoryEvent] = (), first: int = 0) -> None:
-        self._share(list(events), first)
-
-    def _share(self, events: list[HistoryEvent], base: int, start: int = 0, stop: int | None = None) -> None:
-        self._events = events
-        self._base = base
-        self._start = start
-        self._stop = len(events) if stop is None else stop
+        self._events = list(events)
+        self._base = first
+        self._start = 0
+        self._stop = len(self._events)
 
     @property
     def first(self) -> int:
@@ -72,7 +69,9 @@ class EventLog:
     def fork(self) -> EventLog:
         """A log of the same events that shares storage with this one; only one of the two may grow."""
         fork = EventLog.__new__(EventLog)
-        fork._share(self._events, self._base, self._start, self._stop)  # noqa: SLF001 - its own class
+        # Four assignments rather than a constructor with a copy: this runs twice for each draft.
+        fork._events, fork._base = self._events, self._base  # noqa: SLF001 - its own class
+        fork._start, fork._stop = self._start, self._stop  # noqa: SLF001
         return fork
 
     def append(self, event: HistoryEvent) -> None:

@@ -145,18 +145,23 @@ class LocalTaskHub(Transport):
         engine = self._engine
         for instance_id in involved:
             check_text("instance_id", instance_id)
-        async with self._residency.involving(involved, with_history=with_history):
+        await self._residency.bring(involved, with_history=with_history)
+        try:
             tx = engine.begin()
             answer = command(tx)
             engine.apply(tx)
+        finally:
+            self._residency.release(involved)
         await engine.commits.barrier(own=True)
         return answer
 
     async def _find(self, instance_id: str) -> Instance | None:
         """An instance as it is now; not to be changed."""
         check_text("instance_id", instance_id)
-        async with self._residency.involving((instance_id,)):
-            return self._engine.state.instances.get(instance_id)
+        await self._residency.bring((instance_id,))
+        found = self._engine.state.instances.get(instance_id)
+        self._residency.release((instance_id,))
+        return found
 
     async def _settled(self, *instances: Instance) -> None:
         """Wait until what is known of some instances is on disk."""
@@ -366,8 +371,11 @@ class LocalTaskHub(Transport):
         """Commit an episode."""
         check_result(result)
         children, with_history = _children_in(result)
-        async with self._residency.involving(children, with_history=with_history):
+        await self._residency.bring(children, with_history=with_history)
+        try:
             self._engine.complete_orchestrator(result)
+        finally:
+            self._residency.release(children)
         await self._engine.commits.barrier(own=True)
 
     async def complete_activity(self, result: ActivityResult) -> None:
@@ -474,16 +482,16 @@ def _fitting(found: Sequence[tuple[Position, Instance]]) -> int:
 
 def _children_in(result: OrchestratorResult) -> tuple[list[str], bool]:
     """Ids of instances that an episode may find finished, and whether it needs their histories."""
-    children = [
-        child_id_of(result.instance_id, action)
-        for action in result.actions
-        if type(action) is CreateSubOrchestration
-    ]
-    rewinds = [action for action in result.actions if type(action) is RewindOrchestration]
-    for action in rewinds:
-        children += [
-            event.instance_id
-            for event in action.new_history
-            if isinstance(event, SubOrchestrationInstanceCreated)
-        ]
-    return children, bool(rewinds)
+    children: list[str] = []
+    with_history = False
+    for action in result.actions:
+        kind = type(action)
+        if kind is CreateSubOrchestration:
+            children.append(child_id_of(result.instance_id, action))  # type: ignore[arg-type]
+        elif kind is RewindOrchestration:
+            with_history = True
+            history = action.new_history  # type: ignore[union-attr]
+            children += [
+                event.instance_id for event in history if type(event) is SubOrchestrationInstanceCreated
+            ]
+    return children, with_history

@@ -5,16 +5,15 @@ the live instances; a finished one is fetched from the file when a command is ab
 about it is on disk and no command needs it.
 
 States of a ``StoreResidency``: closed, loading, open, failed (a commit failed: memory was thrown away, the next call
-loads again). A command may touch finished instances only inside ``involving``; a query only after ``select``.
+loads again). A command may touch finished instances only between ``bring`` and ``release``; a query only after ``select``.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 from durabletask.core.errors import StorageError, TransportError
@@ -54,10 +53,16 @@ class Residency(ABC):
         """
 
     @abstractmethod
-    def involving(
-        self, instance_ids: Sequence[str], *, with_history: bool = False
-    ) -> AbstractAsyncContextManager[None]:
-        """Have these instances in memory while the context is open, as far as they exist."""
+    async def bring(self, instance_ids: Sequence[str], *, with_history: bool = False) -> None:
+        """Have these instances in memory, as far as they exist, until ``release`` is called with the same ids.
+
+        Raises:
+            StorageError: one of them cannot be read; there is nothing to release.
+        """
+
+    @abstractmethod
+    def release(self, instance_ids: Sequence[str]) -> None:
+        """The command is over; the instances may leave memory."""
 
     @abstractmethod
     async def descendants(self, instance_ids: Sequence[str]) -> Sequence[str]:
@@ -138,13 +143,13 @@ class MemoryResidency(Residency):
         if self._engine is not None:
             self._engine.bind()
 
-    @asynccontextmanager
-    async def involving(
-        self, instance_ids: Sequence[str], *, with_history: bool = False
-    ) -> AsyncIterator[None]:
+    async def bring(self, instance_ids: Sequence[str], *, with_history: bool = False) -> None:
         """They are there."""
-        await self.ready()
-        yield
+        if self._engine is not None:
+            self._engine.bind()
+
+    def release(self, instance_ids: Sequence[str]) -> None:
+        """They stay."""
 
     async def descendants(self, instance_ids: Sequence[str]) -> Sequence[str]:
         """The ids: children are in memory."""
@@ -282,31 +287,20 @@ class StoreResidency(Residency):
 
     # --- finished instances -----------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def involving(
-        self, instance_ids: Sequence[str], *, with_history: bool = False
-    ) -> AsyncIterator[None]:
-        """Have finished instances in memory while the context is open.
-
-        Raises:
-            StorageError: one of them cannot be read.
-        """
+    async def bring(self, instance_ids: Sequence[str], *, with_history: bool = False) -> None:
+        """Have finished instances in memory; see ``Residency``."""
         while True:
             await self.ready()
             load = self._loads
-            await self._bring(instance_ids, with_history)
+            for instance_id in instance_ids:
+                if instance_id in self._unreadable:
+                    raise self._unreadable[instance_id]
+            await self._fetch_missing(instance_ids, with_history)
             if self._journal.is_open and self._loads == load:
-                break
-            self._release(instance_ids)  # a commit has failed meanwhile, memory was thrown away
-        try:
-            yield
-        finally:
-            self._release(instance_ids)
+                return
+            self.release(instance_ids)  # a commit has failed meanwhile, memory was thrown away
 
-    async def _bring(self, ids: Sequence[str], with_history: bool) -> None:
-        for instance_id in ids:
-            if instance_id in self._unreadable:
-                raise self._unreadable[instance_id]
+    async def _fetch_missing(self, ids: Sequence[str], with_history: bool) -> None:
         for instance_id in ids:
             self._pins[instance_id] = self._pins.get(instance_id, 0) + 1
         try:
@@ -314,10 +308,11 @@ class StoreResidency(Residency):
             if missing:
                 await asyncio.gather(*(self._fetch(one, with_history) for one in missing))
         except BaseException:
-            self._release(ids)
+            self.release(ids)
             raise
 
-    def _release(self, instance_ids: Iterable[str]) -> None:
+    def release(self, instance_ids: Sequence[str]) -> None:
+        """The command is over; finished instances may leave memory."""
         free: list[str] = []
         for instance_id in instance_ids:
             left = self._pins.get(instance_id, 1) - 1

@@ -11,7 +11,6 @@ transition reads the state and changes drafts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from copy import copy
 from datetime import datetime
 from itertools import count
 
@@ -25,7 +24,7 @@ from durabletask.core.history import (
     ParentInstance,
     TraceContext,
 )
-from durabletask.core.instances import TERMINAL_STATUSES, OrchestrationState, OrchestrationStatus
+from durabletask.core.instances import OrchestrationState, OrchestrationStatus
 from durabletask.core.work_items import OrchestrationTraceContext
 
 from .events import EventLog, OpenTasks
@@ -107,7 +106,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
     @property
     def is_terminal(self) -> bool:
         """Whether the instance has ended."""
-        return self.summary.status in TERMINAL_STATUSES
+        return self.summary.completed_at is not None
 
     @property
     def is_runnable(self) -> bool:
@@ -122,7 +121,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
 
     def draft(self) -> Instance:
         """A copy to change, in constant time; see ``events``."""
-        draft = copy(self)
+        draft: Instance = self.__copy__()  # type: ignore[attr-defined]  # half the time of copy.copy
         draft.history, draft.inbox, draft.open = self.history.fork(), self.inbox.fork(), self.open.fork()
         return draft
 

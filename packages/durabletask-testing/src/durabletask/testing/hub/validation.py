@@ -15,7 +15,14 @@ from datetime import datetime
 from typing import TypeVar
 
 import msgspec
-from durabletask.core.actions import CreateTimer, OrchestratorAction
+from durabletask.core.actions import (
+    CallEntity,
+    CompleteOrchestration,
+    CreateTimer,
+    OrchestratorAction,
+    RewindOrchestration,
+    SignalEntity,
+)
 from durabletask.core.errors import InvalidRequestError
 from durabletask.core.instances import CreateInstanceRequest
 from durabletask.core.work_items import ActivityResult, OrchestrationTraceContext, OrchestratorResult
@@ -35,20 +42,22 @@ MAXIMUM_NAME = 8192
 _NAMES = frozenset({"name", "instance_id", "version", "tags", "new_version", "execution_id", "operation"})
 T = TypeVar("T")
 
-_encoder = msgspec.msgpack.Encoder()
+_WITH_TIMES = frozenset({CreateTimer, CallEntity, SignalEntity, CompleteOrchestration, RewindOrchestration})
+_NUL = b"\\u0000"
+_json = msgspec.json.Encoder()
 
 
 class _Answer(msgspec.Struct, array_like=True):
     """The parts of an orchestrator's result that are kept."""
 
-    actions: list[OrchestratorAction]
+    actions: Sequence[OrchestratorAction]
     custom_status: str | None
     trace_context: OrchestrationTraceContext | None
 
 
-_answers = msgspec.msgpack.Decoder(_Answer)
-_activity_results = msgspec.msgpack.Decoder(ActivityResult)
-_requests = msgspec.msgpack.Decoder(CreateInstanceRequest)
+_answers = msgspec.json.Decoder(_Answer)
+_activity_results = msgspec.json.Decoder(ActivityResult)
+_requests = msgspec.json.Decoder(CreateInstanceRequest)
 
 
 def check_text(what: str, value: str | None, *, is_name: bool = True) -> None:
@@ -108,14 +117,22 @@ def check_new_instance(request: CreateInstanceRequest) -> None:
     Raises:
         InvalidRequestError: a field has a wrong type or text; the message names it.
     """
+    try:
+        data = _json.encode(request)
+        _requests.decode(data)
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
+        data = b""
+    check_time("start_at", request.scheduled_start_at)
+    if data and len(data) <= MAXIMUM_NAME and _NUL not in data:
+        return
     check_text("The name of an orchestration", request.name)
     check_text("instance_id", request.instance_id)
     check_text("version", request.version)
     check_text("execution_id", request.execution_id)
     check_text("input", request.input, is_name=False)
     check_tags("tags", request.tags)
-    check_time("start_at", request.scheduled_start_at)
-    _round_trip(f"The request to create {request.instance_id!r}", request, _requests)
+    if not data:
+        _round_trip(f"The request to create {request.instance_id!r}", request, _requests)
 
 
 def check_result(result: OrchestratorResult) -> None:
@@ -124,21 +141,31 @@ def check_result(result: OrchestratorResult) -> None:
     Raises:
         InvalidRequestError: a field has a wrong type or text; the message names the action.
     """
-    subject = f"The result for instance {result.instance_id!r}"
-    answer = _Answer(list(result.actions), result.custom_status, result.trace_context)
+    answer = _Answer(result.actions, result.custom_status, result.trace_context)
     try:
-        _answers.decode(_encoder.encode(answer))
+        data = _json.encode(answer)
+        _answers.decode(data)
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
-        for place, action in enumerate(result.actions):
-            _check_action(f"{subject}: action {place} ({type(action).__name__})", action)
-        _round_trip(subject, answer, _answers)
-    for place, action in enumerate(result.actions):
+        data = b""
+    # In a short text without NUL no name can be too long or have one; times are looked at where there are any.
+    if not data or len(data) > MAXIMUM_NAME or _NUL in data or _has_times(result.actions):
+        _check_actions(result, is_readable=bool(data))
+        if not data:
+            _round_trip(f"The result for instance {result.instance_id!r}", answer, _answers)
+
+
+def _has_times(actions: Sequence[OrchestratorAction]) -> bool:
+    for action in actions:
         kind = type(action)
-        if kind is CreateTimer:
-            if action.fire_at.tzinfo is None:  # type: ignore[union-attr]
-                check_time(f"{subject}: action {place} (CreateTimer): fire_at", action.fire_at)  # type: ignore[union-attr]
-        else:
-            _check_fields(f"{subject}: action {place} ({kind.__name__})", action)
+        if kind in _WITH_TIMES and (kind is not CompleteOrchestration or action.carryover_events):  # type: ignore[union-attr]
+            return True
+    return False
+
+
+def _check_actions(result: OrchestratorResult, *, is_readable: bool) -> None:
+    for place, action in enumerate(result.actions):
+        subject = f"The result for instance {result.instance_id!r}: action {place} ({type(action).__name__})"
+        _check_action(subject, action, is_readable=is_readable)
 
 
 def check_activity_result(result: ActivityResult) -> None:
@@ -147,19 +174,24 @@ def check_activity_result(result: ActivityResult) -> None:
     Raises:
         InvalidRequestError: a field has a wrong type or text.
     """
-    subject = f"The result of activity {result.task_id} of instance {result.instance_id!r}"
-    _round_trip(subject, result, _activity_results)
+    try:
+        _activity_results.decode(_json.encode(result))
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
+        subject = f"The result of activity {result.task_id} of instance {result.instance_id!r}"
+        _round_trip(subject, result, _activity_results)
 
 
-def _check_action(subject: str, action: OrchestratorAction) -> None:
+def _check_action(subject: str, action: OrchestratorAction, *, is_readable: bool) -> None:
     if not isinstance(action, msgspec.Struct):
         raise InvalidRequestError(f"{subject} is no action.")
     _check_fields(subject, action)
+    if is_readable:
+        return
     for field in action.__struct_fields__:
         value = getattr(action, field)
         if isinstance(value, str):
             check_text(f"{subject}: {field}", value, is_name=field in _NAMES)
-    _round_trip(subject, action, msgspec.msgpack.Decoder(OrchestratorAction))
+    _round_trip(subject, action, msgspec.json.Decoder(OrchestratorAction))
 
 
 def _check_fields(subject: str, value: msgspec.Struct) -> None:
@@ -185,9 +217,9 @@ def _check_all(subject: str, parts: Sequence[object] | Iterable[object]) -> None
             _check_fields(f"{subject}[{place}] ({type(part).__name__})", part)
 
 
-def _round_trip(subject: str, value: object, decoder: msgspec.msgpack.Decoder[T]) -> None:
+def _round_trip(subject: str, value: object, decoder: msgspec.json.Decoder[T]) -> None:
     try:
-        decoder.decode(_encoder.encode(value))
+        decoder.decode(_json.encode(value))
     except UnicodeEncodeError as error:
         raise InvalidRequestError(
             f"{subject} has text that is not valid Unicode: a lone surrogate at position {error.start} of a text."

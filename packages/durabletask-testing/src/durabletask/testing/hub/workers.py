@@ -146,11 +146,11 @@ class Workers:
         if activity is not None:
             if self._is_wanted(activity):
                 lock = self._limits.activity_lock * 2 ** min(job.deliveries, 20)
-                return _activity_item(activity, self._lease(job, stream, lock).token)
+                return _activity_item(activity, self._lease(job, stream, lock, self._clock.now()).token)
         elif self._episodes.get(job.key) is job:
             instance = self._state.instances.get(job.instance_id)
             if instance is not None and instance.is_runnable:
-                lease = self._lease(job, stream, self._limits.orchestration_lock)
+                lease = self._lease(job, stream, self._limits.orchestration_lock, self._clock.now())
                 job.episode = begin_episode(instance, lease.since)
                 return work_item(instance, job.episode, lease.token)
             del self._episodes[job.key]
@@ -159,8 +159,7 @@ class Workers:
 
     # --- leases ------------------------------------------------------------------------------------------------
 
-    def _lease(self, job: Job, stream: Stream, lock: timedelta) -> Lease:
-        now = self._clock.now()
+    def _lease(self, job: Job, stream: Stream, lock: timedelta, now: datetime) -> Lease:
         self._tokens += 1
         job.deliveries += 1
         lease = Lease(f"{self._prefix}-{self._tokens:x}", job, stream, now, later(now, lock))
