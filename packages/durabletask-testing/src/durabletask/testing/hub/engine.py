@@ -80,6 +80,18 @@ class Engine:
         """Whether work is ready or in flight, or something is not yet on disk."""
         return self.workers.work.is_busy or self.is_using_disk()
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether there is no instance, no stream, and nothing that waits."""
+        work = self.workers.work
+        return not (
+            self.state.instances
+            or work.streams
+            or work.is_busy
+            or self._waiting.is_waited
+            or self.is_using_disk()
+        )
+
     def is_using_disk(self) -> bool:
         """Whether something is being read from the storage, or not yet written to it."""
         return self.reads > 0 or self.commits.is_busy

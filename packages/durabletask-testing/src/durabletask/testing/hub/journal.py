@@ -204,7 +204,11 @@ class Journal(CommitLog):
             self._alarm.cancel()
             self._alarm = None
         self._collecting, self._writing, self._is_urgent = None, group, False
-        self._in_flight = self.store.commit([entry.commit for entry in group.entries])
+        try:
+            self._in_flight = self.store.commit([entry.commit for entry in group.entries])
+        except TransportError as error:
+            self._fail(error, [])
+            return
         self._in_flight.add_done_callback(self._report)
 
     def _report(self, done: Future[list[Exception | None]]) -> None:

@@ -114,6 +114,11 @@ class LocalTaskHub(Transport):
         """Name of the task hub."""
         return self._engine.task_hub
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether the hub has no instance in memory, no worker and no call that waits."""
+        return self._engine.is_unused
+
     def now(self) -> datetime:
         """The present on the hub's clock."""
         return self._engine.clock.now()
@@ -272,20 +277,19 @@ class LocalTaskHub(Transport):
     async def query_instances(self, query: InstanceQuery) -> InstancePage:
         """One page of instances, by creation time, then id. Large payloads make it shorter than was asked."""
         size, start = page_size(query.page_size), read_token(query.continuation_token)
-        found = await self._residency.select(select_instances(query), start, size + 1)
-        count = _fitting(found[:size]) if query.include_payloads else size
-        states = [snapshot(one, include_payloads=query.include_payloads) for _, one in found[:count]]
-        token = write_token(found[count - 1][0]) if len(found) > count else None
-        await self._settled(*(one for _, one in found[:count]))
-        return InstancePage(states, token)
+        found, has_more = await self._residency.select(select_instances(query), start, size)
+        page = found[: _fitting(found)] if query.include_payloads else found
+        states = [snapshot(one, include_payloads=query.include_payloads) for _, one in page]
+        await self._settled(*(one for _, one in page))
+        return InstancePage(states, write_token(page[-1][0]) if has_more or len(page) < len(found) else None)
 
     async def list_instance_ids(self, query: InstanceIdQuery) -> InstanceIdPage:
         """One page of ids of finished instances, by completion time, then id."""
         size, start = page_size(query.page_size), read_token(query.last_instance_key)
-        found = await self._residency.select(select_completed(query), start, size + 1)
-        ids = [position.instance_id for position, _ in found[:size]]
-        await self._settled(*(one for _, one in found[:size]))
-        return InstanceIdPage(ids, write_token(found[size - 1][0]) if len(found) > size else None)
+        found, has_more = await self._residency.select(select_completed(query), start, size)
+        await self._settled(*(one for _, one in found))
+        ids = [position.instance_id for position, _ in found]
+        return InstanceIdPage(ids, write_token(found[-1][0]) if has_more else None)
 
     async def purge_instances(self, request: PurgeRequest) -> PurgeResult:
         """Remove finished instances and their histories."""
@@ -306,7 +310,7 @@ class LocalTaskHub(Transport):
         deadline = later(clock.now(), request.timeout) if request.timeout is not None else None
         count = 0
         while True:
-            found = await self._residency.select(selection, None, _PURGE_STEP)
+            found, _ = await self._residency.select(selection, None, _PURGE_STEP)
             if not found:
                 return PurgeResult(count, True)
             ids = [position.instance_id for position, _ in found]

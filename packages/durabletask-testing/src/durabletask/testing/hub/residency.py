@@ -71,8 +71,8 @@ class Residency(ABC):
     @abstractmethod
     async def select(
         self, selection: Selection, start: Position | None, limit: int
-    ) -> list[tuple[Position, Instance]]:
-        """The first instances after ``start``."""
+    ) -> tuple[list[tuple[Position, Instance]], bool]:
+        """The first instances after ``start``, at most ``limit``, and whether there may be more."""
 
     @abstractmethod
     async def history(self, instance: Instance) -> EventLog:
@@ -157,10 +157,11 @@ class MemoryResidency(Residency):
 
     async def select(
         self, selection: Selection, start: Position | None, limit: int
-    ) -> list[tuple[Position, Instance]]:
+    ) -> tuple[list[tuple[Position, Instance]], bool]:
         """The first instances after ``start``."""
         await self.ready()
-        return [] if self._engine is None else selection.find(self._engine.state, start, limit)
+        found = [] if self._engine is None else selection.find(self._engine.state, start, limit + 1)
+        return found[:limit], len(found) > limit
 
     async def history(self, instance: Instance) -> EventLog:
         """The history of an instance."""
@@ -406,22 +407,23 @@ class StoreResidency(Residency):
 
     async def select(
         self, selection: Selection, start: Position | None, limit: int
-    ) -> list[tuple[Position, Instance]]:
-        """The first instances after ``start``, from memory and file."""
+    ) -> tuple[list[tuple[Position, Instance]], bool]:
+        """The first instances after ``start``, from memory and file; see ``Residency``."""
         await self.ready()
         load = self._loads
         await self._journal.barrier()
         self._holds += 1
         try:
-            stored = await self._select_stored(selection, start, limit)
+            stored, end = await self._select_stored(selection, start, limit)
             if not self._journal.is_open or self._loads != load:
                 raise StorageError(
                     "A commit failed during the query, and the hub reads its store again; try again."
                 )
             state = self.engine.state
-            present = selection.find(state, start, limit)
+            present = [pair for pair in selection.find(state, start, limit) if end is None or pair[0] <= end]
             both = [*present, *(pair for pair in stored if pair[1].instance_id not in state.instances)]
-            return sorted(both, key=lambda pair: pair[0])[:limit]
+            found = sorted(both, key=lambda pair: pair[0])
+            return found[:limit], end is not None or len(found) > limit
         finally:
             self._holds -= 1
             if not self._holds:
@@ -429,16 +431,19 @@ class StoreResidency(Residency):
 
     async def _select_stored(
         self, selection: Selection, start: Position | None, limit: int
-    ) -> Sequence[tuple[Position, Instance]]:
+    ) -> tuple[Sequence[tuple[Position, Instance]], Position | None]:
+        """Finished instances from the file, and where the search stopped if there may be more behind."""
         found: list[tuple[Position, Instance]] = []
         while self._store is not None:
-            page = await self._read(self._store.select(selection, start, limit))
+            page, has_more = await self._read(self._store.select(selection, start, limit))
             instances = self.engine.state.instances
             found += [pair for pair in page if pair[1].instance_id not in instances]
-            if len(page) < limit or len(found) >= limit:
+            if not has_more:
                 break
             start = page[-1][0]
-        return found
+            if found:
+                return found, start
+        return found, None
 
     async def history(self, instance: Instance) -> EventLog:
         """The history of an instance, from wherever it is."""

@@ -52,6 +52,11 @@ class WaitingClients:
     def __init__(self) -> None:
         self._waits: dict[str, list[ClientWait]] = {}
 
+    @property
+    def is_waited(self) -> bool:
+        """Whether any client waits."""
+        return bool(self._waits)
+
     def add(self, instance_id: str, wait: ClientWait) -> None:
         """Have a wait answered."""
         self._waits.setdefault(instance_id, []).append(wait)

@@ -148,8 +148,11 @@ class HubStore(ABC):
     @abstractmethod
     def select(
         self, selection: Selection, start: Position | None, limit: int
-    ) -> Future[list[tuple[Position, Instance]]]:
-        """Read finished instances in the order of the selection, without those that cannot be read."""
+    ) -> Future[tuple[list[tuple[Position, Instance]], bool]]:
+        """Read finished instances in the order of the selection, and whether there may be more.
+
+        Those that cannot be read are left out. Large rows make the answer shorter than ``limit``.
+        """
 
     @abstractmethod
     def history(self, key: int) -> Future[list[HistoryEvent]]:

@@ -67,6 +67,7 @@ _MIGRATIONS: Final = (
     """,
 )
 _COLUMNS = "key, id, status, created, completed, body"
+_FULL_READ = 4 * 1024 * 1024  # bytes of rows after which a selection stops early
 _LOOKUP = 500  # ids in one SELECT
 _TOGETHER = 100  # rows in one statement; an old SQLite takes 999 values in one
 _STATEMENTS = 512  # that are kept prepared: one for every number of rows
@@ -127,15 +128,15 @@ class Sqlite(Storage):
             file = self._file
         opened: Future[HubStore] = Future()
 
-        def finish(done: Future[int]) -> None:
+        def finish(done: Future[None]) -> None:
             error = done.exception()
             if error is not None:
                 self._leave()
                 opened.set_exception(error)
             else:
-                opened.set_result(_SqliteHub(file, done.result(), self._leave))
+                opened.set_result(_SqliteHub(file, task_hub, self._leave))
 
-        file.on_writer(lambda connection: file.hub_number(connection, task_hub)).add_done_callback(finish)
+        file.on_writer(lambda _: None).add_done_callback(finish)  # opens the file
         return opened
 
     def _leave(self) -> Future[None]:
@@ -286,13 +287,6 @@ class _OpenFile:
         if tables and version < 2:
             _fill_parents(connection)
 
-    def hub_number(self, connection: sqlite3.Connection, task_hub: str) -> int:
-        """The number of a hub, which is new at its first use."""
-        connection.execute("INSERT OR IGNORE INTO hubs (name) VALUES (?)", (task_hub,))
-        row = connection.execute("SELECT hub FROM hubs WHERE name = ?", (task_hub,)).fetchone()
-        number: int = row[0]
-        return number
-
     def close(self) -> Future[None]:
         """Finish what is queued, then close."""
         self._reader.submit(self._close_reader)
@@ -317,9 +311,10 @@ class _OpenFile:
 class _SqliteHub(HubStore):
     """One hub of the file."""
 
-    def __init__(self, file: _OpenFile, hub: int, leave: Callable[[], Future[None]]) -> None:
+    def __init__(self, file: _OpenFile, task_hub: str, leave: Callable[[], Future[None]]) -> None:
         self._file = file
-        self._hub = hub
+        self._task_hub = task_hub
+        self._number: int | None = None
         self._leave = leave
         self.keys: Iterator[int] = file.keys
 
@@ -345,7 +340,23 @@ class _SqliteHub(HubStore):
         return written
 
     def _writing(self, commits: Sequence[Commit]) -> Callable[[sqlite3.Connection], None]:
-        return lambda connection: _write_changes(connection, self._hub, Changes(commits))
+        def write(connection: sqlite3.Connection) -> None:
+            if self._number is None:  # a hub that is only read makes no row
+                connection.execute("INSERT OR IGNORE INTO hubs (name) VALUES (?)", (self._task_hub,))
+            number = self._number or _hub_number(connection, self._task_hub)
+            _write_changes(connection, number, Changes(commits))
+
+        return write
+
+    def _on_reader(self, task: Callable[[sqlite3.Connection, int], T]) -> Future[T]:
+        def read(connection: sqlite3.Connection) -> T:
+            if (
+                self._number is None
+            ):  # kept only when it is committed, so that a roll-back cannot lend it to another
+                self._number = _hub_number(connection, self._task_hub) or None
+            return task(connection, self._number or 0)
+
+        return self._file.on_reader(read)
 
     def _write_singly(self, commits: Sequence[Commit], written: Future[list[Exception | None]]) -> None:
         """Write each commit for itself, on the writer's thread. One that follows a failed one of its instance fails."""
@@ -369,29 +380,33 @@ class _SqliteHub(HubStore):
 
     def load(self) -> Future[Loaded]:
         """Read the live instances."""
-        return self._file.on_reader(lambda connection: _load(connection, self._hub))
+        return self._on_reader(_load)
 
     def find(self, instance_ids: Iterable[str], *, with_history: bool) -> Future[Found]:
         """Read finished instances by id."""
         wanted = list(instance_ids)
-        return self._file.on_reader(lambda connection: _find(connection, self._hub, wanted, with_history))
+        return self._on_reader(lambda connection, hub: _find(connection, hub, wanted, with_history))
 
     def children(self, instance_ids: Iterable[str]) -> Future[list[str]]:
         """Ids of the children of instances."""
         wanted = list(instance_ids)
-        return self._file.on_reader(lambda connection: _children(connection, self._hub, wanted))
+        return self._on_reader(lambda connection, hub: _children(connection, hub, wanted))
 
     def select(
         self, selection: Selection, start: Position | None, limit: int
-    ) -> Future[list[tuple[Position, Instance]]]:
+    ) -> Future[tuple[list[tuple[Position, Instance]], bool]]:
         """Read finished instances in order."""
-        return self._file.on_reader(
-            lambda connection: _select(connection, self._hub, selection, start, limit)
-        )
+        return self._on_reader(lambda connection, hub: _select(connection, hub, selection, start, limit))
 
     def history(self, key: int) -> Future[list[HistoryEvent]]:
         """Read a history."""
         return self._file.on_reader(lambda connection: _history(connection, key))
+
+
+def _hub_number(connection: sqlite3.Connection, task_hub: str) -> int:
+    """The number of a hub; 0 if nothing was ever written for it."""
+    row = connection.execute("SELECT hub FROM hubs WHERE name = ?", (task_hub,)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _write_changes(connection: sqlite3.Connection, hub: int, changes: Changes) -> None:
@@ -561,10 +576,10 @@ def _history(connection: sqlite3.Connection, key: int) -> list[HistoryEvent]:
 
 def _select(
     connection: sqlite3.Connection, hub: int, selection: Selection, start: Position | None, limit: int
-) -> list[tuple[Position, Instance]]:
+) -> tuple[list[tuple[Position, Instance]], bool]:
     statuses = (selection.statuses or TERMINAL_STATUSES) & TERMINAL_STATUSES
     if not statuses:
-        return []
+        return [], False
     column = "completed" if selection.by_completion else "created"
     where, values = ["hub = ?", "completed IS NOT NULL"], [hub]
     where.append(f"status IN ({', '.join(str(status.value) for status in statuses)})")
@@ -586,6 +601,7 @@ def _select(
         f"ORDER BY {column}, id"
     )
     found: list[tuple[Position, Instance]] = []
+    size = 0
     with closing(connection.execute(query, parameters)) as rows:
         for row in rows:
             try:
@@ -594,6 +610,7 @@ def _select(
                 _logger.error("%s", _unreadable(row[1], error))
                 continue
             found.append((selection.position(instance), instance))
-            if len(found) >= limit:
-                break
-    return found
+            size += len(row[5])
+            if len(found) >= limit or size > _FULL_READ:
+                return found, True
+    return found, False
