@@ -279,10 +279,10 @@ class _OpenFile:
                 f"knows {len(_MIGRATIONS)}); upgrade durabletask-testing."
             )
         connection.execute("PRAGMA journal_mode = WAL")
-        for number in range(version, len(_MIGRATIONS)):
+        if version < len(_MIGRATIONS):
             connection.executescript(
-                f"BEGIN IMMEDIATE; {_MIGRATIONS[number]} PRAGMA application_id = {_APPLICATION_ID}; "
-                f"PRAGMA user_version = {number + 1}; COMMIT;"
+                f"BEGIN IMMEDIATE; {' '.join(_MIGRATIONS[version:])} PRAGMA application_id = {_APPLICATION_ID}; "
+                f"PRAGMA user_version = {len(_MIGRATIONS)}; COMMIT;"
             )
         if tables and version < 2:
             _fill_parents(connection)
