@@ -51,7 +51,7 @@ EFFECTS = [
 
 
 class Injected(Exception):
-    """The error that nobody foresaw."""
+    """An error that the code does not expect."""
 
 
 class Countdown:
