@@ -1,5 +1,8 @@
 """The replay engine: from history events to actions, without sockets, clocks, threads or an event loop.
 
+``session`` has the entry point and ``options`` what it is given. This package imports neither, so that a transport
+can use ``compact`` without loading the engine.
+
 Layers; a module imports from the lines above its own or from its own line, for types too::
 
     locations, annotations, observed, options, compact
