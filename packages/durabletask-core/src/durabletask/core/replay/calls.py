@@ -11,19 +11,19 @@ from _thread import get_ident
 from collections.abc import Generator
 from datetime import datetime
 from types import CodeType
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
 from durabletask.core.actions import CreateSubOrchestration, OrchestratorAction, ScheduleTask
-from durabletask.core.errors import TaskFailedError
+from durabletask.core.errors import SerializationError, TaskFailedError
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import HistoryEvent, SubOrchestrationInstanceCreated
 from durabletask.core.open_tasks import OpenTask
 from durabletask.core.tasks import Task
 
-from .observed import WAITED_FOR
-from .tasks import FAILURE, PENDING, RAW_FAILURE, RESULT, EngineTask, Waiter
+from .observed import UNSEEN, WAITED_FOR
+from .tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, EngineTask, Waiter
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -149,7 +149,15 @@ class ActivityTask(_Call):
         code: CodeType | None,
         lasti: int,
     ) -> None:
-        super().__init__(sink, code, lasti)
+        # The same as ``EngineTask.__init__``, without the call: a replay makes many of these.
+        self.sink = sink
+        self.code = code
+        self.lasti = lasti
+        self.state = PENDING
+        self.value = None
+        self.observed = UNSEEN
+        self.waiter = None
+        self.others = None
         self._action: ScheduleTask | None = None
         self._result_type = result_type
         self._retries = None if policy is None else _Retries(policy, sink.execution.clock)
@@ -162,14 +170,26 @@ class ActivityTask(_Call):
         work.pending[number] = work.activities[number] = self
 
     def __await__(self) -> Generator[Task[object], object, object]:
-        # The same as in ``EngineTask``, without three calls.
         sink = self.sink
         if sink.thread != get_ident() and not sink.is_endless:
             raise self.foreign()
         if self.state == PENDING:
             yield self
         self.observed = WAITED_FOR
-        return self.value if self.state == RESULT else self.read()
+        return self.read()
+
+    def read(self) -> object:
+        # Like ``decode``, without three calls.
+        if self.state != RAW_RESULT:
+            return super().read()
+        raw: Any = self.value  # text, as every answer of an activity has it
+        try:
+            value = self.sink.converter.deserialize(raw, self._result_type)
+        except SerializationError:
+            return super().read()  # raises the same error, with the name of the activity
+        self.value = value
+        self.state = RESULT
+        return value
 
     @property
     def action(self) -> ScheduleTask:

@@ -105,7 +105,9 @@ class AllOf(_Group):
         failed: EngineTask[object] | None = None
         while self._source is not None and (self._limit is None or self._open < self._limit):
             try:
-                member = adopt(self.sink, next(self._source))
+                member = next(self._source)
+                if not isinstance(member, EngineTask) or member.sink is not self.sink:
+                    member = adopt(self.sink, member)
             except StopIteration:
                 self._source = None
                 break

@@ -57,6 +57,9 @@ class OpenCall(OpenEntry, Protocol):
     def action(self) -> OrchestratorAction:
         """The action that made the call."""
 
+    def settle(self, state: int, value: object) -> None:
+        """End in a state of ``tasks``, with a result or failure as the history has it."""
+
     def complete(self, raw: object) -> None:
         """End with a result, as the history has it."""
 

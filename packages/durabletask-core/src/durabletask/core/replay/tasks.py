@@ -17,7 +17,7 @@ Users see ``durabletask.core.Task``. ``EngineTask`` implements it; the names bel
 from __future__ import annotations
 
 from _thread import get_ident
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Generator
 from typing import TYPE_CHECKING, ClassVar, Final, TypeVar, cast
 
@@ -64,7 +64,7 @@ FAILURE: Final = 4
 _STATE_NAMES: Final = ("pending", "completed", "completed", "failed", "failed")
 
 
-class Waiter(ABC):
+class Waiter:
     """Something that is woken when a task ends."""
 
     __slots__ = ()

@@ -58,6 +58,7 @@ from .execution import RUNNING, SUSPENDED, as_utc
 from .matching import confirm, confirm_activity
 from .run import Run
 from .start import start_orchestrator
+from .tasks import RAW_RESULT
 
 __all__ = ["HANDLERS", "INERT", "Handler", "complete_activity", "unsupported"]
 
@@ -140,7 +141,7 @@ def complete_activity(run: Run, action_id: int, result: str | None) -> None:
     """An activity has answered; answers that no open call waits for are ignored."""
     call = run.work.activities.pop(action_id, None)
     if call is not None:
-        call.complete(result)
+        call.settle(RAW_RESULT, result)
 
 
 def _task_completed(run: Run, event: TaskCompleted) -> None:
