@@ -42,6 +42,12 @@ T = TypeVar("T")
 
 _logger = get_logger("durabletask.testing.hub")
 
+_CONTENT_ERRORS = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
 _APPLICATION_ID = 0x44544B48  # "DTKH", in the header of the file
 _MIGRATIONS: Final = (
     """
@@ -326,6 +332,8 @@ class _SqliteHub(HubStore):
             error = done.exception()
             if error is None:
                 written.set_result([None] * len(commits))
+            elif len(commits) == 1 and _is_of_content(error):
+                written.set_result([_as_outcome(error)])
             elif len(commits) == 1:
                 written.set_exception(error)
             else:
@@ -402,3 +410,14 @@ def _hub_number(connection: sqlite3.Connection, task_hub: str) -> int:
     """The number of a hub; 0 if nothing was ever written for it."""
     row = connection.execute("SELECT hub FROM hubs WHERE name = ?", (task_hub,)).fetchone()
     return 0 if row is None else int(row[0])
+
+
+def _is_of_content(error: BaseException) -> bool:
+    """Whether what was written is at fault, and not the disk or the file."""
+    if isinstance(error, StorageError):
+        return isinstance(error.__cause__, _CONTENT_ERRORS)
+    return True
+
+
+def _as_outcome(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else StorageError(f"Commit failed: {error!r}")
