@@ -159,9 +159,10 @@ async def test_a_commit_that_the_store_refuses_is_refused_alone(
     item = await reader.episode()
     await settle(hub)
     write = module._write_changes
-    may_write = threading.Event()
+    is_writing, may_write = threading.Event(), threading.Event()
 
     def picky(connection: sqlite3.Connection, number: int, changes: object) -> None:
+        is_writing.set()
         assert may_write.wait(10)
         if any(one.instance_id == "bad" and one.runs for one in changes.instances.values()):  # type: ignore[attr-defined]
             raise sqlite3.IntegrityError("string or blob too big")
@@ -169,14 +170,15 @@ async def test_a_commit_that_the_store_refuses_is_refused_alone(
 
     monkeypatch.setattr(module, "_write_changes", picky)
     first = asyncio.ensure_future(hub.create_instance(request("w")))
-    await asyncio.sleep(0.05)  # it is being written, so that the next three share a commit
+    await asyncio.wait_for(asyncio.to_thread(is_writing.wait), 10)  # so that the next three share a commit
     together = asyncio.gather(
         hub.create_instance(request("x")),
         reader.answer(item, ScheduleTask(1, "A")),
         hub.create_instance(request("y")),
         return_exceptions=True,
     )
-    await asyncio.sleep(0.05)
+    for _ in range(20):
+        await asyncio.sleep(0)
     may_write.set()
     outcomes = await together
     assert await first == "w"
@@ -192,6 +194,7 @@ async def test_a_commit_that_the_store_refuses_is_refused_alone(
     assert "too big" in state.failure_details.message
     assert {one.instance_id for one in (await hub.query_instances(InstanceQuery())).states} == {
         "bad",
+        "w",
         "x",
         "y",
     }
