@@ -319,7 +319,10 @@ class OrchestratorDefinition(Definition):
     """An orchestrator: ``async def``, a generator function, or a plain function."""
 
     role: ClassVar[str] = "orchestrator"
-    foreign_contexts = {"ActivityContext": "activities", "EntityContext": "entities"}  # noqa: RUF012
+    foreign_contexts: ClassVar[Mapping[str, str]] = {
+        "ActivityContext": "activities",
+        "EntityContext": "entities",
+    }
 
     def __init__(self, name: str, target: object) -> None:
         super().__init__(name, target)
@@ -338,7 +341,10 @@ class ActivityDefinition(Definition):
     """
 
     role: ClassVar[str] = "activity"
-    foreign_contexts = {"OrchestrationContext": "orchestrators", "EntityContext": "entities"}  # noqa: RUF012
+    foreign_contexts: ClassVar[Mapping[str, str]] = {
+        "OrchestrationContext": "orchestrators",
+        "EntityContext": "entities",
+    }
 
     def __init__(self, name: str, target: object) -> None:
         super().__init__(name, target)

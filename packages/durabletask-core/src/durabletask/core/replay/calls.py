@@ -153,11 +153,11 @@ class ActivityTask(_Call):
         self.sink = sink
         self.code = code
         self.lasti = lasti
-        self.state = PENDING
-        self.value = None
-        self.observed = UNSEEN
-        self.waiter = None
-        self.others = None
+        self.state: int = PENDING
+        self.value: object = None
+        self.observed: int = UNSEEN
+        self.waiter: Waiter | None = None
+        self.others: dict[Waiter, None] | None = None
         self._action: ScheduleTask | None = None
         self._result_type = result_type
         self._retries = None if policy is None else _Retries(policy, sink.execution.clock)
@@ -166,7 +166,8 @@ class ActivityTask(_Call):
         self._input = payload
         self._tags = tags
         work = sink.work
-        work.last_id = self.action_id = number = work.last_id + 1
+        work.last_id = number = work.last_id + 1
+        self.action_id: int = number
         work.pending[number] = work.activities[number] = self
 
     def __await__(self) -> Generator[Task[object], object, object]:

@@ -149,7 +149,7 @@ class Fiber(EngineTask[object], Waiter):
         """Raise ``TaskCancelledError`` inside the fiber where it waits; a fiber not yet started never runs."""
         if self.state != PENDING or self.sink.thread != get_ident():
             return False
-        self.observed = self.observed or WAITED_FOR
+        self.observed: int = self.observed or WAITED_FOR
         cancelled = TaskCancelledError(f"{self} was cancelled.")
         if self._awaiting is None and self._injected is None:
             self._body.close()

@@ -85,7 +85,7 @@ class Changes:
         self.removed: list[int] = []
         self.detached: list[tuple[int, bytes]] = []
         self.attended: list[int] = []
-        self.clears_hub = False
+        self.clears_hub: bool = False
         for commit in commits:
             self._add(commit)
 
