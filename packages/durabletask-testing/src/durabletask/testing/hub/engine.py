@@ -67,8 +67,6 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_waking = False
 
-    # --- clock -------------------------------------------------------------------------------------------
-
     def next_due(self) -> datetime | None:
         """When the earliest timer is due, or the earliest lease may expire."""
         due, sweep = self._timers.next_due(), self.workers.next_due()
@@ -127,8 +125,6 @@ class Engine:
     def _is_awaited(self, timer: DurableTimer) -> bool:
         instance = self.state.instances.get(timer.instance_id)
         return instance is not None and instance.open.get(timer.timer_id) is timer
-
-    # --- commands ------------------------------------------------------------------------------------------
 
     def bind(self) -> None:
         """Make the running event loop the engine's own.
@@ -247,8 +243,6 @@ class Engine:
             if oldest is not None and oldest.key == key and oldest.is_terminal:
                 self.state.drop(oldest)
 
-    # --- storage ---------------------------------------------------------------------------------------------
-
     def restore(self, instances: Iterable[Instance], detached: dict[Activity, int]) -> None:
         """Go on with what a storage remembers. Nothing of this is written again."""
         self.bind()
@@ -280,8 +274,6 @@ class Engine:
         self._finished.clear()
         self.state.clear()
 
-    # --- waiting clients ------------------------------------------------------------------------------------
-
     async def wait(
         self, instance_id: str, wait: ClientWait, timeout: timedelta | None
     ) -> OrchestrationState | None:
@@ -299,8 +291,6 @@ class Engine:
             self._waiting.discard(instance_id, wait)
             if alarm is not None:
                 alarm.cancel()
-
-    # --- workers ---------------------------------------------------------------------------------------------
 
     def open_stream(self, options: WorkItemStreamOptions) -> Stream:
         """Serve a worker."""
@@ -351,8 +341,6 @@ class Engine:
         self.bind()
         self.workers.abandon(token)
         self.notify_clock()
-
-    # --- the end -------------------------------------------------------------------------------------------------
 
     def stop(self, error: TransportError) -> None:
         """End every stream and every wait with an error. The state stays."""
