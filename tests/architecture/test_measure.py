@@ -29,7 +29,7 @@ def _packages(folder: Path, files: dict[str, str]) -> Path:
 @pytest.mark.parametrize(
     ("text", "fields"),
     [
-        ("class A:\n    __slots__ = ('x', 'y')\n    def __init__(self): self.x = self.y = 1", {"x", "y"}),
+        ("class A(B):\n    __slots__ = ('x', 'y')\n    def __init__(self): self.x = self.z = 1", {"x", "y"}),
         ("class A:\n    x: int = 0\n    y: ClassVar[int] = 1\n    z = 2", {"x"}),
         (
             "class A:\n    def __init__(self):\n        self.x, self.y = 1, 2\n        other.z = self.w",
@@ -71,6 +71,19 @@ def test_any_counts_names_and_leaves_out_overloads_where_told() -> None:
 
     assert measure.any_uses(tree) == 4
     assert measure.any_uses(tree, overloads=False) == 2
+
+
+def test_other_names_of_any_count_as_any(tmp_path: Path) -> None:
+    """An alias hides nothing, also where another module uses it."""
+    packages = _packages(
+        tmp_path,
+        {
+            "tiny/a.py": "Dynamic: TypeAlias = Any\nx: Dynamic = 1",
+            "tiny/b.py": "from .a import Dynamic\ndef f(y: Dynamic) -> Dynamic: ...",
+        },
+    )
+
+    assert [module.any_uses for module in measure.read_sources(packages)] == [3, 2]
 
 
 def test_comments_are_tokens_and_not_text() -> None:

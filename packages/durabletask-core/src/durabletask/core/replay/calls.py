@@ -7,11 +7,9 @@ alone, and a struct for each would cost more than the rest of the call.
 
 from __future__ import annotations
 
-from _thread import get_ident
-from collections.abc import Generator
 from datetime import datetime
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
@@ -20,9 +18,8 @@ from durabletask.core.errors import SerializationError, TaskFailedError
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import HistoryEvent, SubOrchestrationInstanceCreated
 from durabletask.core.open_tasks import OpenTask
-from durabletask.core.tasks import Task
 
-from .observed import UNSEEN, WAITED_FOR
+from .observed import UNSEEN
 from .tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, EngineTask, Waiter
 from .timers import Timer
 
@@ -170,22 +167,13 @@ class ActivityTask(_Call):
         self.action_id: int = number
         work.pending[number] = work.activities[number] = self
 
-    def __await__(self) -> Generator[Task[object], object, object]:
-        sink = self.sink
-        if sink.thread != get_ident() and not sink.is_endless:
-            raise self.foreign()
-        if self.state == PENDING:
-            yield self
-        self.observed = WAITED_FOR
-        return self.read()
-
     def read(self) -> object:
         # Like ``decode``, without three calls.
         if self.state != RAW_RESULT:
             return super().read()
-        raw: Any = self.value  # text, as every answer of an activity has it
         try:
-            value = self.sink.converter.deserialize(raw, self._result_type)
+            # Text, as every answer of an activity has it.
+            value = self.sink.converter.deserialize(cast("str | None", self.value), self._result_type)
         except SerializationError:
             return super().read()  # raises the same error, with the name of the activity
         self.value = value

@@ -7,13 +7,10 @@ from __future__ import annotations
 import logging
 from _thread import get_ident
 from collections.abc import Iterable, Mapping
-from copy import copy
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from sys import _getframe
 from types import CodeType, MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar, cast
-
-from typing_extensions import Self
 
 from durabletask.core.actions import (
     CallEntity,
@@ -35,6 +32,7 @@ from .entities import EntityCall, LockRequest
 from .events import EventWait
 from .groups import Groups
 from .locations import here
+from .loggers import replay_safe
 from .open_work import Restart
 from .sections import CriticalSection
 from .timers import Timer
@@ -44,58 +42,13 @@ if TYPE_CHECKING:
 
     from durabletask.core.retry import RetryPolicy
 
-    from .execution import Execution
     from .sink import Sink
 
-__all__ = ["ReplayContext", "ReplayFilter", "ReplaySafeLogger"]
+__all__ = ["ReplayContext"]
 
 T = TypeVar("T")
 _logger = get_logger("durabletask.orchestration")
 _NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-class ReplayFilter(logging.Filter):
-    """Lets records pass only while an orchestration is not replaying, and as the logger behind would."""
-
-    def __init__(self, execution: Execution, target: logging.Logger) -> None:
-        super().__init__()
-        self._execution = execution
-        self._target = target
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Also asks the filters of the logger that the record is passed on to."""
-        if self._execution.is_replaying or self._target.disabled:
-            return False
-        return bool(self._target.filter(record))
-
-
-class ReplaySafeLogger(logging.Logger):
-    """Hands on what is logged while an orchestration is not replaying; its children do the same."""
-
-    def __init__(self, execution: Execution, target: logging.Logger) -> None:
-        super().__init__(target.name)
-        self.parent: logging.Logger | None = target
-        self.addFilter(ReplayFilter(execution, target))
-        self._execution = execution
-        self._target = target
-
-    def getChild(self, suffix: str) -> Self:  # noqa: N802 - the name that logging gave it
-        """A logger below, as safe as this one."""
-        return type(self)(self._execution, self._target.getChild(suffix))
-
-
-def _replay_safe(
-    execution: Execution, logger: object
-) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-    if isinstance(logger, logging.LoggerAdapter):
-        adapter = copy(logger)  # it keeps its class and what it adds to records
-        adapter.logger = cast("logging.Logger", _replay_safe(execution, logger.logger))
-        return adapter
-    if isinstance(logger, logging.Logger):
-        return ReplaySafeLogger(execution, logger)
-    raise TypeError(
-        f"create_replay_safe_logger takes a logging.Logger or logging.LoggerAdapter, not {type(logger).__qualname__}."
-    )
 
 
 class ReplayContext(OrchestrationContext):
@@ -163,7 +116,7 @@ class ReplayContext(OrchestrationContext):
         return self._logger
 
     def create_replay_safe_logger(self, logger: LoggerT) -> LoggerT:
-        return cast("LoggerT", _replay_safe(self._sink.execution, logger))
+        return cast("LoggerT", replay_safe(self._sink.execution, logger))
 
     # --- calls -------------------------------------------------------------------------------------------
 
@@ -248,7 +201,7 @@ class ReplayContext(OrchestrationContext):
     def create_timer(self, fire_at: datetime | timedelta | float) -> Task[None]:
         sink = self._sink
         sink.check_open("create_timer")
-        return Timer(sink, self._moment(fire_at), *_place())
+        return Timer(sink, sink.execution.time_of(fire_at), *_place())
 
     def wait_for_external_event(  # type: ignore[override]
         self, name: str, data_type: object = None, timeout: timedelta | float | None = None
@@ -258,7 +211,7 @@ class ReplayContext(OrchestrationContext):
         misuse.check_text(name, "The name of an event", may_be_empty=True)
         wait = EventWait(sink, name, data_type, *_place())
         if not sink.work.mailbox.enter(wait) and timeout is not None:
-            wait.limit_to(self._moment(timeout))
+            wait.limit_to(sink.execution.time_of(timeout))
         return wait
 
     def send_event(self, instance_id: str, name: str, data: object = None) -> None:
@@ -273,15 +226,6 @@ class ReplayContext(OrchestrationContext):
         payload = misuse.encode(sink.converter, data, f"The data of event {name!r}")
         action = SendEvent(id=sink.work.next_id(), instance_id=instance_id, name=name, data=payload)
         sink.send(action, *_place())
-
-    def _moment(self, when: datetime | timedelta | float) -> datetime:
-        """An absolute UTC time; delays count from the orchestration's clock."""
-        if isinstance(when, datetime):
-            return when.replace(tzinfo=timezone.utc) if when.tzinfo is None else when.astimezone(timezone.utc)
-        if not isinstance(when, (timedelta, int, float)):
-            raise TypeError(f"A time must be a datetime, a timedelta or a number of seconds, not {when!r}.")
-        delay = when if isinstance(when, timedelta) else timedelta(seconds=when)
-        return self._sink.execution.clock + delay
 
     # --- entities ----------------------------------------------------------------------------------------
 
@@ -336,7 +280,7 @@ class ReplayContext(OrchestrationContext):
             operation=operation,
             target_instance_id=target,
             input=payload,
-            scheduled_time=None if signal_time is None else self._moment(signal_time),
+            scheduled_time=None if signal_time is None else sink.execution.time_of(signal_time),
         )
         sink.send(action, *_place())
 

@@ -14,27 +14,23 @@ Event handlers and ``completion`` change an execution. Contexts and tasks only r
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from durabletask.core.history import EPOCH, ExecutionStarted
 from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.times import as_utc
 
 if TYPE_CHECKING:
     from durabletask.core.registry import OrchestratorDefinition
 
-__all__ = ["CONTINUING", "ENDED", "RUNNING", "SUSPENDED", "Execution", "as_utc"]
+__all__ = ["CONTINUING", "ENDED", "RUNNING", "SUSPENDED", "Execution"]
 
 # Plain integers, in the order in which user code comes to an end: the table of handlers is looked up for each event.
 RUNNING: Final = 0
 SUSPENDED: Final = 1
 CONTINUING: Final = 2
 ENDED: Final = 3
-
-
-def as_utc(moment: datetime) -> datetime:
-    """A time of the history; one without a zone is meant in UTC."""
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
 
 
 class Execution:
@@ -85,13 +81,25 @@ class Execution:
         return self.started.name if self.started is not None else ""
 
     def start(self, event: ExecutionStarted) -> None:
-        """Take over what the first event of the execution says."""
+        """Take over the facts of the first event of the execution."""
         self.started = event
         if event.execution_id:
             self.execution_id = event.execution_id
         if self.clock == EPOCH:
             self.clock = as_utc(event.timestamp)
         self.started_at = self.clock
+
+    def time_of(self, when: datetime | timedelta | float) -> datetime:
+        """An absolute UTC time; a delay counts from the orchestration's clock.
+
+        Raises:
+            TypeError: it is neither a time nor a delay.
+        """
+        if isinstance(when, datetime):
+            return as_utc(when)
+        if not isinstance(when, (timedelta, int, float)):
+            raise TypeError(f"A time must be a datetime, a timedelta or a number of seconds, not {when!r}.")
+        return self.clock + (when if isinstance(when, timedelta) else timedelta(seconds=when))
 
     def seed(self) -> str:
         """Text that differs between executions and survives a rewind, which gives out a new execution id."""

@@ -24,6 +24,7 @@ from types import CodeType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard, Union, cast
 
 from durabletask.core.errors import ForeignTaskError, OrchestratorMisuseError, TaskCancelledError
+from durabletask.core.failures import FailureDetails
 from durabletask.core.logs import get_logger
 
 from . import misuse
@@ -190,10 +191,10 @@ class Fiber(EngineTask[object], Waiter):
         execution = self.sink.execution
         if state == FAILURE and not self.is_live and not execution.is_replaying:
             _logger.warning(
-                "Instance %r: %s, which is no longer awaited, raised %r.",
+                "Instance %r: %s, which is no longer awaited, raised %s.",
                 execution.instance_id,
                 self.describe(),
-                value,
+                FailureDetails.from_exception(cast("BaseException", value)).in_short(),
             )
         self.settle(state, value)
 

@@ -53,8 +53,9 @@ from durabletask.core.history import (
     UnknownEvent,
 )
 from durabletask.core.instances import OrchestrationStatus, decode_payload
+from durabletask.core.times import as_utc
 
-from .execution import RUNNING, SUSPENDED, as_utc
+from .execution import RUNNING, SUSPENDED
 from .matching import confirm, confirm_activity
 from .run import Run
 from .start import start_orchestrator

@@ -14,14 +14,13 @@ Nothing here imports pydantic before a value or an annotation proves that the pr
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, TypeAlias, cast, get_args, get_origin
 
 import msgspec
 
 __all__ = [
-    "Dynamic",
     "UnfaithfulError",
     "is_secret",
     "knows",
@@ -31,9 +30,6 @@ __all__ = [
     "spellings",
     "write",
 ]
-
-Dynamic: TypeAlias = Any
-"""A class or object whose attributes a type checker cannot know: pydantic, attrs and dataclasses add them."""
 
 _Plain: TypeAlias = Callable[[object], object]
 
@@ -55,26 +51,30 @@ class UnfaithfulError(ValueError):
         self.reason: str = reason
 
 
-def origin_of(annotation: object) -> Dynamic:
+def origin_of(annotation: object) -> Any:
     """``typing.get_origin``, without its overloads."""
     return get_origin(annotation)
 
 
 @lru_cache(maxsize=4096)
-def knows(kind: Dynamic) -> bool:
+def knows(kind: Hashable) -> bool:
     """Whether a class is pydantic's: a model, one of its dataclasses or types, or a class made for it."""
     return _is_model(kind) or hasattr(kind, "__get_pydantic_core_schema__") or is_secret(kind)
 
 
 @lru_cache(maxsize=4096)
-def _is_model(kind: Dynamic) -> bool:
+def _is_model(kind: Hashable) -> bool:
     return hasattr(kind, "__pydantic_validator__") and hasattr(kind, "__pydantic_serializer__")
 
 
 @lru_cache(maxsize=4096)
-def is_secret(kind: Dynamic) -> bool:
+def is_secret(kind: Hashable) -> bool:
     """Whether objects of a class hide their value when they are dumped."""
     return hasattr(kind, "get_secret_value") and hasattr(kind, "_display")
+
+
+def _secret_of(value: Any) -> object:
+    return value.get_secret_value()
 
 
 def owns(annotation: object) -> bool:
@@ -96,9 +96,9 @@ def write(value: object, plain: _Plain) -> object:
     Raises:
         UnfaithfulError: there are no such values.
     """
-    kind: Dynamic = type(value)
+    kind: type = type(value)
     if is_secret(kind):
-        return plain(cast("Dynamic", value).get_secret_value())
+        return plain(_secret_of(value))
     name = kind.__qualname__
     problem: UnfaithfulError | None = None
     for by_alias in (False, True):
@@ -123,8 +123,8 @@ def write(value: object, plain: _Plain) -> object:
 
 
 def _dump(value: object, *, by_alias: bool, **options: object) -> object:
-    kind: Dynamic = type(value)
-    serializer: Dynamic = kind.__pydantic_serializer__ if _is_model(kind) else _adapter(kind).serializer
+    kind: type = type(value)
+    serializer: Any = getattr(kind, "__pydantic_serializer__", None) or _adapter(kind).serializer
     try:
         # The serializer itself, not `model_dump`, which a class may override for display.
         dumped: object = serializer.to_python(
@@ -153,7 +153,7 @@ def _failing_field(value: object, *, by_alias: bool) -> str:
     return ""
 
 
-def _fields_of(kind: type) -> Mapping[str, Dynamic]:
+def _fields_of(kind: type) -> Mapping[str, Any]:
     return getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", None) or {}
 
 
@@ -161,11 +161,11 @@ def _exact(
     value: object, written: object, plain: _Plain, *, by_alias: bool, base64_bytes: bool = False
 ) -> object:
     """What was dumped, with the values of secrets, and with sets in the order of their members' texts."""
-    kind: Dynamic = type(value)
+    kind: type = type(value)
     if kind in _SCALARS:
         return written
     if is_secret(kind):
-        secret: object = cast("Dynamic", value).get_secret_value()
+        secret: object = _secret_of(value)
         return _text_of_bytes(secret, base64_bytes) if isinstance(secret, bytes) else plain(secret)
     if isinstance(value, (set, frozenset)) and isinstance(written, list) and len(value) == len(written):
         members = zip(value, written, strict=True)
@@ -174,7 +174,7 @@ def _exact(
             key=msgspec.json.encode,
         )
     if _is_model(kind):
-        config: Dynamic = (
+        config: Mapping[str, object] = (
             getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}
         )
         base64_bytes = config.get("val_json_bytes") == "base64"
@@ -225,9 +225,9 @@ def _is_equal(one: object, other: object) -> bool:
 
 def _complete(value: object, plain: _Plain) -> object:
     """A value with everything in it, to compare: secrets, excluded fields, fields of subclasses."""
-    kind: Dynamic = type(value)
+    kind: type = type(value)
     if is_secret(kind):
-        return _complete(cast("Dynamic", value).get_secret_value(), plain)
+        return _complete(_secret_of(value), plain)
     if _is_model(kind):
         return {name: _complete(part, plain) for name, part in _parts_of(value).items()}
     if isinstance(value, dict):
@@ -294,14 +294,14 @@ def _options() -> dict[str, bool]:
 
 
 @lru_cache(maxsize=1024)
-def _adapter(target: Dynamic) -> Dynamic:
+def _adapter(target: Any) -> Any:
     import pydantic  # noqa: PLC0415 - as above
 
     return pydantic.TypeAdapter(target)
 
 
 @lru_cache(maxsize=1024)
-def reader_of(target: Dynamic) -> Callable[[str | bytes], object]:
+def reader_of(target: Any) -> Callable[[str | bytes], object]:
     """Reader of a class that ``knows`` accepts, or of an annotation that pydantic ``owns``.
 
     It raises ``ReadError`` for what does not fit.
@@ -322,7 +322,7 @@ def reader_of(target: Dynamic) -> Callable[[str | bytes], object]:
     return read
 
 
-def _secret_reader(target: Dynamic) -> Callable[[str | bytes], object]:
+def _secret_reader(target: Any) -> Callable[[str | bytes], object]:
     """Reader of a secret outside a model, which ``write`` has written as the value itself."""
     inner = get_args(target)[0] if get_args(target) else _SECRETS.get(target.__name__, object)
     decode = msgspec.json.Decoder(inner).decode
@@ -341,7 +341,7 @@ def _explain(error: ValueError) -> ReadError:
     errors = getattr(error, "errors", None)
     if errors is None:
         return ReadError(type(error).__name__, "", is_no_json=False)
-    items = cast("list[Mapping[str, Dynamic]]", errors(include_url=False))
+    items = cast("list[Mapping[str, Any]]", errors(include_url=False))
     parts = []
     for item in items[:_MOST_ERRORS]:
         where = _path_of(item["loc"]).lstrip(".")
@@ -356,7 +356,7 @@ def _path_of(steps: Iterable[str | int]) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step[:40]}" for step in steps)
 
 
-def _message(item: Mapping[str, Dynamic]) -> str:
+def _message(item: Mapping[str, Any]) -> str:
     """The message of one error. Some quote the input; these parts are cut out."""
     text, given = str(item["msg"]), item.get("input")
     if item["type"] == "union_tag_invalid":

@@ -24,14 +24,14 @@ from collections.abc import Callable, Container, Iterable, Reversible
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Annotated, Final, TypeAlias, Union, cast, get_args
+from typing import Annotated, Any, Final, TypeAlias, Union, cast, get_args
 from uuid import UUID
 
 import msgspec
 from typing_extensions import NotRequired, Required, TypedDict, is_typeddict
 
 from . import pydantic_models
-from .pydantic_models import Dynamic, origin_of
+from .pydantic_models import origin_of
 from .writing import UnwritableError, to_plain, type_name
 
 __all__ = ["decode_hook", "reader_of", "without_values"]
@@ -55,7 +55,7 @@ def reader_of(annotation: object) -> _Reader:
     return cast("_Reader", decoder.decode)
 
 
-def decode_hook(target: Dynamic, value: object) -> object:
+def decode_hook(target: object, value: object) -> object:
     """A value of a type that msgspec does not know by itself, from plain values."""
     if isinstance(target, _StandInMeta):
         return target.read(msgspec.json.encode(value))
@@ -69,7 +69,7 @@ def decode_hook(target: Dynamic, value: object) -> object:
     return made
 
 
-def _is_pydantic(annotation: Dynamic) -> bool:
+def _is_pydantic(annotation: object) -> bool:
     return pydantic_models.owns(annotation) or pydantic_models.knows(origin_of(annotation) or annotation)
 
 
@@ -127,9 +127,9 @@ def _is_union(annotation: object) -> bool:
     return origin_of(annotation) in (Union, types.UnionType)
 
 
-def _hints_of(kind: Dynamic) -> dict[str, object]:
+def _hints_of(kind: object) -> dict[str, object]:
     """Names and annotations of a class with fields; empty for any other."""
-    origin: Dynamic = origin_of(kind) or kind
+    origin: object = origin_of(kind) or kind
     if not isinstance(origin, type) or not (
         dataclasses.is_dataclass(origin)
         or issubclass(origin, msgspec.Struct)
@@ -169,7 +169,7 @@ def _is_accepted(annotation: object) -> bool:
     return True
 
 
-def _needs_help(annotation: Dynamic, seen: set[object]) -> bool:
+def _needs_help(annotation: object, seen: set[object]) -> bool:
     """Whether a stand-in is needed for the annotation or a part of it, at any depth."""
     if not _is_hashable(annotation) or annotation in seen:
         return False
@@ -187,7 +187,7 @@ def _needs_help(annotation: Dynamic, seen: set[object]) -> bool:
     return _is_union(annotation) and not _is_accepted(annotation)
 
 
-def _replace(annotation: Dynamic) -> object:
+def _replace(annotation: Any) -> object:
     """The annotation with stand-ins where they are needed."""
     if not _needs_help(annotation, set()):
         return annotation
@@ -237,10 +237,10 @@ def _enum_reader(kind: type[enum.Enum]) -> _Reader:
 
 
 _MISSING: Final = object()
-_make_typed_dict: Final[Dynamic] = TypedDict  # its functional form, with names that are known only now
+_make_typed_dict: Final[Any] = TypedDict  # its functional form, with names that are known only now
 
 
-def _class_reader(annotation: Dynamic) -> _Reader:
+def _class_reader(annotation: Any) -> _Reader:
     """Reader of a class whose fields need stand-ins: msgspec reads the fields into a shadow of the class."""
     kind = origin_of(annotation) or annotation
     hints = {name: _replace(hint) for name, hint in _hints_of(annotation).items()}
@@ -249,11 +249,11 @@ def _class_reader(annotation: Dynamic) -> _Reader:
         items = {
             name: Required[hint] if name in required else NotRequired[hint] for name, hint in hints.items()
         }
-        typed_dict: Dynamic = _make_typed_dict(kind.__name__, items)
+        typed_dict = _make_typed_dict(kind.__name__, items)
         return cast("_Reader", msgspec.json.Decoder(typed_dict, dec_hook=decode_hook).decode)
     names, defaults, options = _layout_of(kind)
     fields = [(name, hints[name], _MISSING) if name in defaults else (name, hints[name]) for name in names]
-    shadow = msgspec.defstruct(kind.__name__, cast("Dynamic", fields), kw_only=True, **options)
+    shadow = msgspec.defstruct(kind.__name__, cast("list[tuple[str, Any]]", fields), kw_only=True, **options)
     decode = msgspec.json.Decoder(shadow, dec_hook=decode_hook).decode
 
     def read(payload: str | bytes) -> object:
@@ -264,9 +264,9 @@ def _class_reader(annotation: Dynamic) -> _Reader:
     return read
 
 
-def _layout_of(kind: Dynamic) -> tuple[list[str], set[str], dict[str, Dynamic]]:
+def _layout_of(kind: Any) -> tuple[list[str], set[str], dict[str, Any]]:
     """Names of the fields, those among them that have a default, and options of the shadow."""
-    options: dict[str, Dynamic] = {}
+    options: dict[str, Any] = {}
     if dataclasses.is_dataclass(kind):
         fields = dataclasses.fields(kind)
         names = [field.name for field in fields]
@@ -293,7 +293,7 @@ def _layout_of(kind: Dynamic) -> tuple[list[str], set[str], dict[str, Dynamic]]:
     return list(kind._fields), set(kind._field_defaults), {"array_like": True}
 
 
-def _construct(kind: Dynamic, values: dict[str, object]) -> object:
+def _construct(kind: type, values: dict[str, object]) -> object:
     if dataclasses.is_dataclass(kind):
         make = cast("Callable[..., object]", kind)
         later = [field.name for field in dataclasses.fields(kind) if not field.init and field.name in values]
@@ -348,12 +348,12 @@ def _union_reader(annotation: object, members: list[object]) -> _Reader:
     return read
 
 
-def _is_class(member: Dynamic) -> bool:
+def _is_class(member: object) -> bool:
     return bool(_hints_of(member)) or pydantic_models.knows(origin_of(member) or member)
 
 
 def _forms_of(value: object) -> list[object]:
-    kind: Dynamic = type(value)
+    kind: type = type(value)
     if pydantic_models.knows(kind) and not pydantic_models.is_secret(kind):
         forms = pydantic_models.spellings(value)
     else:

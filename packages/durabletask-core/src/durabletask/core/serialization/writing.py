@@ -27,7 +27,6 @@ from uuid import UUID
 import msgspec
 
 from . import pydantic_models
-from .pydantic_models import Dynamic
 
 __all__ = ["UnwritableError", "encode_hook", "explain", "is_exact", "to_plain", "type_name"]
 
@@ -106,7 +105,7 @@ _MUST_BE_EQUAL: Final = (datetime, date, time, timedelta, Decimal)
 
 def encode_hook(value: object) -> object:
     """A plain value for one that msgspec does not know by itself."""
-    kind: Dynamic = type(value)
+    kind: type = type(value)
     if pydantic_models.knows(kind):
         return _write_model(value)
     for base, convert in _BASES:
@@ -160,7 +159,7 @@ class _Shape:
 
     __slots__ = ("fields", "is_array", "is_leaf", "is_model", "may_be_partial", "names", "omits", "tag")
 
-    def __init__(self, kind: Dynamic) -> None:
+    def __init__(self, kind: type) -> None:
         self.fields: tuple[tuple[str, str], ...] | None = None
         self.may_be_partial = self.omits = self.is_array = False
         self.tag: tuple[str, str | int] | None = None
@@ -225,7 +224,7 @@ def is_exact(value: object) -> bool:
     return True
 
 
-def _members_if_exact(value: object, kind: Dynamic) -> Collection[object] | None:
+def _members_if_exact(value: object, kind: type) -> Collection[object] | None:
     """The members of an object, or ``None`` if msgspec would write the object itself in its own way."""
     shape = _shape_of(kind)
     if shape.is_leaf:
@@ -252,7 +251,7 @@ def to_plain(value: object) -> object:
         UnwritableError: a part has no JSON form; the error has its path.
         RecursionError: the value contains itself, or is nested too deeply.
     """
-    kind: Dynamic = type(value)
+    kind: type = type(value)
     if kind in _ATOMS:
         if kind is float and not math.isfinite(cast("float", value)):
             raise UnwritableError(f"{value!r} has no JSON form. Use None, or a text such as {str(value)!r}")

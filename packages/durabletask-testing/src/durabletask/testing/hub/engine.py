@@ -1,6 +1,6 @@
 """The engine of one task hub: carries out what transitions decide.
 
-A command runs in three steps, all in one turn of the event loop:
+A command runs in three steps, all in one iteration of the event loop:
 
 1. ``begin``: a ``Transition`` over the present state; a function of ``transitions`` changes drafts in it.
 2. The commit log encodes the difference (``apply`` begins with that). Up to here the hub is as it was, and an error
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
@@ -32,6 +31,7 @@ from durabletask.testing.clock import Clock
 from .delivery import Lease, Stream
 from .effects import Transition
 from .journal import CommitLog
+from .retention import Retention
 from .state import HubState, Instance, restore_flags
 from .tasks import Activity, DurableTimer
 from .timers import Alarm, TimerQueue
@@ -63,9 +63,11 @@ class Engine:
         self.workers: Workers = Workers(self.state, clock, limits, self._timers)
         self._waiting = WaitingClients()
         self._starts: dict[int, Alarm] = {}
-        self._finished: deque[tuple[str, int]] = deque()
+        self._retention = Retention(self.state, limits.max_finished_instances)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_waking = False
+
+    # --- clock -------------------------------------------------------------------------------------------
 
     def next_due(self) -> datetime | None:
         """When the earliest timer is due, or the earliest lease may expire."""
@@ -118,13 +120,15 @@ class Engine:
             self._timers.add(later(now, _RETRY_PAUSE), entry)
 
     def notify_clock(self) -> None:
-        """Tell the clock that something has changed."""
+        """Notify the clock that something has changed."""
         if not self._is_waking:
             self.clock.notify(self)
 
     def _is_awaited(self, timer: DurableTimer) -> bool:
         instance = self.state.instances.get(timer.instance_id)
         return instance is not None and instance.open.get(timer.timer_id) is timer
+
+    # --- commands ------------------------------------------------------------------------------------------
 
     def bind(self) -> None:
         """Make the running event loop the engine's own.
@@ -200,12 +204,12 @@ class Engine:
         return has_queued
 
     def _set_going(self, instance: Instance) -> bool:
-        """Have an instance do what its state asks for; whether an episode was queued."""
+        """Queue or hold an instance as its state requires; whether an episode was queued."""
         if instance.is_held:
             if instance.key not in self._starts:
                 self._hold(instance)
         elif instance.is_terminal:
-            self._limit_finished(instance)
+            self._retention.add(instance)
         else:
             return self.workers.queue_episode(instance)
         return False
@@ -232,16 +236,7 @@ class Engine:
         self._starts[key] = alarm = Alarm(start)
         self._timers.add(start_at, alarm)
 
-    def _limit_finished(self, instance: Instance) -> None:
-        cap, finished = self.limits.max_finished_instances, self._finished
-        if cap is None or (instance.instance_id, instance.key) in finished:
-            return
-        finished.append((instance.instance_id, instance.key))
-        while len(finished) > cap:
-            instance_id, key = finished.popleft()
-            oldest = self.state.instances.get(instance_id)
-            if oldest is not None and oldest.key == key and oldest.is_terminal:
-                self.state.drop(oldest)
+    # --- storage ---------------------------------------------------------------------------------------------
 
     def restore(self, instances: Iterable[Instance], detached: dict[Activity, int]) -> None:
         """Go on with what a storage remembers. Nothing of this is written again."""
@@ -271,8 +266,10 @@ class Engine:
         for alarm in self._starts.values():
             alarm.cancel()
         self._starts.clear()
-        self._finished.clear()
+        self._retention.clear()
         self.state.clear()
+
+    # --- waiting clients ------------------------------------------------------------------------------------
 
     async def wait(
         self, instance_id: str, wait: ClientWait, timeout: timedelta | None
@@ -291,6 +288,8 @@ class Engine:
             self._waiting.discard(instance_id, wait)
             if alarm is not None:
                 alarm.cancel()
+
+    # --- workers ---------------------------------------------------------------------------------------------
 
     def open_stream(self, options: WorkItemStreamOptions) -> Stream:
         """Serve a worker."""
@@ -341,6 +340,8 @@ class Engine:
         self.bind()
         self.workers.abandon(token)
         self.notify_clock()
+
+    # --- the end -------------------------------------------------------------------------------------------------
 
     def stop(self, error: TransportError) -> None:
         """End every stream and every wait with an error. The state stays."""
