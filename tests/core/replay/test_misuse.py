@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
+from contextlib import suppress
 
+import anyio
 import pytest
 from durabletask.core.errors import (
     ForeignTaskError,
@@ -235,6 +238,177 @@ def test_asyncio_primitives_without_a_running_loop_get_the_same_error() -> None:
     assert "wait_for_external_event" in story.error.message
 
 
+async def _times_out(ctx, wait):
+    async with asyncio.timeout(1):
+        await wait
+
+
+async def _times_out_at(ctx, wait):
+    async with asyncio.timeout_at(asyncio.get_event_loop().time() + 1):
+        await wait
+
+
+async def _waits_for(ctx, wait):
+    await asyncio.wait_for(wait, 1)
+
+
+async def _anyio_times_out(ctx, wait):
+    with anyio.move_on_after(1):
+        await wait
+
+
+async def _anyio_fails_after(ctx, wait):
+    with anyio.fail_after(1):
+        await wait
+
+
+async def _shields(ctx, wait):
+    await asyncio.shield(wait)
+
+
+async def _makes_a_group(ctx, wait):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_helper(ctx))
+
+
+async def _makes_an_anyio_group(ctx, wait):
+    async with anyio.create_task_group() as group:
+        group.start_soon(_helper, ctx)
+
+
+async def _makes_a_task(ctx, wait):
+    asyncio.create_task(_helper(ctx))  # noqa: RUF006
+    await wait
+
+
+async def _ensures_a_future(ctx, wait):
+    asyncio.ensure_future(_helper(ctx))  # noqa: RUF006
+    await wait
+
+
+async def _cancels_the_worker(ctx, wait):
+    asyncio.current_task().cancel()
+    await wait
+
+
+async def _calls_later(ctx, wait):
+    asyncio.get_event_loop().call_later(1, print)
+    await wait
+
+
+async def _calls_soon(ctx, wait):
+    asyncio.get_running_loop().call_soon(print)
+    await wait
+
+
+async def _starts_a_loop(ctx, wait):
+    helper = _helper(ctx)
+    try:
+        asyncio.run(helper)
+    finally:
+        helper.close()
+
+
+async def _moves_to_a_thread(ctx, wait):
+    await asyncio.to_thread(print)
+
+
+async def _takes_what_completes(ctx, wait):
+    for done in asyncio.as_completed([wait]):
+        await done
+
+
+@pytest.mark.parametrize(
+    ("body", "used", "instead"),
+    [
+        (_times_out, "asyncio.timeout", "wait_for_external_event(name, timeout=...)"),
+        (_times_out_at, "asyncio.time", "current_utc_datetime"),
+        (_waits_for, "asyncio.wait_for", "task_any([task, ctx.create_timer(delay)])"),
+        (_anyio_times_out, "anyio.move_on_after", "task_any([task, ctx.create_timer(delay)])"),
+        (_anyio_fails_after, "anyio.fail_after", "task_any([task, ctx.create_timer(delay)])"),
+        (_shields, "asyncio.shield", "'await' of the task itself"),
+        (_makes_a_group, "asyncio.TaskGroup", "task_all"),
+        (_makes_an_anyio_group, "anyio.TaskGroup", "task_all"),
+        (_makes_a_task, "asyncio.create_task", "task_all"),
+        (_ensures_a_future, "asyncio.ensure_future", "task_all"),
+        (_cancels_the_worker, "asyncio.current_task", "ctx.instance_id"),
+        (_calls_later, "asyncio.call_later", "create_timer"),
+        (_calls_soon, "asyncio.call_soon", "durable task"),
+        (_starts_a_loop, "asyncio.run", "'await' of the coroutine itself"),
+        (_moves_to_a_thread, "asyncio.to_thread", "activity"),
+        (_takes_what_completes, "asyncio.as_completed", "task_any"),
+    ],
+)
+@pytest.mark.parametrize("has_loop", [True, False])
+async def test_no_event_loop_is_within_reach_of_an_orchestrator(body, used, instead, has_loop) -> None:
+    """What needs the worker's loop, or another, fails with the line and the durable form, and leaves the loop alone."""
+    if used == "asyncio.TaskGroup" and sys.version_info < (3, 11):
+        pytest.skip("not in this version of asyncio")
+    if "timeout" in used and sys.version_info < (3, 11):
+        pytest.skip("not in this version of asyncio")
+
+    async def main(ctx, _):
+        await body(ctx, ctx.wait_for_external_event("approved"))
+
+    def run() -> Story:
+        story = Story(main)
+        story.start()
+        return story
+
+    loop = asyncio.get_running_loop()
+    story = run() if has_loop else await asyncio.to_thread(run)
+
+    assert asyncio.get_running_loop() is loop
+    assert not asyncio.current_task().cancelling()
+    assert story.error_name == "ForeignAwaitableError"
+    assert f"{used} at " in story.error.message
+    assert HERE in story.error.message
+    assert instead in story.error.message
+    assert story.error.is_non_retriable
+
+
+async def test_code_that_catches_the_error_for_the_loop_still_fails() -> None:
+    """A time limit that is ignored must not pass in silence."""
+
+    async def main(ctx, _):
+        wait = ctx.wait_for_external_event("approved")
+        with suppress(Exception):
+            async with asyncio.timeout(1):
+                await wait
+        return await wait
+
+    story = Story(main)
+    story.start()
+    assert story.error_name == "ForeignAwaitableError"
+    assert "asyncio.timeout at " in story.error.message
+
+
+async def test_logging_and_finalizers_do_not_fail_an_orchestration() -> None:
+    """They run in the middle of the user's code, and may look for a loop."""
+
+    class Closes:
+        def __del__(self) -> None:
+            with suppress(RuntimeError):
+                asyncio.get_running_loop().call_soon(print)
+
+    class Ships(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            with suppress(RuntimeError):
+                asyncio.get_running_loop().call_soon(print)
+
+    async def main(ctx, _):
+        Closes()
+        logger = logging.getLogger("test.ships")
+        logger.addHandler(Ships())
+        logger.warning("shipped")
+        logger.handlers.clear()
+        return 1
+
+    story = Story(main)
+    story.start()
+    assert story.output == 1
+
+
 def test_a_missing_object_of_the_users_is_no_misuse_of_asyncio() -> None:
     """The words of the complaint may be the same; the place decides."""
 
@@ -330,6 +504,12 @@ async def _errs_elsewhere(ctx, _):
     return 1 + "2"
 
 
+async def _adds_a_task_that_was_awaited(ctx, _):
+    greeting = ctx.call_activity("Hello", return_type=str)
+    await ctx.task_any([greeting, ctx.create_timer(0)])
+    return greeting + "!"
+
+
 @pytest.mark.parametrize("orchestrator", [_adds_a_task, _reads_a_member_of_a_task])
 def test_task_used_as_its_result_is_named(orchestrator) -> None:
     """Code that trips over a task gets the place where the ``await`` is missing."""
@@ -340,6 +520,121 @@ def test_task_used_as_its_result_is_named(orchestrator) -> None:
     assert HERE in story.error.message
     assert "Was an 'await'" in story.error.message
     assert story.error.inner_failure is not None
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda task: f"{task}",
+        lambda task: f"{task:>20}",
+        str,
+        lambda task: "%s" % task,  # noqa: UP031
+        lambda task: "yes" if task else "no",
+        lambda task: not task,
+        lambda task: task and 1,
+        lambda task: any([task]),
+        lambda task: task == "ok",
+        lambda task: task != "ok",
+        lambda task: "ok" == task,  # noqa: SIM300
+        lambda task: "ok" in [task, task],
+        lambda task: task < 1,
+        lambda task: max(task, 1),
+        lambda task: task + 1,
+        lambda task: 1 + task,
+        lambda task: -task,
+        lambda task: [*task],
+        lambda task: task[0],
+        lambda task: "a" in task,
+        int,
+        float,
+        len,
+        lambda task: task(),
+        lambda task: "".join(["a", task]),  # noqa: FLY002
+    ],
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda ctx: ctx.call_activity("A"),
+        lambda ctx: ctx.call_sub_orchestrator("C"),
+        lambda ctx: ctx.create_timer(1),
+        lambda ctx: ctx.wait_for_external_event("e"),
+        lambda ctx: ctx.call_entity("@c@k", "op"),
+        lambda ctx: ctx.lock_entities(["@c@k"]),
+        lambda ctx: ctx.task_all([ctx.create_timer(1)]),
+        lambda ctx: ctx.task_any([ctx.create_timer(1)]),
+    ],
+)
+def test_a_task_used_as_a_value_fails_the_orchestration_with_the_line(make, use) -> None:
+    """Whatever the kind of task and of use: a forgotten ``await`` never completes an orchestration."""
+
+    async def main(ctx, _):
+        task = make(ctx)
+        use(task)
+        return "done"
+
+    story = Story(main)
+    story.start()
+
+    assert story.error_name == UnawaitedTaskError.__name__
+    assert HERE in story.error.message
+    assert "'await'" in story.error.message
+
+
+def test_a_task_used_as_a_value_fails_also_code_that_catches_the_error() -> None:
+    """The orchestration fails at its next wait, or at its end; a loop that goes on is ended."""
+
+    async def waits(ctx, _):
+        task = ctx.call_activity("A")
+        with suppress(Exception):
+            assert task
+        await task
+
+    async def ends(ctx, _):
+        task = ctx.call_activity("A")
+        with suppress(Exception):
+            str(task)
+        return 1
+
+    async def repeats(ctx, _):
+        while True:
+            with suppress(Exception):
+                str(ctx.call_activity("A"))
+
+    for orchestrator in (waits, ends, repeats):
+        story = Story(orchestrator)
+        story.start()
+        assert story.error_name == UnawaitedTaskError.__name__
+        assert story.error.is_non_retriable
+
+
+def test_a_task_that_was_awaited_is_still_not_its_result() -> None:
+    """The error names the task although it is not one that was never awaited."""
+    story = Story(_adds_a_task_that_was_awaited)
+    story.start()
+    story.fire(2)
+
+    assert story.error_name == UnawaitedTaskError.__name__
+    assert "activity 'Hello'" in story.error.message
+    assert HERE in story.error.message
+
+
+def test_tasks_are_compared_by_identity_and_shown_by_repr() -> None:
+    """What debuggers, collections and ``task_any`` need keeps working."""
+
+    async def main(ctx, _):
+        one, two = ctx.call_activity("A"), ctx.call_activity("B")
+        assert one == one and one != two and one in [two, one]  # noqa: PT018
+        assert {one: 1, two: 2}[two] == 2
+        assert [two, one].index(one) == 1
+        assert "activity 'A'" in repr(one) and f"{one!r}" in f"{[one]}"  # noqa: PT018
+        winner = await ctx.task_any([one, two])
+        return winner == two and winner != one and winner is two
+
+    story = Story(main)
+    story.start()
+    story.advance(story.completed(2))
+    assert story.output is True
 
 
 def test_another_type_error_is_reported_as_it_is() -> None:
@@ -356,6 +651,10 @@ def test_result_that_is_a_coroutine_is_an_error() -> None:
     story.start()
     assert story.error_name == "InvalidResultError"
     assert "_helper" in story.error.message
+
+
+async def _times(ctx):
+    await ctx.create_timer(1)
 
 
 async def _forgets(ctx, _):
@@ -384,6 +683,9 @@ def test_tasks_never_awaited_fail_in_strict_mode() -> None:
     assert story.error_name == "UnawaitedTaskError"
 
     async def means_it(ctx, _):
+        ctx.call_activity("A").detach()
+        ctx.task_all([ctx.call_activity("B")]).detach()
+        ctx.task_all([_times(ctx)]).detach()
         _ = ctx.call_activity("A").is_complete
         return 1
 

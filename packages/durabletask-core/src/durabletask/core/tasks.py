@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Generator, Iterable
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, Union, cast, overload
 
-from .errors import SchedulingError
+from .errors import OrchestratorMisuseError, SchedulingError
 
 __all__ = ["Awaitables", "Task", "TaskScope", "current_scope", "running_scopes", "task_all", "task_any"]
 
@@ -50,6 +50,10 @@ class TaskScope(ABC):
     def make_any(self, members: Awaitables[object]) -> Task[Task[object]]:
         """See ``task_any``."""
 
+    @abstractmethod
+    def fail_for(self, error: OrchestratorMisuseError) -> None:
+        """Fail the orchestration for a mistake of its code, even if the code catches the error."""
+
 
 running_scopes: dict[int, TaskScope] = {}
 """Which orchestration runs in which thread, by thread id; only the engine writes here."""
@@ -73,7 +77,8 @@ def current_scope(what: str) -> TaskScope:
 class Task(Generic[T_co]):
     """A handle on something that will be answered: an activity, a timer, an event, a group, ...
 
-    Use ``await task`` (``yield task`` in a generator orchestrator). Tasks are compared by identity.
+    Use ``await task`` (``yield task`` in a generator orchestrator). Tasks are compared by identity. A task that is
+    used as text, as a condition or in a comparison with anything else fails the orchestration: an ``await`` is missing.
     """
 
     # No ``ABC`` here: its ``isinstance`` is several times slower, and the engine asks for every task that is awaited.
@@ -130,6 +135,14 @@ class Task(Generic[T_co]):
 
         Returns:
             Whether there was something to cancel: ``False`` once the task, or its orchestration, has ended.
+        """
+
+    @abstractmethod
+    def detach(self) -> None:
+        """Do not report the task if it is never awaited: it runs on its own, and its outcome does not matter.
+
+        The task is scheduled as usual, and can still be awaited. Without this call a task that is never awaited is
+        logged as a warning when the orchestration completes, and is an error in strict mode.
         """
 
     @staticmethod

@@ -18,7 +18,9 @@ from durabletask.core.actions import CompleteOrchestration
 from durabletask.core.errors import (
     NonDeterminismError,
     OrchestrationStateError,
+    OrchestratorMisuseError,
     OrchestratorNotRegisteredError,
+    ReplayError,
     UnawaitedTaskError,
     VersionMismatchError,
 )
@@ -76,10 +78,9 @@ class Completion(Waiter):
     def finish_with_error(self, error: BaseException) -> None:
         """Complete with what the orchestrator raised."""
         if self._work.restart is None:
-            explained = misuse.missing_event_loop(error) or misuse.forgotten_await(
-                error, self._never_awaited()
-            )
-            self.fail(explained or error)
+            if self._fail_for_misuse():
+                return
+            self.fail(misuse.forgotten_await(error, self._never_awaited()) or error)
             return
         _logger.warning(
             "Orchestration %r asked to continue as new and then raised %s; the request stands.",
@@ -92,6 +93,8 @@ class Completion(Waiter):
         """Complete with the value that the orchestrator returned."""
         if self._work.restart is not None:
             self.stop_for_restart()
+            return
+        if self._fail_for_misuse():
             return
         definition = self._execution.definition
         location = definition.location if definition is not None else UNKNOWN
@@ -108,12 +111,20 @@ class Completion(Waiter):
             return
         self.complete(OrchestrationStatus.COMPLETED, result=text)
 
+    def _fail_for_misuse(self) -> bool:
+        misuse_of_code = self._sink.misuse
+        if misuse_of_code is None:
+            return False
+        self.fail(misuse_of_code)
+        return True
+
     # --- ends ----------------------------------------------------------------------------------------------
 
-    def fail(
-        self, error: BaseException, *, non_retriable: bool | None = None, error_type: str | None = None
-    ) -> None:
+    def fail(self, error: BaseException, *, error_type: str | None = None) -> None:
         """Complete with a failure."""
+        error = misuse.missing_event_loop(error) or error
+        # Only a change of the code can help.
+        non_retriable = isinstance(error, (ReplayError, OrchestratorMisuseError)) or None
         failure = FailureDetails.from_exception(error, non_retriable=non_retriable)
         if error_type is not None:
             failure = msgspec.structs.replace(failure, error_type=error_type)
@@ -145,12 +156,12 @@ class Completion(Waiter):
         if observer is not None and not execution.is_replaying:
             observer.completed(execution.started, action)
 
-    def replace(self, error: Exception, *, non_retriable: bool | None) -> None:
+    def replace(self, error: Exception) -> None:
         """Fail although the execution has completed: strict mode found a mistake after the end."""
         if self._action is not None:
             self._work.withdraw(self._action.id)
         self._execution.status = None
-        self.fail(error, non_retriable=non_retriable)
+        self.fail(error)
 
     def stop_for_restart(self) -> None:
         """The orchestrator waits or has ended after ``continue_as_new``: its code does not run any more."""
@@ -185,7 +196,7 @@ class Completion(Waiter):
             f"Orchestration {self._execution.instance_id!r} completed although it never awaited:\n"
             f"{misuse.never_awaited(found)}\n"
             "Was an 'await' forgotten? Work that was scheduled goes on, but its result and failures are lost. If that "
-            "is wanted, say so by reading 'task.is_complete' once."
+            "is intended, call 'task.detach()'."
         )
         if strict:
             raise UnawaitedTaskError(message)

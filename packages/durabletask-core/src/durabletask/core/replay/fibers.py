@@ -63,7 +63,7 @@ def adopt(sink: Sink, member: object) -> EngineTask[object]:
     if isinstance(member, EngineTask):
         if member.sink is not sink:
             raise ForeignTaskError(
-                f"The group at {here()} contains {member}, which belongs to another orchestration instance: a group "
+                f"The group at {here()} contains {member!r}, which belongs to another orchestration instance: a group "
                 "can only hold tasks of its own."
             )
         return member
@@ -151,7 +151,7 @@ class Fiber(EngineTask[object], Waiter):
         if self.state != PENDING or self.sink.thread != get_ident():
             return False
         self.observed: int = self.observed or WAITED_FOR
-        cancelled = TaskCancelledError(f"{self} was cancelled.")
+        cancelled = TaskCancelledError(f"{self!r} was cancelled.")
         if self._awaiting is None and self._injected is None:
             self._body.close()
             self._end(FAILURE, cancelled)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
-from durabletask.core.errors import SchedulingError, TaskFailedError
+from durabletask.core.errors import OrchestratorMisuseError, SchedulingError, TaskFailedError
 from durabletask.core.failures import FailureDetails
 from durabletask.core.tasks import Awaitables, Task, TaskScope
 
@@ -56,7 +56,7 @@ class _Group(EngineTask[object], Waiter):
 
     def withdraw(self) -> None:
         if self.is_running:
-            raise SchedulingError(f"{self} cannot be cancelled by one of its members.")
+            raise SchedulingError(f"{self!r} cannot be cancelled by one of its members.")
         self._leave_members()
         for member in self._members:
             member.cancel()
@@ -207,6 +207,9 @@ class Groups(TaskScope):
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+
+    def fail_for(self, error: OrchestratorMisuseError) -> None:
+        self._sink.fail_for(error)
 
     def make_all(
         self, members: Awaitables[object], *, return_exceptions: bool, fail_fast: bool, limit: int | None

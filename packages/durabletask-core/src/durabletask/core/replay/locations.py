@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from collections.abc import Collection
 from types import CodeType, FrameType, TracebackType
 from typing import Final
 
 __all__ = [
+    "OWN_PACKAGE",
     "UNKNOWN",
     "calling_frame",
     "frame_location",
@@ -15,10 +17,11 @@ __all__ = [
     "innermost_user_frame",
     "locate",
     "traceback_location",
+    "user_line",
 ]
 
 UNKNOWN: Final = "an unknown place"
-_OWN_PACKAGE = "durabletask.core."
+OWN_PACKAGE: Final = "durabletask.core."
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 _INSTALLED = ("site-packages", "dist-packages")
 
@@ -43,7 +46,7 @@ def frame_location(frame: FrameType | None) -> str:
 def calling_frame() -> FrameType:
     """The nearest frame outside core: the line of user code that called."""
     frame: FrameType = sys._getframe(1)  # noqa: SLF001 - there is no public name
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OWN_PACKAGE):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(OWN_PACKAGE):
         frame = frame.f_back
     return frame
 
@@ -51,6 +54,14 @@ def calling_frame() -> FrameType:
 def here() -> str:
     """``file:line`` of the user code that runs: of the call that led into core."""
     return frame_location(calling_frame())
+
+
+def user_line(frame: FrameType | None = None) -> str:
+    """``file:line`` of the nearest code outside core and the standard library, from a frame (or here) outwards."""
+    nearest = found = frame or calling_frame()
+    while found.f_back is not None and not _is_users(found.f_code):
+        found = found.f_back
+    return frame_location(found if _is_users(found.f_code) else nearest)
 
 
 def _is_users(code: CodeType) -> bool:
@@ -66,12 +77,13 @@ def innermost_user_frame(frames: list[FrameType]) -> FrameType | None:
     return frames[0] if frames else None
 
 
-def traceback_location(trace: TracebackType | None) -> str:
-    """``file:line`` of the user code in which an exception came up."""
+def traceback_location(trace: TracebackType | None, libraries: Collection[str] = ()) -> str:
+    """``file:line`` of the user code in which an exception came up; the code of ``libraries`` is not the user's."""
     frames: list[FrameType] = []
     lines: dict[int, int] = {}
     while trace is not None:
-        if not trace.tb_frame.f_globals.get("__name__", "").startswith(_OWN_PACKAGE):
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if not module.startswith(OWN_PACKAGE) and module.partition(".")[0] not in libraries:
             frames.append(trace.tb_frame)
             lines[id(trace.tb_frame)] = trace.tb_lineno
         trace = trace.tb_next

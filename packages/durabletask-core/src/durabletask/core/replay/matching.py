@@ -258,7 +258,10 @@ def _report(run: Run, event: HistoryEvent | None, pending: PendingAction | None)
         f"Orchestrator {name!r}, instance {run.execution.instance_id!r}: the code took another path than its history.",
         f"Event id {number}: expected (history): {in_history}; found (code): {in_code}{place}.",
     ]
-    ours, theirs = getattr(event, "input", None), getattr(pending and pending.action, "input", None)
+    ours, theirs = (
+        getattr(event, "input", None),
+        getattr(pending.action if pending is not None else None, "input", None),
+    )
     if run.options.strict and ours and theirs and ours != theirs:
         where = _difference(decode_payload(ours), decode_payload(theirs))
         lines.append(f"The inputs differ at: {where}. Their values are not shown.")

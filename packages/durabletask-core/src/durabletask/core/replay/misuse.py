@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
-from typing import TYPE_CHECKING, Protocol, cast
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType, TracebackType
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from durabletask.core.arguments import as_tags, as_text
 from durabletask.core.errors import (
@@ -16,42 +16,85 @@ from durabletask.core.errors import (
 from durabletask.core.registry import name_of
 from durabletask.core.retry import RetryPolicy
 
-from .locations import frame_location, here, innermost_user_frame, traceback_location
+from .locations import OWN_PACKAGE, frame_location, here, innermost_user_frame, traceback_location
 from .tasks import EngineTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from durabletask.core.serialization import DataConverter
 
 __all__ = [
+    "HiddenLoopError",
     "callee_name",
     "check_options",
     "check_text",
     "encode",
     "foreign_awaitable",
+    "foreign_call",
     "foreign_member",
     "forgotten_await",
     "invalid_result",
+    "is_core",
+    "library_of",
     "missing_event_loop",
     "never_awaited",
     "place_of",
+    "replaceable",
     "unserializable",
 ]
 
+_TIME_LIMIT = "'ctx.wait_for_external_event(name, timeout=...)', or 'ctx.task_any([task, ctx.create_timer(delay)])' for other tasks"
+_LIBRARIES = frozenset({"asyncio", "anyio", "trio", "sniffio", "async_timeout"})
 _REPLACEMENTS = {
     "sleep": "'await ctx.create_timer(delay)'",
-    "wait_for": "'ctx.wait_for_external_event(name, timeout=...)', or 'ctx.task_any([task, ctx.create_timer(delay)])'",
-    "timeout": "'ctx.task_any([task, ctx.create_timer(delay)])'",
+    **dict.fromkeys(
+        (
+            "timeout",
+            "Timeout",
+            "timeout_at",
+            "move_on_after",
+            "fail_after",
+            "move_on_at",
+            "fail_at",
+            "CancelScope",
+        ),
+        _TIME_LIMIT,
+    ),
+    "wait_for": _TIME_LIMIT,
     "gather": "'await ctx.task_all([...])'",
     "wait": "'ctx.task_all([...])', 'ctx.task_any([...])' or 'ctx.wait_for_external_event(name)'",
     "to_thread": "an activity, called with 'await ctx.call_activity(...)'",
     "run_in_executor": "an activity, called with 'await ctx.call_activity(...)'",
     "create_task": "'ctx.task_all([...])' or 'ctx.task_any([...])', which take coroutines",
+    "ensure_future": "'ctx.task_all([...])' or 'ctx.task_any([...])', which take coroutines",
+    "as_completed": "'await ctx.task_any([...])', again for the tasks that are left",
+    "create_task_group": "'await ctx.task_all([...])', which takes tasks and coroutines",
+    "open_nursery": "'await ctx.task_all([...])', which takes tasks and coroutines",
     "TaskGroup": "'await ctx.task_all([...])', which takes tasks and coroutines",
+    "shield": "'await' of the task itself: no durable task is cancelled unless its 'cancel()' is called",
+    "current_task": "'ctx.instance_id' to know what runs; nothing in an orchestrator is an asyncio task",
+    "call_later": "'ctx.create_timer(delay)'",
+    "call_at": "'ctx.create_timer(fire_at)'",
+    "time": "'ctx.current_utc_datetime'",
+    "run": "'await' of the coroutine itself",
     "acquire": "'ctx.lock_entities([...])'",
     "get": "'ctx.wait_for_external_event(name)' for a queue, an activity for input and output",
 }
+_AWAITABLE = frozenset(
+    {
+        "sleep",
+        "wait_for",
+        "gather",
+        "wait",
+        "to_thread",
+        "run_in_executor",
+        "create_task",
+        "ensure_future",
+        "shield",
+    }
+)
+"""Calls whose result is to be awaited."""
 _OBJECTS = {"_GatheringFuture": "gather", "Task": "create_task"}
 """Classes of asyncio whose objects stand for a call."""
 
@@ -160,25 +203,66 @@ def foreign_member(value: object, where: str) -> ForeignAwaitableError:
     )
 
 
-def missing_event_loop(error: BaseException) -> ForeignAwaitableError | None:
-    """The error behind asyncio's complaint that no event loop runs, if ``error`` is that."""
-    name, module, trace = "", "", error.__traceback__
-    while trace is not None:
-        name = trace.tb_frame.f_code.co_name if trace.tb_frame.f_code.co_name in _REPLACEMENTS else name
-        module = trace.tb_frame.f_globals.get("__name__", "")
-        trace = trace.tb_next
-    if type(error) is AttributeError:  # its locks and queues ask a loop that is None
-        is_that = module.startswith("asyncio.") and "'NoneType' object has no attribute 'create_" in str(
-            error
-        )
-    else:
-        is_that = type(error) is RuntimeError and "no running event loop" in str(error)
-    if not is_that:
-        return None
-    return ForeignAwaitableError(
-        f"The orchestrator used asyncio{'.' + name if name else ''} at {traceback_location(error.__traceback__)}. "
-        f"An orchestrator can only await durable tasks. Use instead: {_REPLACEMENTS.get(name, _ELSE)}."
+class HiddenLoopError(ForeignAwaitableError, RuntimeError):
+    """The orchestrator used the event loop. Libraries that can do without one expect a ``RuntimeError``."""
+
+
+def library_of(frame: FrameType) -> str:
+    """The asynchronous library whose code a frame runs; empty for other code."""
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return package if package in _LIBRARIES else ""
+
+
+def is_core(frame: FrameType) -> bool:
+    """Whether a frame runs code of this package."""
+    return str(frame.f_globals.get("__name__", "")).startswith(OWN_PACKAGE)
+
+
+def replaceable(frame: FrameType) -> str:
+    """What a frame of such a library runs, if there is a durable form: a function, or the class of a method."""
+    owner = type(frame.f_locals.get("self")).__name__
+    names = (frame.f_code.co_name, owner)
+    return next((name for name in names if name in _REPLACEMENTS), "")
+
+
+def foreign_call(library: str, function: str, where: str) -> str:
+    """The message for a call that needs an event loop."""
+    verb = "awaited" if function in _AWAITABLE else "used"
+    return (
+        f"The orchestrator {verb} {library}{'.' + function if function else ''} at {where}. An orchestrator can only await "
+        f"durable tasks; it is replayed from its history, and no event loop runs. Use instead: "
+        f"{_REPLACEMENTS.get(function, _ELSE)}."
     )
+
+
+# What libraries raise where they find no event loop, or one that may not be used; by the name of the exception.
+_COMPLAINTS: Final = {
+    "RuntimeError": (
+        "no running event loop",
+        "cannot be called from a running event loop",
+        "cannot be called from within a running loop",
+        "must be called from async context",
+    ),
+    "AsyncLibraryNotFoundError": ("",),
+    "NoEventLoopError": ("",),
+}
+
+
+def missing_event_loop(error: BaseException) -> ForeignAwaitableError | None:
+    """The error behind a library's complaint that no event loop runs, if ``error`` is that."""
+    if isinstance(error, HiddenLoopError):
+        return ForeignAwaitableError(str(error)).with_traceback(error.__traceback__)
+    complaints = _COMPLAINTS.get(type(error).__name__, ())
+    if not any(words in str(error) for words in complaints):
+        return None
+    library, name, trace = "", "", error.__traceback__
+    while trace is not None:
+        library = library or library_of(trace.tb_frame)
+        if library_of(trace.tb_frame):
+            name = name or replaceable(trace.tb_frame)
+        trace = trace.tb_next
+    place = traceback_location(error.__traceback__, _LIBRARIES)
+    return ForeignAwaitableError(foreign_call(library or "asyncio", name, place))
 
 
 def invalid_result(result: object, definition_at: str) -> InvalidResultError | None:
@@ -220,23 +304,45 @@ def encode(converter: DataConverter, value: object, what: str, where: str | None
         raise unserializable(value, f"{what}, given at {where or here()},", error) from error
 
 
-def forgotten_await(error: BaseException, tasks: Sequence[EngineTask[object]]) -> UnawaitedTaskError | None:
-    """The error for code that used a task as if it were its result, or ``None`` if that cannot be the reason."""
-    if not tasks or not isinstance(error, (TypeError, AttributeError)):
+def forgotten_await(error: BaseException, unseen: Sequence[EngineTask[object]]) -> UnawaitedTaskError | None:
+    """The error for code that used a task as if it were its result, or ``None`` if that cannot be the reason.
+
+    Args:
+        error: what the code raised.
+        unseen: the tasks that were never awaited.
+    """
+    if not isinstance(error, (TypeError, AttributeError)):
         return None
-    if not any(name in str(error) for name in {type(task).__name__ for task in tasks}):
+    text = str(error)
+    concerned = unseen
+    if not _names_one_of(text, unseen):  # a task that was awaited may still be taken for its result
+        concerned = [task for task in _tasks_at_hand(error.__traceback__) if _names_one_of(text, [task])]
+    if not concerned:
         return None  # it complains about something else
+    heading = "Never awaited by then" if concerned is unseen else "A task is not its result"
     made = UnawaitedTaskError(
-        f"{error} ({traceback_location(error.__traceback__)}). Never awaited by then:\n{never_awaited(tasks)}\n"
+        f"{error} ({traceback_location(error.__traceback__)}). {heading}:\n{never_awaited(concerned)}\n"
         "Was an 'await' ('yield', in a generator) forgotten? Await the task and use its result."
     )
     made.__cause__ = error
     return made
 
 
+def _names_one_of(text: str, tasks: Iterable[EngineTask[object]]) -> bool:
+    return any(name in text for name in {type(task).__name__ for task in tasks})
+
+
+def _tasks_at_hand(trace: TracebackType | None) -> Iterator[EngineTask[object]]:
+    """The tasks in variables of the code that raised an error."""
+    while trace is not None:
+        if not is_core(trace.tb_frame):
+            yield from (value for value in trace.tb_frame.f_locals.values() if isinstance(value, EngineTask))
+        trace = trace.tb_next
+
+
 def never_awaited(tasks: Iterable[EngineTask[object]]) -> str:
     """One line per task that was never awaited."""
-    return "\n".join(f"  {task} made at {task.location}" for task in tasks)
+    return "\n".join(f"  {task!r} made at {task.location}" for task in tasks)
 
 
 def _unawaited_within(value: object) -> str | None:
@@ -256,7 +362,7 @@ def _unawaited_within(value: object) -> str | None:
 
 def _unawaited(value: object) -> str | None:
     if isinstance(value, EngineTask):
-        return f"the task {value} made at {value.location}"
+        return f"the task {value!r} made at {value.location}"
     if isinstance(value, CoroutineType):
         code = value.cr_code
         return f"the coroutine {value.__qualname__!r} (defined at {code.co_filename}:{code.co_firstlineno})"

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from durabletask.core.logs import get_logger
 
-__all__ = ["Runnable", "Scheduler"]
+__all__ = ["Failing", "Runnable", "Scheduler"]
 
 _logger = get_logger("durabletask.orchestration")
 
@@ -31,6 +31,27 @@ class Runnable(Protocol):
 
     def describe(self) -> str:
         """What it is, for messages."""
+
+
+class Failing:
+    """Code that raises an error in place of the code that has caught it."""
+
+    __slots__ = ("_error",)
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def step(self) -> None:
+        """See ``Runnable``."""
+        raise self._error
+
+    def close(self) -> bool:
+        """See ``Runnable``."""
+        return True
+
+    def describe(self) -> str:
+        """See ``Runnable``."""
+        return "a mistake in the code"
 
 
 class Scheduler:

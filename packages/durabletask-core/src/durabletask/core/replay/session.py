@@ -31,8 +31,6 @@ from durabletask.core.actions import (
 from durabletask.core.errors import (
     NonDeterminismError,
     OrchestrationStateError,
-    OrchestratorMisuseError,
-    ReplayError,
     UnawaitedTaskError,
 )
 from durabletask.core.history import ExecutionStarted, HistoryEvent, OrchestratorStarted
@@ -43,6 +41,7 @@ from .compact import CompactHistory
 from .execution import CONTINUING, SUSPENDED
 from .fast_path import ENGINE_ERRORS, apply_compact
 from .groups import Groups
+from .hidden_loop import hide_event_loop, restore_event_loop
 from .matching import CONFIRMATIONS, confirm, unconfirmed_action
 from .rewind import rewind, rewind_request, seems_finished
 from .run import Run
@@ -236,13 +235,16 @@ class OrchestrationSession:
     def _isolate(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Let user code run on its own: with context variables of its own, and unseen by an event loop.
 
-        A loop would finish abandoned async generators in tasks of its own, where no durable task can be awaited.
+        A loop would finish abandoned async generators in tasks of its own, where no durable task can be awaited. See
+        ``hidden_loop`` for what else code could do with it.
         """
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(None, None)
+        loop = hide_event_loop()
         try:
             self._context.run(work, *args, **kwargs)
         finally:
+            restore_event_loop(loop)
             sys.set_asyncgen_hooks(*hooks)
 
     def _apply_each(self, events: Iterable[HistoryEvent]) -> None:
@@ -296,15 +298,15 @@ class OrchestrationSession:
     def _fail(self, error: Exception) -> None:
         """End with an error of the engine's; in strict mode also after a completion that replay made."""
         run = self._run
-        non_retriable = isinstance(error, (ReplayError, OrchestratorMisuseError)) or None
         if run.execution.status is None:
-            run.completion.fail(error, non_retriable=non_retriable)
+            run.completion.fail(error)
         elif (
             isinstance(error, (NonDeterminismError, UnawaitedTaskError))
             # An error that stopped the code early explains why the rest of the history has no counterpart.
             and not run.completion.is_engines_failure
+            and run.sink.misuse is None
         ):
-            run.completion.replace(error, non_retriable=non_retriable)
+            run.completion.replace(error)
 
     def _actions(self) -> list[OrchestratorAction]:
         run = self._run

@@ -23,13 +23,13 @@ from types import CodeType
 from typing import TYPE_CHECKING, Final
 
 from durabletask.core.actions import OrchestratorAction
-from durabletask.core.errors import SchedulingError
+from durabletask.core.errors import OrchestratorMisuseError, SchedulingError
 
 from .execution import Execution
 from .locations import here
 from .observed import Observable, Unobserved
 from .open_work import OneWay, OpenWork
-from .scheduler import Scheduler
+from .scheduler import Failing, Scheduler
 from .sections import CriticalSection
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Sink:
         "execution",
         "groups",
         "is_endless",
+        "misuse",
         "options",
         "scheduler",
         "section",
@@ -74,6 +75,7 @@ class Sink:
         self.unseen: Unobserved[Observable] = Unobserved(256)  # tasks that ended before they were looked at
         self.groups: Unobserved[Observable] = Unobserved(64)
         self.is_endless: bool = False  # code that refuses to end may go on to its next wait, in any thread
+        self.misuse: OrchestratorMisuseError | None = None  # see ``fail_for``
         self._failures = 0
         self._uuids = 0
 
@@ -101,6 +103,23 @@ class Sink:
                 "orchestrations"
             )
         raise SchedulingError(f"{what} was used at {where} {reason}.")
+
+    def fail_for(self, error: OrchestratorMisuseError) -> None:
+        """Fail the execution for a mistake of the running code, even if the code catches the error.
+
+        The caller raises the error. When the code waits or ends, the execution fails. Code that makes a mistake
+        again before it waits is in a loop that catches the error each time; it is ended by an exception that
+        ``except Exception`` does not catch.
+
+        Raises:
+            GeneratorExit: the running code has made a mistake before.
+        """
+        if self.thread != get_ident() or self.work.restart is not None:
+            return
+        if self.misuse is not None:
+            raise GeneratorExit(str(error))
+        self.misuse = error
+        self.scheduler.ready.appendleft(Failing(error))
 
     def send(self, action: OrchestratorAction, code: CodeType | None = None, lasti: int = 0) -> None:
         """Add an action that no answer follows."""

@@ -30,7 +30,7 @@ from durabletask.core.errors import (
 )
 from durabletask.core.tasks import Task, running_scopes
 
-from .locations import here, locate
+from .locations import here, locate, user_line
 from .observed import LOOKED_AT, UNSEEN, WAITED_FOR
 
 if TYPE_CHECKING:
@@ -134,11 +134,42 @@ class EngineTask(Task[T_co]):
         self.look_at()
         self.withdraw()
         if self.state == PENDING:
-            self.settle(FAILURE, TaskCancelledError(f"{self} was cancelled."))
+            self.settle(FAILURE, TaskCancelledError(f"{self!r} was cancelled."))
         return True
+
+    def detach(self) -> None:
+        self.look_at()
 
     def __repr__(self) -> str:
         return f"<{self.describe()}: {_STATE_NAMES[self.state]}>"
+
+    # Python accepts every object in these operations, so a forgotten ``await`` would pass in silence. Operations for
+    # which it raises a TypeError of its own are not listed: ``misuse.forgotten_await`` explains that error, and a
+    # task with ``__iter__`` or ``__len__`` would count as a container in code that flattens lists.
+
+    def __str__(self) -> str:
+        raise self._used_as_value("text")
+
+    def __format__(self, spec: str) -> str:
+        raise self._used_as_value("text")
+
+    def __bool__(self) -> bool:
+        raise self._used_as_value("a condition")
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Task):
+            return self is other
+        raise self._used_as_value("an operand of '==' or '!='")
+
+    __hash__ = object.__hash__
+
+    def _used_as_value(self, role: str) -> UnawaitedTaskError:
+        error = UnawaitedTaskError(
+            f"{self!r}, made at {self.location}, was used as {role} at {user_line()}. Was an 'await' ('yield', in a "
+            "generator) forgotten? Await the task and use its result. 'is None' and 'repr(task)' work without a result."
+        )
+        self.sink.fail_for(error)
+        return error
 
     # --- what kinds of tasks differ in -----------------------------------------------------------------------
 
@@ -230,7 +261,7 @@ class EngineTask(Task[T_co]):
             return cast("T_co", self.value)
         if state == PENDING:
             raise UnawaitedTaskError(
-                f"{self} has no result yet: 'await' it (or 'yield' it, in a generator) before reading the result."
+                f"{self!r} has no result yet: 'await' it (or 'yield' it, in a generator) before reading the result."
             )
         raise self.failure()
 
@@ -288,10 +319,10 @@ class EngineTask(Task[T_co]):
         where = where or here()
         if get_ident() in running_scopes:  # its own orchestration does not run, so another one does
             return ForeignTaskError(
-                f"{self}, awaited at {where}, belongs to another orchestration instance. Await only tasks made by the context of this "
+                f"{self!r}, awaited at {where}, belongs to another orchestration instance. Await only tasks made by the context of this "
                 "orchestrator; keep no tasks in globals or objects that instances share."
             )
         return SchedulingError(
-            f"{self} was awaited at {where}, outside its orchestrator (in asyncio code, another thread, or after completion). "
+            f"{self!r} was awaited at {where}, outside its orchestrator (in asyncio code, another thread, or after completion). "
             "Durable tasks can only be awaited in the code of the orchestrator that made them."
         )
