@@ -420,8 +420,8 @@ class StoreResidency(Residency):
                     "A commit failed during the query, and the hub reads its store again; try again."
                 )
             state = self.engine.state
-            present = [pair for pair in selection.find(state, start, limit) if end is None or pair[0] <= end]
-            both = [*present, *(pair for pair in stored if pair[1].instance_id not in state.instances)]
+            present = selection.find(state, start, limit + 1)  # one more shows that there is a further page
+            both = [*(pair for pair in present if end is None or pair[0] <= end), *stored]
             found = sorted(both, key=lambda pair: pair[0])
             return found[:limit], end is not None or len(found) > limit
         finally:

@@ -5,7 +5,6 @@ What cannot be read costs its own instance only, so rows are decoded one by one.
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -16,6 +15,7 @@ import msgspec
 from durabletask.core.errors import StorageError
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import TERMINAL_STATUSES
+from durabletask.core.logs import get_logger
 from durabletask.testing.hub.events import EventLog
 from durabletask.testing.hub.order import Position
 from durabletask.testing.hub.queries import Selection
@@ -27,7 +27,7 @@ from .base import Changes, Found, Loaded
 
 __all__ = ["children", "fill_parents", "find", "history", "load", "select", "write_changes"]
 
-_logger = logging.getLogger("durabletask.testing.hub")
+_logger = get_logger("durabletask.testing.hub")
 
 _COLUMNS = "key, id, status, created, completed, body"
 _FULL_READ = 4 * 1024 * 1024  # bytes of rows after which a selection stops early
@@ -238,6 +238,8 @@ def select(
     size = 0
     with closing(connection.execute(query, parameters)) as rows:
         for row in rows:
+            if len(found) >= limit or size > _FULL_READ:
+                return found, True
             try:
                 instance = codec.instance_of(row)
             except _UNREADABLE as error:
@@ -245,6 +247,4 @@ def select(
                 continue
             found.append((selection.position(instance), instance))
             size += len(row[5])
-            if len(found) >= limit or size > _FULL_READ:
-                return found, True
     return found, False
