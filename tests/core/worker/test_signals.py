@@ -147,3 +147,8 @@ def test_signals_end_a_worker_whose_event_loop_is_blocked() -> None:
     output = run_until_told(0, program=STUCK, repeat=signal.SIGINT)
 
     assert "interrupted" in output
+
+
+def test_two_signals_at_once_end_a_worker_whose_event_loop_is_blocked() -> None:
+    """SIGTERM with Ctrl-C right behind it needs no third signal."""
+    assert "interrupted" in run_until_told(0, signal.SIGTERM, signal.SIGINT, program=STUCK)
