@@ -85,7 +85,7 @@ async def test_every_kind_of_fault_really_happens() -> None:
         total.add(await run_squares(everything(seed)))
     assert all(asdict(total).values()), total
     quiet = Chaos(
-        replay_every_turn=False,
+        replay_every_episode=False,
         duplicate_activities=0,
         worker_crashes=0,
         delayed_completions=0,

@@ -81,7 +81,7 @@ def test_a_failure_under_the_marker_tells_the_seed_and_the_faults(tmp_path: Path
     output = run_pytest(tmp_path)
     assert "2 failed" in output
     assert "test_flawed[seed0]" in output
-    assert "Chaos(seed=1), faults that happened: 1 replayed turns" in output
+    assert "Chaos(seed=1), faults that happened: 1 replayed episodes" in output
     assert "Event id 1: expected (history): activity 'step" in output
 
 

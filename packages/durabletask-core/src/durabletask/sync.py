@@ -90,7 +90,7 @@ class DurableTaskClient:
         return _portal.call(self, action)
 
     def close(self) -> None:
-        """Give back the connection, if the client made it. The client may be used again afterwards."""
+        """Close the connection, if the client made it. The client may be used again afterwards."""
         try:
             self._call(self._inner.close)
         finally:

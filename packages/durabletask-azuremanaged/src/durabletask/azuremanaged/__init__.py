@@ -1,7 +1,7 @@
 """Azure Durable Task Scheduler: connection strings, Azure credentials, and a doctor for both.
 
 With this package installed, ``DurableTaskClient("Endpoint=https://...;Authentication=DefaultAzure", hub)``
-works. ``python -m durabletask.azuremanaged check`` tells what is in the way when it does not.
+works. ``python -m durabletask.azuremanaged check`` finds the reason when it does not.
 """
 
 from .factories import DurableTaskSchedulerClient, DurableTaskSchedulerWorker, scheduler_transport

@@ -24,7 +24,7 @@ _COLOURS = {Outcome.OK: "green", Outcome.FAILED: "bold red", Outcome.SKIPPED: "d
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
     options = _parser().parse_args(arguments)
-    logging.getLogger("azure").setLevel(logging.CRITICAL)  # the findings say what it would say
+    logging.getLogger("azure").setLevel(logging.CRITICAL)  # the findings contain what it would log
     logging.getLogger("durabletask").setLevel(logging.CRITICAL)
     findings: list[Check] = []
     write = findings.append if options.json else _writer()

@@ -42,7 +42,7 @@ class TokenSource(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Give back what belongs to the source; it may be used again."""
+        """Release the resources of the source; it may be used again."""
 
 
 class _TokenInfo(Protocol):

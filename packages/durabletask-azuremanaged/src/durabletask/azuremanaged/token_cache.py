@@ -42,7 +42,7 @@ class AzureCredentialProvider(CredentialProvider):
         what: which credential this is, for messages.
         hint: what to do when the credential itself is at fault, for messages.
         refresh_margin: how long before its end a token is renewed.
-        patience: how long an outage is waited for before the caller is told.
+        patience: how long to retry during an outage before the error is raised.
         clock: the present time, aware UTC.
         sleep: waits a number of seconds.
     """

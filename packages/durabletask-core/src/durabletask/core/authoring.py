@@ -64,7 +64,7 @@ class ActivityContext:
         orchestration_id: instance id of the orchestration that called it.
         task_id: id of the action that scheduled it; together with ``orchestration_id`` a key that stays
             the same when the activity is delivered again, and so fit for idempotency.
-        execution_id: execution id of the orchestration, if the hub tells it.
+        execution_id: execution id of the orchestration, if the hub provides it.
         version: version that the call asked for, or the orchestration's.
         tags: tags of the call.
     """
@@ -96,7 +96,7 @@ class ActivityContext:
     if not TYPE_CHECKING:  # a checker knows that there is no such attribute
 
         def __getattr__(self, name):
-            """Say where a method of another context belongs."""
+            """Raise for a method of another context, with the context that it belongs to."""
             raise AttributeError(missing_attribute(self, name, "an activity"), name=name, obj=self)
 
     def __repr__(self) -> str:

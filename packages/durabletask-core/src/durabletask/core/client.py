@@ -107,7 +107,7 @@ class DurableTaskClient:
         return self._transport
 
     async def close(self) -> None:
-        """Give back the connection, if the client made it. The client may be used again afterwards."""
+        """Close the connection, if the client made it. The client may be used again afterwards."""
         if self._owns_transport:
             await self._transport.close()
 

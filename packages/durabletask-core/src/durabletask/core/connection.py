@@ -73,7 +73,7 @@ class CredentialProvider(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Give back every resource. A later ``get_token`` begins anew."""
+        """Release every resource. A later ``get_token`` begins anew."""
 
     @property
     def transport_options(self) -> Mapping[str, object]:
@@ -97,7 +97,7 @@ class TransportFactory(Protocol):
     ) -> Transport:
         """Make a transport; must not connect yet.
 
-        ``options`` holds ``allow_insecure_credential=True`` if the user says that tokens may travel unprotected.
+        ``options`` holds ``allow_insecure_credential=True`` if the user allows tokens to travel unprotected.
         """
 
 

@@ -4,7 +4,7 @@ The engine implements this class (``durabletask.core.replay``); people annotate 
 schedule something return at once: the action is sent to the hub when the orchestrator waits or ends.
 
 The overloads make calls typed. Given a function or a class, a checker knows the type of the result and
-refuses an input of another type; given a name, the result is ``Any`` unless ``return_type`` says better.
+refuses an input of another type; given a name, the result is ``Any`` unless ``return_type`` is given.
 """
 
 # ruff: noqa: A002 - "input" is the protocol's word
@@ -153,7 +153,7 @@ class OrchestrationContext(ABC):
     @property
     @abstractmethod
     def is_replaying(self) -> bool:
-        """Whether the code runs over recorded history at this moment. Never let results depend on it."""
+        """Whether the code is running over recorded history. Never let results depend on it."""
 
     @property
     @abstractmethod

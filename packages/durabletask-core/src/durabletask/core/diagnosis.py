@@ -3,7 +3,7 @@
 ``diagnose`` is a pure function of state, history and, where it is at hand, code; ``explain`` fetches what it needs
 from a task hub. The history alone shows activities, children, timers, entities and locks that are open. Only a
 replay of the code shows which events are waited for, which timer belongs to what, and the lines; without the code
-the diagnosis says so instead of guessing.
+the diagnosis states that instead of guessing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True):
         kind: ``activity`` or ``sub-orchestration``.
         name: its name.
         attempts: how many calls of it, with the same input, have failed so far.
-        failure: the failure; ``None`` if the hub does not tell.
+        failure: the failure; ``None`` if the hub does not provide it.
         target: instance id of the child.
     """
 
@@ -190,11 +190,11 @@ def _line_of(failure: FailureDetails | None) -> str:
     return own[-1] if own else ""
 
 
-# --- what a history tells -----------------------------------------------------------------------------------
+# --- what a history shows -----------------------------------------------------------------------------------
 
 
 class _Facts:
-    """What a history tells without the code.
+    """What a history shows without the code.
 
     Attributes:
         open: what was asked for and not answered.
@@ -337,7 +337,7 @@ def _advice(
 def _advice_without_code(
     state: OrchestrationState, facts: _Facts, waits: Sequence[OpenTask], registry: Registry | None
 ) -> list[str]:
-    """What only the code could tell: a wait for an event leaves no trace in a history."""
+    """The part that needs the code: a wait for an event leaves no trace in a history."""
     advice: list[str] = []
     came = f" Events that came so far: {', '.join(map(repr, facts.events))}." if facts.events else ""
     if not waits:
@@ -439,7 +439,7 @@ def _advice_for(
         return [entity]
     if task.kind == "lock":
         lock = (
-            f"Another orchestration may hold one of {task.name}: client.get_entity(id) tells which; "
+            f"Another orchestration may hold one of {task.name}: client.get_entity(id) names it; "
             "client.clean_entity_storage() takes locks from orchestrations that are gone."
         )
         return [lock]

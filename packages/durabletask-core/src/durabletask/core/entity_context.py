@@ -47,7 +47,7 @@ class EntityContext:
     if not TYPE_CHECKING:  # a checker knows that there is no such attribute
 
         def __getattr__(self, name):
-            """Say where a method of another context belongs."""
+            """Raise for a method of another context, with the context that it belongs to."""
             raise AttributeError(missing_attribute(self, name, "an entity"), name=name, obj=self)
 
     # --- who -----------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class TaskEntity(Generic[StateT]):
         self._context.set_state(value)
 
     def initial_state(self) -> StateT:
-        """The state of an entity that has none yet; ``None`` unless a subclass says otherwise."""
+        """The state of an entity that has none yet; ``None`` unless a subclass overrides this."""
         return cast("StateT", None)
 
     def delete(self) -> None:

@@ -45,7 +45,7 @@
         ├── StorageError                   the store cannot be read or written; nothing was acknowledged
         └── RemoteError                    any other failure that the hub reports
 
-A message says what happened, where, and what to do next. The first word of the tree tells whose fault it
+A message says what happened, where, and what to do next. The first word of the tree names whose fault it
 was: configuration and misuse are the program's, replay is a disagreement between program and history,
 transport is the hub's or the network's.
 """
@@ -218,7 +218,7 @@ _LONGEST_QUOTE = 400  # of a failure's message, in another error's message
 
 
 def _headline(details: FailureDetails, what: str) -> str:
-    """The deepest cause first, because it says what happened, and then what the task itself raised."""
+    """The deepest cause first, because it is what happened, and then what the task itself raised."""
     root = details.root_cause
     cause = cut(root.message, _LONGEST_QUOTE) or root.error_type
     if root is details:

@@ -1,16 +1,16 @@
 """Failure details: how an exception travels through a history, and back.
 
 An exception is described once, where it is caught: its type, text, trace and causes become a ``FailureDetails``. The
-description is bounded, so that it fits into every message of every hub: long texts and long chains are cut, and say so.
+description is bounded, so that it fits into every message of every hub: long texts and long chains are cut, with a note of the cut.
 
-An exception can say more about itself, by attributes that are all optional; no base class is needed:
+An exception can describe itself further by attributes, all optional; no base class is needed:
 
 * ``failure_properties``: a mapping, or a method without arguments that returns one. Its items become
   ``FailureDetails.properties``. Values are JSON-like (``None``, bool, int, float, str, lists, mappings); dates, UUIDs,
   decimals, enums and paths become texts; of anything else only the type is kept. Keys that start with ``durabletask.``
   are reserved.
 * ``failure_is_final``: true if no retry policy applies.
-* ``failure_details``: the ``FailureDetails`` of which the exception tells; it becomes the inner failure.
+* ``failure_details``: the ``FailureDetails`` that the exception stands for; it becomes the inner failure.
 
 A group of exceptions has several causes. The first is its inner failure, as the protocol has room for one; the others
 travel among the properties. ``FailureDetails.causes`` lists all of them.
@@ -115,7 +115,7 @@ class FailureDetails(msgspec.Struct, frozen=True, omit_defaults=True, rename="ca
         stack_trace: formatted trace of this exception only (causes have their own).
         inner_failure: the cause, if there was one; of several, the first. See ``causes``.
         is_non_retriable: no retry policy applies. See ``is_final``.
-        properties: what the exception has said about itself, JSON-like. To fill it, give the exception an attribute or
+        properties: the exception's own ``failure_properties``, JSON-like. To fill it, give the exception an attribute or
             method ``failure_properties``.
     """
 
@@ -205,7 +205,7 @@ class FailureDetails(msgspec.Struct, frozen=True, omit_defaults=True, rename="ca
     def from_exception(cls, error: BaseException, *, non_retriable: bool | None = None) -> FailureDetails:
         """Describe an exception and its causes, within the bounds of this module.
 
-        ``non_retriable`` overrides what the exception says about itself (``failure_is_final``).
+        ``non_retriable`` overrides the exception's own ``failure_is_final``.
         """
         described = _describe(error, non_retriable, seen=set(), depth=1)
         for limit in _LONGEST_TEXTS:
@@ -355,7 +355,7 @@ def _formatted(error: BaseException) -> str:
     """The traceback without the frames of the engine above user code.
 
     An error of this project also ends at the line of user code: how the engine, or asyncio between the two, came to
-    raise it tells nothing. Without a frame of user code nothing is left out.
+    raise it is no help. Without a frame of user code nothing is left out.
     """
     shown = traceback.TracebackException(type(error), error, error.__traceback__)
     modules = [

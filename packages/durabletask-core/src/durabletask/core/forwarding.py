@@ -82,25 +82,21 @@ class ForwardingTransport(Transport):
         """Make a call with a stream of answers; the arguments are as those of ``forward``."""
 
     async def connect(self) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.connect)
 
     # --- client half ----------------------------------------------------------------------------------------
 
     async def create_instance(self, request: CreateInstanceRequest) -> str:
-        """See ``Transport``."""
         return await self.forward(Transport.create_instance, request)
 
     async def get_instance(
         self, instance_id: str, *, include_payloads: bool = True
     ) -> OrchestrationState | None:
-        """See ``Transport``."""
         return await self.forward(Transport.get_instance, instance_id, include_payloads=include_payloads)
 
     async def wait_for_instance_start(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
-        """See ``Transport``."""
         return await self.forward(
             Transport.wait_for_instance_start, instance_id, include_payloads=include_payloads, timeout=timeout
         )
@@ -108,7 +104,6 @@ class ForwardingTransport(Transport):
     async def wait_for_instance_completion(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
-        """See ``Transport``."""
         return await self.forward(
             Transport.wait_for_instance_completion,
             instance_id,
@@ -117,63 +112,50 @@ class ForwardingTransport(Transport):
         )
 
     async def raise_event(self, instance_id: str, name: str, data: str | None = None) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.raise_event, instance_id, name, data)
 
     async def terminate_instance(
         self, instance_id: str, *, output: str | None = None, recursive: bool = True
     ) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.terminate_instance, instance_id, output=output, recursive=recursive)
 
     async def suspend_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.suspend_instance, instance_id, reason=reason)
 
     async def resume_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.resume_instance, instance_id, reason=reason)
 
     async def query_instances(self, query: InstanceQuery) -> InstancePage:
-        """See ``Transport``."""
         return await self.forward(Transport.query_instances, query)
 
     async def list_instance_ids(self, query: InstanceIdQuery) -> InstanceIdPage:
-        """See ``Transport``."""
         return await self.forward(Transport.list_instance_ids, query)
 
     async def purge_instances(self, request: PurgeRequest) -> PurgeResult:
-        """See ``Transport``."""
         return await self.forward(Transport.purge_instances, request)
 
     async def restart_instance(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
-        """See ``Transport``."""
         return await self.forward(
             Transport.restart_instance, instance_id, with_new_instance_id=with_new_instance_id
         )
 
     async def rewind_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.rewind_instance, instance_id, reason=reason)
 
     def stream_history(
         self, instance_id: str, *, execution_id: str | None = None
     ) -> AsyncIterator[Sequence[HistoryEvent]]:
-        """See ``Transport``."""
         return self.forward_stream(Transport.stream_history, instance_id, execution_id=execution_id)
 
     async def force_terminate_instances(
         self, instance_ids: Sequence[str], *, reason: str | None = None
     ) -> Sequence[str]:
-        """See ``Transport``."""
         return await self.forward(Transport.force_terminate_instances, instance_ids, reason=reason)
 
     async def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.create_task_hub, recreate_if_exists=recreate_if_exists)
 
     async def delete_task_hub(self) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.delete_task_hub)
 
     # --- client half, entities ------------------------------------------------------------------------------
@@ -188,7 +170,6 @@ class ForwardingTransport(Transport):
         scheduled_time: datetime | None = None,
         trace_context: TraceContext | None = None,
     ) -> None:
-        """See ``Transport``."""
         await self.forward(
             Transport.signal_entity,
             instance_id,
@@ -200,11 +181,9 @@ class ForwardingTransport(Transport):
         )
 
     async def get_entity(self, instance_id: str, *, include_state: bool = True) -> EntityMetadata | None:
-        """See ``Transport``."""
         return await self.forward(Transport.get_entity, instance_id, include_state=include_state)
 
     async def query_entities(self, query: EntityQuery) -> EntityPage:
-        """See ``Transport``."""
         return await self.forward(Transport.query_entities, query)
 
     async def clean_entity_storage(
@@ -214,7 +193,6 @@ class ForwardingTransport(Transport):
         release_orphaned_locks: bool = True,
         continuation_token: str | None = None,
     ) -> CleanEntityStorageResult:
-        """See ``Transport``."""
         return await self.forward(
             Transport.clean_entity_storage,
             remove_empty_entities=remove_empty_entities,
@@ -225,29 +203,22 @@ class ForwardingTransport(Transport):
     # --- worker half ----------------------------------------------------------------------------------------
 
     def work_items(self, options: WorkItemStreamOptions) -> AsyncGenerator[WorkItem, None]:
-        """See ``Transport``."""
         return self.forward_stream(Transport.work_items, options)
 
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.complete_orchestrator, result)
 
     async def complete_activity(self, result: ActivityResult) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.complete_activity, result)
 
     async def complete_entity(self, result: EntityBatchResult) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.complete_entity, result)
 
     async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.abandon_orchestrator, item)
 
     async def abandon_activity(self, item: ActivityWorkItem) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.abandon_activity, item)
 
     async def abandon_entity(self, item: EntityWorkItem) -> None:
-        """See ``Transport``."""
         await self.forward(Transport.abandon_entity, item)

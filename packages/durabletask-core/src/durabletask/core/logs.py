@@ -1,4 +1,4 @@
-"""Loggers that keep each record to what it says: text from outside cannot forge lines or steer a terminal.
+"""Loggers whose records are safe to show: text from outside cannot forge lines or steer a terminal.
 
 Ids, names and error messages come from any caller of the hub. A line break in one of them would begin a log line of
 the caller's own making, and an escape sequence would be carried out by the terminal that shows the log. So every logger
@@ -13,7 +13,7 @@ import re
 __all__ = ["get_logger", "guarded", "printable"]
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line separators, marks that turn the direction of writing, and halves of characters."""
+"""Control characters, line separators, marks that change the direction of writing, and halves of characters."""
 
 
 def printable(text: str) -> str:

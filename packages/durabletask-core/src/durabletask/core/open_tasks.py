@@ -84,7 +84,7 @@ OpeningEvent: TypeAlias = Union[
 def open_tasks(history: Iterable[HistoryEvent]) -> list[OpeningEvent]:
     """The tasks that a history opens and does not answer, as the events that opened them, in their order.
 
-    External events that are waited for are not in a history; only a replay of the code tells them.
+    External events that are waited for are not in a history; only a replay of the code finds them.
     """
     found: dict[tuple[str, int | str], OpeningEvent] = {}
     for event in history:

@@ -72,7 +72,7 @@ class Pages(Generic[_T]):
 
 
 async def purge_all(transport: Transport, requests: Iterable[PurgeRequest]) -> PurgeResult:
-    """Repeat each request until the hub says that it is complete, or removes nothing more."""
+    """Repeat each request until the hub reports it complete, or removes nothing more."""
     count, is_complete = 0, True
     for request in requests:
         while True:

@@ -226,7 +226,7 @@ class Definition:
         return _ANY_INPUT if has_varargs else None
 
     def _check_context(self, annotation: object) -> None:
-        """Refuse a function whose annotation says that it plays another role; a ``TaskActivity`` can play both."""
+        """Refuse a function whose annotation gives it another role; a ``TaskActivity`` can have both."""
         target = self.target if isinstance(self.target, type) else type(self.target)
         if issubclass(target, TaskActivity):
             return
@@ -255,7 +255,7 @@ class Definition:
             return None
 
     def _evaluate(self, local: Mapping[str, object]) -> object | None:
-        """The annotation as an object, or ``None`` for one that says nothing."""
+        """The annotation as an object, or ``None`` for one that selects no type."""
         annotation = self._annotation
         if annotation is None or annotation in (Any, object):
             return None

@@ -60,7 +60,7 @@ running_scopes: dict[int, TaskScope] = {}
 
 
 def current_scope(what: str) -> TaskScope:
-    """The orchestration that runs in this thread at this moment.
+    """The orchestration that is running in this thread.
 
     Raises:
         SchedulingError: there is none.

@@ -201,7 +201,7 @@ class WorkItemFilters(msgspec.Struct, frozen=True):  # protocol section 1.6
 
 
 class WorkItemStreamOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says when it opens a stream. A limit of 0 means no limit."""
+    """The options that a worker sends when it opens a stream. A limit of 0 means no limit."""
 
     max_orchestrations: int = 0
     max_activities: int = 0

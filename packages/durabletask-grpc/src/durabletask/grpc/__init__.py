@@ -17,26 +17,20 @@ if "grpc" not in sys.modules:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 if TYPE_CHECKING:
-    from .address import ChannelOptions
-    from .incoming_call import Context, Handler
-    from .server import TaskHubServer
-    from .transport import GrpcTransport
+    from .address import ChannelOptions as ChannelOptions
+    from .incoming_call import Context as Context
+    from .incoming_call import Handler as Handler
+    from .server import TaskHubServer as TaskHubServer
+    from .transport import GrpcTransport as GrpcTransport
+else:
+    from durabletask.core.lazy import lazy_names
 
-__all__ = ["ChannelOptions", "Context", "GrpcTransport", "Handler", "TaskHubServer"]
-
-_HOMES = {
-    "ChannelOptions": "address",
-    "Context": "incoming_call",
-    "GrpcTransport": "transport",
-    "Handler": "incoming_call",
-    "TaskHubServer": "server",
-}
-
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - only when something is asked for
-
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    __all__, __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "address": ("ChannelOptions",),
+            "incoming_call": ("Context", "Handler"),
+            "server": ("TaskHubServer",),
+            "transport": ("GrpcTransport",),
+        },
+    )

@@ -91,14 +91,14 @@ class CoreQueue(Protocol):
         """The next event, at the latest at the deadline (seconds since 1970); 0: what is there already."""
 
     def shutdown(self) -> None:
-        """Take no further operations; the last event says that none is left."""
+        """Accept no further operations; the last event signals that none is left."""
 
 
 class CoreServer(Protocol):
     """Listens, and receives calls."""
 
     def register_completion_queue(self, queue: CoreQueue) -> None:
-        """Say where events arrive; before ``start``."""
+        """Set where events arrive; call it before ``start``."""
 
     def add_http2_port(self, address: bytes, credentials: object = None) -> int:
         """Listen on an address; the port, or 0."""
@@ -125,7 +125,7 @@ class GrpcCore(NamedTuple):
     server: Callable[[Sequence[tuple[str, object]], bool], CoreServer]
     queue: Callable[[], CoreQueue]
     queue_is_empty: int
-    """``completion_type`` of an event that only says that the deadline has passed."""
+    """``completion_type`` of an event that only signals that the deadline has passed."""
     queue_is_shut: int
     send_headers: Callable[[Sequence[tuple[str, str]], int], CoreOperation]
     send_message: Callable[[bytes, int], CoreOperation]

@@ -4,7 +4,7 @@ An ``IncomingCall`` has two batches of operations under way from its arrival on:
 notice of its end. The handler's sends are batches of their own, one after the other. Headers go out once: by
 ``send_initial_metadata``, or in the batch of the first message or of the status.
 
-``_has_ended`` is set once, by ``answer``, by ``refuse``, or when the notice says that the caller has gone; after that
+``_has_ended`` is set once, by ``answer``, by ``refuse``, or when the notice arrives that the caller has gone; after that
 no batch is started. All methods run on the loop of the server.
 """
 

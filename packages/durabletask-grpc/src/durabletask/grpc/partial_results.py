@@ -2,7 +2,7 @@
 
 A large answer comes as numbered parts; all but the last are marked as partial. The server keeps the parts until the
 last one arrives, joins them, and commits the whole. An answer must never be committed with a part left out, because
-the worker is told that its work is done and does not repeat it.
+the worker receives a success and does not repeat its work.
 
 A completion token is in one of these states:
 

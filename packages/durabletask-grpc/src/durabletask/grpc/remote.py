@@ -127,7 +127,7 @@ class RemoteHub:
                 continue
             if state is not None:
                 return state
-            if loop.time() - began >= limit * 0.95:  # a hub may say so at the deadline of the call
+            if loop.time() - began >= limit * 0.95:  # a hub may end a wait at the deadline of the call
                 if deadline is not None and limit == rest:
                     return None
                 continue

@@ -173,7 +173,7 @@ class TaskHubServer:
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.ping_timeout_ms", 20_000),
-            # Clients do not repeat what is refused for its number, so a burst has to wait for its turn.
+            # Clients do not repeat what is refused for its number, so a burst has to queue.
             ("grpc.server.max_pending_requests", _MOST_WAITING),
             ("grpc.server.max_pending_requests_hard_limit", _MOST_WAITING),
         ]
@@ -213,7 +213,7 @@ class TaskHubServer:
         return handle
 
     def _wait(self, handle: Handler) -> Handler:
-        """A wait whose instance is still missing just before the deadline says so (protocol section 12.2)."""
+        """A wait whose instance is still missing just before the deadline ends with NOT_FOUND (protocol section 12.2)."""
 
         async def handle_wait(data: bytes, context: Context) -> bytes | None:
             rest: float | None = context.time_remaining()

@@ -1,4 +1,4 @@
-"""The last moment of a wait: whether there is anything to wait for (protocol section 12.2)."""
+"""The check before the deadline of a wait: whether its instance exists (protocol section 12.2)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DeadlineWatch:
         try:
             found = await transport.get_instance(instance_id, include_payloads=False)
         except TransportError:
-            return  # the wait itself will tell
+            return  # the wait itself raises the error
         if found is None and self._call is not None:
             self.is_missing = True
             self._call.cancel()

@@ -32,65 +32,27 @@ if TYPE_CHECKING:
     from .run import StuckOrchestrationError as StuckOrchestrationError
     from .wrapping import WrappedTransport as WrappedTransport
 else:
-    _HOMES = {
-        "activity_environment": ("ActivityTestEnvironment",),
-        "hub": (
-            "HubRegistry",
-            "InMemory",
-            "InMemoryBackend",
-            "LocalTaskHub",
-            "Sqlite",
-            "SqliteStore",
-        ),
-        "clock": ("Clock", "SystemClock", "VirtualClock"),
-        "environment": ("OrchestrationTestEnvironment",),
-        "fakes": ("ActivityCall", "FakeActivity"),
-        "faults": ("Chaos", "ChaosDivergenceError", "FaultCounts"),
-        "pytest_plugin": ("DurableEnv",),
-        "replay_check": ("ReplayReport", "assert_replays", "check_replay"),
-        "run": ("OrchestrationRun", "StuckOrchestrationError"),
-        "wrapping": ("WrappedTransport",),
-    }
-    _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+    from durabletask.core.lazy import lazy_names
 
-    def __getattr__(name):
-        """Import a public name at its first use."""
-        home = _HOME_OF.get(name)
-        if home is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        import importlib  # noqa: PLC0415 - not needed by programs that import from the modules
-
-        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-        globals()[name] = value
-        return value
-
-    def __dir__():
-        """Public names, imported or not."""
-        return sorted({*globals(), *__all__})
-
-
-__all__ = [
-    "ActivityCall",
-    "ActivityTestEnvironment",
-    "Chaos",
-    "ChaosDivergenceError",
-    "Clock",
-    "DurableEnv",
-    "FakeActivity",
-    "FaultCounts",
-    "HubRegistry",
-    "InMemory",
-    "InMemoryBackend",
-    "LocalTaskHub",
-    "OrchestrationRun",
-    "OrchestrationTestEnvironment",
-    "ReplayReport",
-    "Sqlite",
-    "SqliteStore",
-    "StuckOrchestrationError",
-    "SystemClock",
-    "VirtualClock",
-    "WrappedTransport",
-    "assert_replays",
-    "check_replay",
-]
+    __all__, __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "activity_environment": ("ActivityTestEnvironment",),
+            "hub": (
+                "HubRegistry",
+                "InMemory",
+                "InMemoryBackend",
+                "LocalTaskHub",
+                "Sqlite",
+                "SqliteStore",
+            ),
+            "clock": ("Clock", "SystemClock", "VirtualClock"),
+            "environment": ("OrchestrationTestEnvironment",),
+            "fakes": ("ActivityCall", "FakeActivity"),
+            "faults": ("Chaos", "ChaosDivergenceError", "FaultCounts"),
+            "pytest_plugin": ("DurableEnv",),
+            "replay_check": ("ReplayReport", "assert_replays", "check_replay"),
+            "run": ("OrchestrationRun", "StuckOrchestrationError"),
+            "wrapping": ("WrappedTransport",),
+        },
+    )

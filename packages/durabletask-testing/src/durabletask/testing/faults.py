@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import InitVar, asdict, dataclass, fields
 
 from durabletask.core.history import (
     EntityOperationCalled,
@@ -58,18 +58,18 @@ class FaultCounts:
     """How many faults really happened.
 
     Attributes:
-        replayed_turns: episodes that had to replay a past because nothing was kept in memory.
+        replayed_episodes: episodes that had to replay a past because nothing was kept in memory.
         duplicated_activities: activities that were delivered twice.
-        lost_turns: episodes that ran and whose answer was lost.
+        lost_episodes: episodes that ran and whose answer was lost.
         delayed_answers: answers of activities that were held back.
         reordered_answers: answers that came after one to a later call of the same instance.
         abandoned_items: episodes and activities that were abandoned.
         expired_locks: episodes and activities that were not answered in time.
     """
 
-    replayed_turns: int = 0
+    replayed_episodes: int = 0
     duplicated_activities: int = 0
-    lost_turns: int = 0
+    lost_episodes: int = 0
     delayed_answers: int = 0
     reordered_answers: int = 0
     abandoned_items: int = 0
@@ -92,7 +92,8 @@ class Chaos:
 
     Attributes:
         seed: what all chance comes from.
-        replay_every_turn: keep no orchestration in memory; every episode replays the whole history.
+        replay_every_episode: keep no orchestration in memory; every episode replays the whole history.
+            ``replay_every_turn`` is the older spelling of this argument.
         duplicate_activities: how likely an activity is delivered (and runs) twice.
         worker_crashes: how likely an episode is lost after the code ran, so that it runs again.
         delayed_completions: how likely the answer of an activity is late.
@@ -104,15 +105,18 @@ class Chaos:
     """
 
     seed: int = 0
-    replay_every_turn: bool = True
+    replay_every_episode: bool = True
     duplicate_activities: float = 0.1
     worker_crashes: float = 0.1
     delayed_completions: float = 0.2
     reorder: bool = True
     abandoned_items: float = 0.0
     expired_locks: float = 0.0
+    replay_every_turn: InitVar[bool | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, replay_every_turn: bool | None) -> None:
+        if replay_every_turn is not None:
+            object.__setattr__(self, "replay_every_episode", replay_every_turn)
         for name in _PROBABILITIES:
             value: float = getattr(self, name)
             if not 0 <= value <= 1:
@@ -188,7 +192,9 @@ class ChaosTransport(WrappedTransport):
                 if isinstance(item, OrchestratorWorkItem):
                     self._number(item.instance_id)
                     self._episodes[item.completion_token] = item
-                    self.counts.replayed_turns += self.chaos.replay_every_turn and len(item.past_events) > 0
+                    self.counts.replayed_episodes += (
+                        self.chaos.replay_every_episode and len(item.past_events) > 0
+                    )
                 elif isinstance(item, ActivityWorkItem) and await self._spoil(item, queue):
                     continue
                 queue.put_nowait(item)
@@ -197,7 +203,7 @@ class ChaosTransport(WrappedTransport):
             await stream.aclose()
 
     async def _spoil(self, item: ActivityWorkItem, queue: asyncio.Queue[WorkItem | None]) -> bool:
-        """Whether an activity does not reach the worker this time; it may reach it once more than it should."""
+        """Whether an activity is withheld from the worker; a duplicate is queued here as well."""
         key = (item.instance_id, item.execution_id, item.task_id)
         if self._strikes(self.chaos.abandoned_items, "abandon", *key):
             self.counts.abandoned_items += 1
@@ -216,7 +222,7 @@ class ChaosTransport(WrappedTransport):
         return self._instances.setdefault(instance_id, len(self._instances) + 1)
 
     def _strikes(self, probability: float, kind: str, *what: object) -> bool:
-        """Whether a fault happens to this; never twice."""
+        """Whether a fault happens to an item; never twice to the same."""
         key = (kind, *what)
         instance_id, _, *rest = what  # the second is the execution id, which the hub draws
         if key in self._hit or not self.chaos.happens(
@@ -245,7 +251,7 @@ class ChaosTransport(WrappedTransport):
         if late is not None:
             await self.inner.complete_orchestrator(late)  # its token is stale: this changes nothing
         if self._again is not None and self._strikes(self.chaos.worker_crashes, "crash", *episode):
-            self.counts.lost_turns += 1
+            self.counts.lost_episodes += 1
             self._again.put_nowait(item)
             return True
         if self._strikes(self.chaos.abandoned_items, "abandon", *episode):
@@ -324,7 +330,7 @@ def compare_outcomes(
 
 
 def _left_its_history(state: OrchestrationState) -> str:
-    """What the engine says about code that left its history; the event is in it."""
+    """The engine's message for code that left its history; it names the event."""
     failure = state.failure_details
     if failure is None or not failure.error_type.endswith(".NonDeterminismError"):
         return ""

@@ -141,7 +141,7 @@ class Harness:
             versioning=versioning,
             strict=self._options["strict"],
             lint=True,
-            session_cache_size=0 if chaos is not None and chaos.replay_every_turn else 2000,
+            session_cache_size=0 if chaos is not None and chaos.replay_every_episode else 2000,
         )
         self._commands = CommandQueue()
         self._leaders = 0

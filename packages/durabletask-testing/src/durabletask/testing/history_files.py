@@ -28,7 +28,7 @@ __all__ = ["decode_any_history", "is_history_file", "read_history"]
 
 _SUFFIXES: Final = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _GZIP_MAGIC: Final = b"\x1f\x8b"
-_LARGEST: Final = 128 * 1024 * 1024  # bytes that a compressed file may grow to; its own size does not tell
+_LARGEST: Final = 128 * 1024 * 1024  # bytes that a compressed file may grow to; its own size is no bound
 _Object = dict[str, object]
 
 # Members of the protobuf messages that our events name otherwise.

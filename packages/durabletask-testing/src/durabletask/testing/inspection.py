@@ -103,7 +103,7 @@ class Inspection:
         )
 
     def why_stuck(self, instance_id: str, waits: str) -> str:
-        """The message for a result that cannot come; ``waits`` tells what its activities wait for."""
+        """The message for a result that cannot come; ``waits`` has what its activities wait for."""
         try:
             state = self.state(instance_id)
         except InstanceNotFoundError:

@@ -235,7 +235,7 @@ class Recorder(WrappedTransport):
         return call
 
     def _attempt(self, item: ActivityWorkItem) -> int:
-        """Which attempt of its call this is. Only a replay of the code can tell, so it is asked only after an equal call failed."""
+        """Which attempt of its call this is. Only a replay of the code can find it, so it is made only after an equal call failed."""
         if _request(item) not in self._failed:
             return 1
         return self._attempts_of(item.instance_id).get(item.task_id, 1)

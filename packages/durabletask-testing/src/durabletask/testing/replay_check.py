@@ -107,7 +107,7 @@ def check_replay(
             source=source,
             outcome="unreadable",
             events=len(history),
-            reason="The history has no ExecutionStarted event, so nothing says what to run.",
+            reason="The history has no ExecutionStarted event, so there is nothing to run.",
         )
     registry = Registry(orchestrators=orchestrators)
     try:

@@ -27,7 +27,7 @@ class ActivityExecutor:
         self._runner = runner
 
     async def execute(self, item: ActivityWorkItem) -> ActivityResult:
-        """Run the activity; the answer tells success or failure.
+        """Run the activity; the answer has its success or failure.
 
         Raises:
             asyncio.CancelledError: the worker stops; the item is not answered.

@@ -40,7 +40,7 @@ class EntityExecutor:
         self._operations: dict[tuple[type, str], Definition] = {}
 
     async def execute(self, item: EntityWorkItem) -> EntityBatchResult:
-        """Run the operations in order; the answer tells success or failure of each.
+        """Run the operations in order; the answer has the success or failure of each.
 
         Raises:
             asyncio.CancelledError: the worker stops; the item is not answered.

@@ -39,7 +39,7 @@ class Callee:
 
 
 def callee_of(call: ast.Call, scope: Scope) -> Callee | None:
-    """The function of the same module that a call runs, as far as the source tells.
+    """The function of the same module that a call runs, as far as the source shows it.
 
     That is a function, lambda or `functools.partial` under a name, and a method of a class, of a new
     object, of a variable that holds one, of ``self``, ``cls`` or ``super()``.

@@ -1,4 +1,4 @@
-"""Functions and methods of a module, and what their annotations say about them."""
+"""Functions and methods of a module, and the roles that their annotations give them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _last_name(node: ast.expr) -> str:
 
 
 def takes_context(annotation: ast.expr | None, scope: Scope) -> bool:
-    """Whether an annotation says `OrchestrationContext`, under any alias, alone or among others."""
+    """Whether an annotation names `OrchestrationContext`, under any alias, alone or among others."""
     return "OrchestrationContext" in annotated_classes(annotation, scope)
 
 

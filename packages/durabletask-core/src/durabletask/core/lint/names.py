@@ -1,4 +1,4 @@
-"""From an expression to the dotted path of what it names, as far as the source tells."""
+"""From an expression to the dotted path of what it names, as far as the source shows it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def resolve(node: ast.AST | None, scope: Scope, depth: int = 0) -> str | None:
 
     Returns:
         ``time.time`` for a name or attribute, ``pathlib.Path()`` for an instance of a class, or
-        ``None`` when the source does not tell.
+        ``None`` when the source does not show it.
     """
     if depth > _MAX_DEPTH:
         return None
@@ -78,7 +78,7 @@ def _name(node: ast.Name, scope: Scope, depth: int) -> str | None:
     if node.id not in owner.resolved:
         owner.resolved[node.id] = _BEING_RESOLVED
         paths = {_bound(binding, owner, depth) for binding in bindings if not _is_placeholder(binding)}
-        # What the name contributes to its own value (`seen = seen | more`) says nothing new.
+        # What the name contributes to its own value (`seen = seen | more`) adds nothing.
         known = {path for path in paths if path is None or _BEING_RESOLVED not in path}
         owner.resolved[node.id] = known.pop() if len(known) == 1 else None
     return owner.resolved[node.id]
@@ -124,7 +124,7 @@ def resolve_annotation(node: ast.expr, scope: Scope, depth: int = 0) -> str | No
         except (SyntaxError, ValueError):
             return None
     path = resolve(node, scope, depth)
-    # A class of this module, or a name the module never binds: the bare name says enough.
+    # A class of this module, or a name the module never binds: the bare name is enough.
     return path or (node.id if isinstance(node, ast.Name) else None)
 
 

@@ -30,7 +30,7 @@ _MAX_VARIABLES = 8
 
 
 class _Registrations:
-    """What the module itself says about roles: it wins over annotations and base classes."""
+    """Roles that calls in the module assign; they win over annotations and base classes."""
 
     def __init__(self) -> None:
         self.orchestrators: dict[ast.AST, Root] = {}

@@ -170,7 +170,7 @@ _CALLS: Mapping[str, Usage] = _table([
     (_HASH, "builtins.", "hash"),
 ])  # fmt: skip
 
-# Everything callable below these modules, unless a longer name in _CALLS says it better.
+# Everything callable below these modules, unless _CALLS has a longer name.
 _FAMILIES: Mapping[str, Usage] = _table([
     (_RANDOM, "", "random secrets numpy.random"),
     (_FOREIGN, "", "asyncio anyio trio curio gevent eventlet"),

@@ -52,7 +52,7 @@ class Walker:
         """
         inner = root.scope.child(root.node)
         news = {(inner, name) for name in contexts} - self._contexts
-        # A nested function is first seen where it is defined, and only its call says what it takes.
+        # A nested function is first seen where it is defined, and only its call shows what it takes.
         if root.node in self._seen and not news:
             return
         self._seen.add(root.node)

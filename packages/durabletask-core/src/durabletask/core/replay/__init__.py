@@ -6,7 +6,7 @@ can use ``compact`` without loading the engine.
 Layers; a module imports from the lines above its own or from its own line, for types too::
 
     locations, annotations, observed, options, compact
-    mailbox, execution, scheduler       what the history says; waits for events; the queue of user code
+    mailbox, execution, scheduler       state of the execution; waits for events; the queue of user code
     open_work, sections                 pending actions, open tasks, the critical section
     sink                                all that contexts and tasks may do
     tasks, misuse                       the base of all tasks; words for mistakes

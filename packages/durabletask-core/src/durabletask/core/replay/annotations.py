@@ -1,4 +1,4 @@
-"""What a function says it returns: the type to which an orchestrator's calls convert its result."""
+"""The declared result of a function: the type to which an orchestrator's calls convert its result."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _NO_DETAILS = FailureDetails("durabletask.UnknownFailure", "The hub recorded no 
 
 
 class _Retries:
-    """How often a call has failed so far, and what its policy says."""
+    """How often a call has failed so far, with its policy."""
 
     __slots__ = ("attempts", "policy", "started_at", "timer")
 

@@ -6,7 +6,7 @@ of events like any other past; in addition it can be read as *segments*, which h
 
 Three laws:
 
-* Both ways of reading say the same: expanding the segments gives the events, except that the inputs of activities may
+* Both ways of reading agree: expanding the segments gives the events, except that the inputs of activities may
   be missing, which replay does not look at.
 * Segments are an optimisation of the transport and of ``fast_path``. No other module may depend on them, and the
   result of a replay must not.

@@ -1,4 +1,4 @@
-"""One execution of an instance: what the history says about it, and the condition it is in.
+"""One execution of an instance: what the history has recorded of it, and the condition it is in.
 
 Conditions::
 

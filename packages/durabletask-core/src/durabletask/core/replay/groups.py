@@ -51,7 +51,7 @@ class _Group(EngineTask[object], Waiter):
 
     @property
     def is_running(self) -> bool:
-        """Whether a member's code is what runs at this moment."""
+        """Whether the code of a member is running."""
         return any(m.is_running for m in self._members if isinstance(m, (Fiber, _Group)))
 
     def withdraw(self) -> None:

@@ -1,6 +1,6 @@
 """Matches the history's confirmations with the actions that the code made (protocol section 8.4).
 
-``_RULES`` says which event confirms which action, and what must agree. The second function of a rule is for
+``_RULES`` lists which event confirms which action, and what must agree. The second function of a rule is for
 strict mode only (decisions, row 17). An entity action may also be confirmed in the legacy shape, by an
 ``EventSent`` (protocol section 11.7).
 """

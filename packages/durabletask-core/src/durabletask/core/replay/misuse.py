@@ -141,7 +141,7 @@ def check_text(value: object, what: str, *, may_be_empty: bool = False) -> None:
 def check_options(
     method: str, version: object = None, tags: object = None, retry_policy: object = None
 ) -> None:
-    """Refuse options of a call that the hub could not take; told here, where the line is known.
+    """Refuse options of a call that the hub could not take. The error is raised here, where the line is known.
 
     Raises:
         TypeError: one is of a wrong type.
@@ -282,7 +282,7 @@ def invalid_result(result: object, definition_at: str) -> InvalidResultError | N
 def unserializable(
     value: object, what: str, error: SerializationError
 ) -> SerializationError | UnawaitedTaskError:
-    """Say what could not be serialized, and whether a forgotten ``await`` is the reason."""
+    """The error for a value that could not be serialized; a forgotten ``await`` gets its own message."""
     found = _unawaited_within(value)
     if found is not None:
         return UnawaitedTaskError(f"{what} contains {found}. Await it first and pass on its result.")

@@ -114,7 +114,7 @@ class OrchestrationSession:
 
     @property
     def is_complete(self) -> bool:
-        """Whether this generation has ended; the session cannot be resumed then."""
+        """Whether this execution has ended; the session cannot be resumed then."""
         return self._run.execution.status is not None
 
     def replay(self, past_events: Sequence[HistoryEvent]) -> None:
@@ -131,7 +131,7 @@ class OrchestrationSession:
         self._apply(past_events, is_replaying=True)
 
     def advance(self, new_events: Sequence[HistoryEvent]) -> OrchestratorResult:
-        """Consume new events and say what is to be done.
+        """Consume new events and return the actions that follow from them.
 
         Raises:
             OrchestrationStateError: there are no events, or they cannot start or rewind an instance.

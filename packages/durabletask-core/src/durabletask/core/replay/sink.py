@@ -71,7 +71,7 @@ class Sink:
         self.work: OpenWork = work
         self.scheduler: Scheduler = scheduler
         self.section: CriticalSection | None = None
-        self.thread: int = 0  # the thread that may schedule at this moment; no thread has the id 0
+        self.thread: int = 0  # the thread that may schedule now; no thread has the id 0
         self.unseen: Unobserved[Observable] = Unobserved(256)  # tasks that ended before they were looked at
         self.groups: Unobserved[Observable] = Unobserved(64)
         self.is_endless: bool = False  # code that refuses to end may go on to its next wait, in any thread

@@ -54,7 +54,7 @@ __all__ = [
 
 T_co = TypeVar("T_co", covariant=True)
 
-# The life of a task. "Raw" states hold what the history says, not yet turned into Python objects.
+# The life of a task. "Raw" states hold what the history recorded, not yet decoded.
 PENDING: Final = 0
 RAW_RESULT: Final = 1
 RESULT: Final = 2
@@ -181,11 +181,11 @@ class EngineTask(Task[T_co]):
         """Undo what waiting for the answer needs; part of ``cancel``."""
 
     def decode(self, raw: object) -> object:
-        """Turn what the history says into the result."""
+        """Decode the recorded answer into the result."""
         return raw
 
     def deserialize(self, raw: object, target: object) -> object:
-        """Turn a payload that the history recorded into a value."""
+        """Decode a payload that the history recorded."""
         try:
             return self.sink.converter.deserialize(raw if isinstance(raw, str) else None, target)
         except SerializationError as error:
@@ -196,7 +196,7 @@ class EngineTask(Task[T_co]):
         return f"Result of {self.describe()}"
 
     def explain(self, raw: object) -> BaseException:
-        """Turn what the history says into an exception."""
+        """Make the exception for a recorded failure."""
         raise NotImplementedError(raw)
 
     # --- in the tables of open work --------------------------------------------------------------------------

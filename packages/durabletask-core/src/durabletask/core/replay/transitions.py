@@ -5,7 +5,7 @@
     CONTINUING   events that arrive are carried over          (protocol section 8.8)
     ENDED        nothing runs, confirmations are struck out   (decisions, row 11)
 
-A handler takes the run and one event. It writes what the event says and settles tasks; it runs no user code
+A handler takes the run and one event. It records the event and settles tasks; it runs no user code
 itself, but puts fibers into the scheduler's queue. Confirmations are struck out in every condition, also while
 suspended: they follow the actions of events that were already applied. A kind without an entry is an error of the
 history and fails the orchestration.

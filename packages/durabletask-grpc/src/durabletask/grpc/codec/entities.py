@@ -104,7 +104,7 @@ def decode_legacy_batch(request: pb.EntityBatchRequest, token: str) -> EntityWor
 
 
 def encode_entity_result(result: EntityBatchResult) -> pb.EntityBatchResult:
-    """The answer to a batch; ``operations`` tell the hub where each result goes."""
+    """The answer to a batch; by ``operations`` the hub finds where each result goes."""
     message = pb.EntityBatchResult(
         completionToken=result.completion_token, requiresState=result.requires_state
     )

@@ -301,7 +301,7 @@ _TRACE = "parentTraceContext"
 
 
 def decode_past(events: Iterable[pb.HistoryEvent]) -> list[h.HistoryEvent]:
-    """Events in order, for replay: timestamps stay where replay, or a span that is told later, needs them."""
+    """Events in order, for replay: timestamps are read only where replay, or a span that is emitted later, needs them."""
     decoders, which, epoch, delta = DECODERS, pb.HistoryEvent.WhichOneof, h.EPOCH, timedelta
     found: list[h.HistoryEvent] = []
     append = found.append

@@ -197,7 +197,7 @@ class EncodedPasts:
 
         The first part belongs to the cache: copy it before the next call.
         """
-        if execution_id is None:  # the executions of the instance cannot be told apart
+        if execution_id is None:  # the executions of the instance cannot be distinguished
             entry = _Encoded()
             entry.extend(past)
             return entry.data, entry.take_new(new)

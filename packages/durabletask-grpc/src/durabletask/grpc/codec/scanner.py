@@ -26,7 +26,7 @@ parser:
    reached farther than its match, the following bytes would be counted as one more event or would not be readable. If
    it were shorter, the end of the event would be fields of the request with numbers that no serializer writes there.
 
-What must never happen: segments that say something else than protobuf does. A scan may give up at any time, but what it
+What must never happen: segments that differ from what protobuf reads. A scan may give up at any time, but what it
 returns must expand to the events that protobuf reads. The tests compare both for random histories, for cut bytes and
 for texts that look like tags. ``GrpcTransport(decode="plain")`` switches the scanner off.
 

@@ -77,7 +77,7 @@ _CAPABILITY_NAMES: Final[dict[int, str]] = {number: name for name, number in _CA
 
 
 def encode_stream_options(options: WorkItemStreamOptions) -> pb.GetWorkItemsRequest:
-    """What a worker says when it opens a stream. Unknown capabilities are not said."""
+    """The options that a worker sends when it opens a stream. Unknown capabilities are left out."""
     request = pb.GetWorkItemsRequest(
         maxConcurrentOrchestrationWorkItems=options.max_orchestrations,
         maxConcurrentActivityWorkItems=options.max_activities,
@@ -98,7 +98,7 @@ def encode_stream_options(options: WorkItemStreamOptions) -> pb.GetWorkItemsRequ
 
 
 def decode_stream_options(request: pb.GetWorkItemsRequest) -> WorkItemStreamOptions:
-    """What a worker said. A limit of 0 or less means no limit; unknown capabilities are ignored."""
+    """The options that a worker sent. A limit of 0 or less means no limit; unknown capabilities are ignored."""
     filters: WorkItemFilters | None = None
     if request.HasField("workItemFilters"):
         given = request.workItemFilters

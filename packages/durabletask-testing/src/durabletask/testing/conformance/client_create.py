@@ -132,7 +132,7 @@ class TestCreate:  # protocol section 12.1
         assert first != second
 
     async def test_a_new_instance_is_pending_and_described(self, probe: Probe) -> None:
-        """The state of a new instance carries what the request said."""
+        """The state of a new instance carries the values of the request."""
         await probe.create("new", input='"in"', version="1.2", tags={"team": "blue"})
         state = await probe.state("new")
         assert state.instance_id == "new"

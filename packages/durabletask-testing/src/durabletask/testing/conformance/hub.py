@@ -23,7 +23,7 @@ class ConformanceHub(ABC):
     Attributes:
         name: what the report calls the transport.
         capabilities: what it does beyond the base.
-        unit: the smallest span of time that tests tell apart. Tests use a handful of units.
+        unit: the smallest span of time that tests distinguish. Tests use a handful of units.
         patience: real seconds after which something that must come counts as missing.
         settle_seconds: real seconds after which something that must not come counts as absent.
         abandon_delay: how long an abandoned item may stay away, on the hub's clock.
@@ -51,7 +51,7 @@ class ConformanceHub(ABC):
         """Stop the hub as a crash would, start it on the same storage; the capability ``durable``."""
         raise NotSupportedError(f"{self.name} does not survive a restart.")
 
-    async def close(self) -> None:  # noqa: B027 - many hubs have nothing to give back
+    async def close(self) -> None:  # noqa: B027 - many hubs hold no resources
         """Give everything back: transports, servers, files."""
 
     async def advance(self, by: timedelta) -> None:

@@ -158,7 +158,7 @@ class ScriptedWorker:
         """Everything that was delivered and not taken yet, once no more comes.
 
         Args:
-            at_least: how many have to come; fewer are waited for, and returned only when patience ends.
+            at_least: how many have to come; fewer are waited for, and returned only after ``patience``.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._hub.patience

@@ -1,4 +1,4 @@
-"""What the emulator does: serve until it is told to stop, or while a command runs."""
+"""What the emulator does: serve until it receives a signal, or while a command runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ async def running_server(*, host: str, port: int, store: Path | None = None) -> 
     hubs = HubRegistry(store)
     server = TaskHubServer(hubs.hub, host=host, port=port, direct=True)
     try:
-        await hubs.hub("default").connect()  # a store that cannot be opened is told now, not to a client
+        await hubs.hub(
+            "default"
+        ).connect()  # a store that cannot be opened fails the start and not the first client
         await server.start()
         warn_if_open(host)
         yield server

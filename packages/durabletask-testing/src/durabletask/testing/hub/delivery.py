@@ -7,7 +7,7 @@ A ``Job`` is one episode or one activity on its way, in exactly one of these pla
       │ └──────────┘           │  the stream closed, the lease expired
       └──────────── put off <──┘  the worker abandoned the item: a pause first
 
-* queued: in its lane, by kind, name and version. Lanes take turns, jobs of one lane keep their order.
+* queued: in its lane, by kind, name and version. Lanes are served in rotation; jobs of one lane keep their order.
 * buffered: a stream has it and its reader has not asked for it. Another stream may still take it over (``relieve``).
 * leased: a worker has it, under a token, until a deadline.
 
@@ -36,7 +36,7 @@ from .transitions.episodes import Episode
 
 __all__ = ["Dispatcher", "Job", "Kind", "Lease", "Stream"]
 
-_BUFFER = 32  # items a stream may have in hand before it is asked for: enough to fill a turn of the loop
+_BUFFER = 32  # items queued for a stream before its reader asks: enough for one iteration of the loop
 _Lane = tuple[str, str]
 
 
@@ -193,7 +193,7 @@ class _Group:
 
 
 class _Queue:
-    """Work of one kind, first in first out within a lane (name, version), lanes in turn."""
+    """Work of one kind, first in first out within a lane (name, version); lanes are served in rotation."""
 
     __slots__ = ("_of_name", "kind", "lanes")
 
@@ -252,7 +252,7 @@ class _Queue:
 
 
 class Dispatcher:
-    """Shares ready work among the streams, in turn, within their limits and filters."""
+    """Shares ready work among the streams by rotation, within their limits and filters."""
 
     def __init__(self) -> None:
         self._queues = (_Queue(Kind.ORCHESTRATION), _Queue(Kind.ACTIVITY))

@@ -33,7 +33,7 @@ class Transition:
         drafts: what takes the place of instances, by id; ``None``: the instance is gone.
         activities: activities to hand to workers, after the commit.
         timers: timers to set.
-        removed: instances that are gone (purged or replaced), with whether waiting clients must be told.
+        removed: instances that are gone (purged or replaced), with whether waiting clients must be answered.
         detached: activities whose execution ended before they answered, with their numbers.
         attended: detached activities that have answered.
         clears_hub: everything in the hub goes, also what is not in memory.

@@ -332,7 +332,7 @@ class StoreResidency(Residency):
         return with_history and instance.is_terminal and not len(instance.history)
 
     async def _fetch(self, instance_id: str, with_history: bool) -> None:
-        """Fetch one instance together with all others that are asked for in this turn of the loop."""
+        """Fetch one instance together with all others that are requested in this iteration of the loop."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         wanted = self._wanted[with_history]
