@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+
 import pytest
 from durabletask.core.errors import TaskCancelledError, TaskFailedError
 from durabletask.core.tasks import Task, task_all, task_any
@@ -113,6 +115,93 @@ def test_limit_bounds_what_runs_at_once_and_pulls_lazily(as_list: bool) -> None:
     story.complete(4, "d")
     story.complete(5, "e")
     assert story.output == ["a", "b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        lambda calls: calls,
+        tuple,
+        set,
+        lambda calls: dict.fromkeys(calls).keys(),
+        iter,
+        lambda calls: (call for call in calls),
+        lambda calls: calls[:1],
+    ],
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ctx: ctx.call_activity("A"),
+        lambda ctx: ctx.call_sub_orchestrator("C"),
+        lambda ctx: ctx.call_entity("@c@k", "op"),
+        lambda ctx: ctx.create_timer(1),
+    ],
+)
+def test_a_limit_over_tasks_that_are_scheduled_already_is_refused(members, call) -> None:
+    """It could bound nothing; the error shows the form that does (row 36 of the decisions)."""
+
+    async def main(ctx, _):
+        await ctx.task_all(members([call(ctx) for _ in range(3)]), limit=2)
+
+    story = Story(main)
+    story.start()
+    assert story.error_name == "ValueError"
+    assert "test_groups.py:" in story.error.message
+    assert "ctx.task_all((ctx.call_activity(f, x) for x in xs), limit=2)" in story.error.message
+
+
+def test_a_limit_bounds_generators_of_calls_and_coroutines_beside_a_task() -> None:
+    """What the limit can bound stays allowed."""
+
+    async def one(ctx):
+        await ctx.call_activity("B")
+
+    async def main(ctx, _):
+        await ctx.task_all((ctx.call_activity("A") for _ in range(3)), limit=2)
+        await ctx.task_all([ctx.create_timer(1), one(ctx), one(ctx)], limit=2)
+
+    story = Story(main)
+    assert len(story.start()) == 2
+    assert len(story.complete(1)) == 1
+    story.complete(2)
+    assert len(story.complete(3)) == 2
+
+
+def test_each_branch_has_a_copy_of_the_context_variables() -> None:
+    """As asyncio tasks have: a branch sees what was set before it was made, and its own changes (row 48)."""
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen: list[str] = []
+
+    async def branch(ctx, name):
+        seen.append(variable.get())
+        variable.set(name)
+        try:
+            await ctx.call_activity("A")
+            seen.append(variable.get())
+            await ctx.call_activity("B")
+        finally:
+            seen.append(variable.get())
+
+    async def main(ctx, _):
+        variable.set("main")
+        members = (branch(ctx, name) for name in ["one", "two", "three"])
+        task = ctx.task_all(members, limit=2)
+        variable.set("later")
+        await ctx.task_any([task, ctx.wait_for_external_event("stop")])
+        return variable.get()
+
+    story = Story(main, twice=False)
+    story.start()
+    assert seen == ["main", "main"]
+    story.complete(2)
+    story.complete(1)
+    story.advance(story.completed(4))  # one ends, three starts
+    assert seen[2:] == ["two", "one", "one", "main"]
+    story.send("stop")
+    assert story.output == "later"
+    assert sorted(seen[6:]) == ["three", "two"]
+    assert variable.get() == "unset"
 
 
 def test_lazy_iterable_that_raises_fails_the_group() -> None:

@@ -410,8 +410,137 @@ def test_plain_and_failing_plain_orchestrators() -> None:
         assert story.completion.status is status
 
 
-def test_suspension_holds_events_and_keeps_the_clock() -> None:
-    """While suspended nothing runs and the clock stands; resume applies everything in order."""
+async def _group_takes_one(ctx):
+    both = ctx.task_all([ctx.wait_for_external_event("a"), ctx.wait_for_external_event("b")])
+    await ctx.task_any([both, ctx.create_timer(5)])
+
+
+async def _group_keeps_the_rest(ctx):
+    waits = [ctx.wait_for_external_event("a") for _ in range(2)]
+    await ctx.task_any([ctx.task_all(waits), ctx.create_timer(5)])
+
+
+async def _nothing_looks_at_the_wait(ctx):
+    ctx.wait_for_external_event("a")
+    await ctx.create_timer(5)
+
+
+async def _nothing_looks_at_the_wait_with_a_time_limit(ctx):
+    ctx.wait_for_external_event("a", timeout=100)
+    await ctx.create_timer(5)
+
+
+async def _the_branch_that_waits_does_not_run_any_more(ctx):
+    async def branch():
+        return await ctx.task_all([ctx.wait_for_external_event("a"), ctx.wait_for_external_event("z")])
+
+    await ctx.task_any([branch(), ctx.create_timer(5)])
+
+
+async def _the_wait_is_cancelled_too_late(ctx):
+    wait = ctx.wait_for_external_event("a")
+    await ctx.create_timer(5)
+    wait.cancel()
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        _group_takes_one,
+        _group_keeps_the_rest,
+        _nothing_looks_at_the_wait,
+        _nothing_looks_at_the_wait_with_a_time_limit,
+        _the_branch_that_waits_does_not_run_any_more,
+        _the_wait_is_cancelled_too_late,
+    ],
+)
+def test_continue_as_new_carries_over_events_that_were_taken_and_not_read(waits) -> None:
+    """In order of arrival, among those that no wait has taken (row 42 of the decisions)."""
+
+    async def main(ctx, _):
+        await waits(ctx)
+        ctx.continue_as_new(1)
+
+    story = Story(main)
+    timer = next(
+        a.id for a in story.start() if isinstance(a, CreateTimer) and a.fire_at == T0 + timedelta(seconds=5)
+    )
+    story.send("x", 1)
+    story.send("A", 2)
+    story.send("y", 3)
+    story.fire(timer)
+    assert [(e.name, e.input) for e in story.completion.carryover_events] == [
+        ("x", "1"),
+        ("A", "2"),
+        ("y", "3"),
+    ]
+
+
+async def _awaits_it(ctx, wait):
+    await wait
+
+
+async def _wins(ctx, wait):
+    assert await ctx.task_any([wait, ctx.create_timer(50)]) is wait
+
+
+async def _wins_in_a_group(ctx, wait):
+    group = ctx.task_all([wait])
+    assert await ctx.task_any([group, ctx.create_timer(50)]) is group
+
+
+async def _polls_it(ctx, wait):
+    await ctx.create_timer(1)
+    assert wait.is_complete
+
+
+async def _gathers_it(ctx, wait):
+    await ctx.task_all([wait, ctx.create_timer(1)])
+
+
+async def _cannot_decode_it(ctx, wait):
+    with pytest.raises(SerializationError):
+        await ctx.wait_for_external_event("a", int)
+
+
+@pytest.mark.parametrize(
+    "reads", [_awaits_it, _wins, _wins_in_a_group, _polls_it, _gathers_it, _cannot_decode_it]
+)
+def test_continue_as_new_does_not_repeat_an_event_that_the_code_knows_of(reads) -> None:
+    """Otherwise the next execution would find it again, and the next."""
+
+    async def main(ctx, _):
+        await reads(ctx, None if reads is _cannot_decode_it else ctx.wait_for_external_event("a"))
+        ctx.continue_as_new(1)
+
+    story = Story(main)
+    timers = [a.id for a in story.start() if isinstance(a, CreateTimer)]
+    story.send("a", "text")
+    if reads in (_polls_it, _gathers_it):
+        story.fire(timers[0])
+    assert story.completion.status is OrchestrationStatus.CONTINUED_AS_NEW
+    assert list(story.completion.carryover_events) == []
+
+
+def test_the_first_of_two_continue_as_new_stands(caplog: pytest.LogCaptureFixture) -> None:
+    """The second is reported with its line; locks are released at the first call (rows 7 and 34)."""
+
+    async def main(ctx, _):
+        async with ctx.lock_entities(["@c@k"]):
+            ctx.continue_as_new(1)
+        ctx.continue_as_new(2)
+
+    story = Story(main)
+    (lock,) = story.start()
+    actions = story.advance(story.granted(lock.critical_section_id))
+    assert story.completion.result == "1"
+    assert [type(action).__name__ for action in actions] == ["UnlockEntity", "CompleteOrchestration"]
+    assert "test_retries_timers_events.py:" in caplog.text
+    assert "the first call stands" in caplog.text
+
+
+def test_suspension_holds_events_and_the_clock_goes_on() -> None:
+    """While suspended nothing runs; resume applies everything in order, at the time of the resume."""
 
     async def main(ctx, _):
         await ctx.call_activity("A")
@@ -426,7 +555,22 @@ def test_suspension_holds_events_and_keeps_the_clock() -> None:
     assert story.advance(ExecutionSuspended(-1, T0)) == []
     assert [a.name for a in story.advance(ExecutionResumed(-1, T0))] == ["B"]
     story.complete(2)
-    assert story.output == [2, 5]
+    assert story.output == [4, 5]
+
+
+def test_a_time_limit_that_is_made_after_a_resume_counts_from_the_resume() -> None:
+    """The answer that the code goes on with came while the instance was suspended."""
+
+    async def main(ctx, _):
+        await ctx.call_activity("A")
+        await ctx.create_timer(5)
+
+    story = Story(main)
+    story.start()
+    story.advance(ExecutionSuspended(-1, T0))
+    story.advance(story.completed(1), seconds=100)
+    (timer,) = story.advance(ExecutionResumed(-1, T0), seconds=100)
+    assert timer.fire_at == story.now + timedelta(seconds=5)
 
 
 def test_action_made_before_a_suspension_is_confirmed_while_suspended() -> None:

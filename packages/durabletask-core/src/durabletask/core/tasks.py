@@ -191,7 +191,7 @@ def task_all(
         limit: how many members are awaited (and coroutines run) at once; ``None`` means all.
 
     Raises:
-        ValueError: ``limit`` is less than one.
+        ValueError: ``limit`` is less than one, or the tasks are scheduled already, so that it could bound nothing.
     """
     return Task.all(
         cast("Awaitables[object]", tasks),

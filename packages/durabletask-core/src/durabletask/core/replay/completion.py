@@ -147,7 +147,9 @@ class Completion(Waiter):
             result=result,
             failure=failure,
             new_version=restart.new_version if restart is not None else None,
-            carryover_events=work.mailbox.unread() if restart is not None and restart.save_events else (),
+            carryover_events=work.mailbox.carried_over()
+            if restart is not None and restart.save_events
+            else (),
         )
         work.add(OneWay(action))
         execution.condition = ENDED

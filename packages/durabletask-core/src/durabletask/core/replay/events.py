@@ -20,7 +20,7 @@ __all__ = ["EventWait"]
 class EventWait(EngineTask[object], Waiter):
     """A wait for one event. It is *parked* when an event arrived while its result could reach no code."""
 
-    __slots__ = ("_data_type", "_is_parked", "_timer", "event_name")
+    __slots__ = ("_data_type", "_is_parked", "_timer", "event_name", "is_read")
 
     def __init__(self, sink: Sink, name: str, data_type: object, code: CodeType | None, lasti: int) -> None:
         super().__init__(sink, code, lasti)
@@ -28,6 +28,7 @@ class EventWait(EngineTask[object], Waiter):
         self._data_type = data_type
         self._is_parked = False
         self._timer: Timer | None = None
+        self.is_read: bool = False
 
     def limit_to(self, fire_at: datetime) -> None:
         """Fail with a ``TimeoutError`` at that time."""
@@ -68,7 +69,11 @@ class EventWait(EngineTask[object], Waiter):
     def withdraw(self) -> None:
         self._stop_timer()
 
+    def reached_code(self) -> None:
+        self.is_read = True
+
     def decode(self, raw: object) -> object:
+        self.is_read = True  # also if it cannot be decoded: the next execution could not decode it either
         return self.deserialize(raw, self._data_type)
 
     def payload_name(self) -> str:

@@ -19,9 +19,12 @@ States of a fiber::
 from __future__ import annotations
 
 from _thread import get_ident
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
 from types import CodeType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard, Union, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard, TypeVar, Union, cast
+
+from typing_extensions import ParamSpec
 
 from durabletask.core.errors import ForeignTaskError, OrchestratorMisuseError, TaskCancelledError
 from durabletask.core.failures import FailureDetails
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from .sink import Sink
 
 __all__ = ["Body", "Fiber", "adopt", "is_body", "spawn"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _logger = get_logger("durabletask.orchestration")
 
@@ -52,10 +58,10 @@ def is_body(value: object) -> TypeGuard[Body]:
     return isinstance(value, (CoroutineType, GeneratorType, Coroutine))
 
 
-def spawn(sink: Sink, body: Body) -> Fiber:
+def spawn(sink: Sink, body: Body, context: Context | None = None) -> Fiber:
     """The fiber of a coroutine or generator; one per body."""
     found = sink.scheduler.suspended.get(body)
-    return found if isinstance(found, Fiber) else Fiber(sink, body)
+    return found if isinstance(found, Fiber) else Fiber(sink, body, context)
 
 
 def adopt(sink: Sink, member: object) -> EngineTask[object]:
@@ -68,7 +74,7 @@ def adopt(sink: Sink, member: object) -> EngineTask[object]:
             )
         return member
     if is_body(member):
-        return spawn(sink, member)
+        return spawn(sink, member, copy_context())  # as an asyncio task has
     raise misuse.foreign_member(member, here())
 
 
@@ -78,6 +84,7 @@ class Fiber(EngineTask[object], Waiter):
     __slots__ = (
         "_awaiting",
         "_body",
+        "_context",
         "_injected",
         "_is_generator",
         "_is_queued",
@@ -85,9 +92,10 @@ class Fiber(EngineTask[object], Waiter):
         "is_running",
     )
 
-    def __init__(self, sink: Sink, body: Body) -> None:
+    def __init__(self, sink: Sink, body: Body, context: Context | None = None) -> None:
         super().__init__(sink, _code_of(body))
         self._body = body
+        self._context = context  # None: the orchestration's own
         self._is_generator = isinstance(body, GeneratorType)
         self._awaiting: EngineTask[object] | None = None
         self._injected: BaseException | None = None
@@ -118,12 +126,12 @@ class Fiber(EngineTask[object], Waiter):
             error, self._injected = self._injected, None
         elif self._is_generator and awaited is not None:
             value, error = _outcome(awaited)
-        send = self._body.send
+        send = self._body.send if self._context is None else self._send
         outcome: tuple[int, object] | None = None
         while True:
             self.is_running = True
             try:
-                yielded = send(value) if error is None else self._body.throw(error)
+                yielded = send(value) if error is None else self._run(self._body.throw, error)
             except StopIteration as stop:
                 outcome = RESULT, stop.value
             except KeyboardInterrupt:
@@ -172,7 +180,7 @@ class Fiber(EngineTask[object], Waiter):
             self._awaiting.unsubscribe(self)
         for _ in range(_MOST_CLOSINGS):
             try:
-                self._body.close()
+                self._run(self._body.close)
             except KeyboardInterrupt:
                 raise
             except BaseException:  # noqa: BLE001, S110 - the orchestration has ended: no code could handle it
@@ -180,6 +188,14 @@ class Fiber(EngineTask[object], Waiter):
             if not _is_suspended(self._body):
                 return True
         return False
+
+    def _run(self, code: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a part of the body with its context variables."""
+        context = self._context
+        return code(*args, **kwargs) if context is None else context.run(code, *args, **kwargs)
+
+    def _send(self, value: object) -> object:
+        return self._run(self._body.send, value)
 
     def _enqueue(self) -> None:
         if not self._is_queued:
@@ -213,7 +229,7 @@ class Fiber(EngineTask[object], Waiter):
     def _fail_for(self, error: OrchestratorMisuseError | ForeignTaskError) -> EngineTask[object]:
         """Show the error to the user's code, for its traceback and clean-up, and end the orchestration."""
         try:
-            self._body.throw(error)
+            self._run(self._body.throw, error)
         except KeyboardInterrupt:
             raise
         except BaseException:  # noqa: BLE001 - the orchestration fails with `error` whatever the code makes of it

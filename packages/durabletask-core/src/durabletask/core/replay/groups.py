@@ -13,7 +13,8 @@ when members that have already ended decide it; by ``wake``, when a member ends;
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextvars import copy_context
 from typing import TYPE_CHECKING, cast
 
 from durabletask.core.errors import OrchestratorMisuseError, SchedulingError, TaskFailedError
@@ -21,7 +22,7 @@ from durabletask.core.failures import FailureDetails
 from durabletask.core.tasks import Awaitables, Task, TaskScope
 
 from .fibers import Fiber, adopt
-from .locations import calling_frame
+from .locations import calling_frame, here
 from .tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, EngineTask, Waiter
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class _Group(EngineTask[object], Waiter):
     def is_waiting(self) -> bool:
         return self.state == PENDING and self.is_live
 
+    def reached_code(self) -> None:
+        for member in self._members:
+            if member.state != PENDING:
+                member.reached_code()
+
     def _leave_members(self) -> None:
         for member in self._members:
             if member.state == PENDING:
@@ -65,7 +71,7 @@ class _Group(EngineTask[object], Waiter):
 class AllOf(_Group):
     """Ends when every member has ended, or with the first failure."""
 
-    __slots__ = ("_fail_fast", "_limit", "_open", "_return_exceptions", "_source")
+    __slots__ = ("_context", "_fail_fast", "_limit", "_open", "_return_exceptions", "_source")
 
     def __init__(
         self,
@@ -84,6 +90,9 @@ class AllOf(_Group):
         self._limit = limit
         self._open = 0  # members that have not ended
         self._source: Iterator[object] | None = None  # members that were not pulled yet
+        self._context = copy_context()  # for members that are pulled later
+        if limit is not None and isinstance(members, Collection):
+            _check_is_bounded(members, limit)
         # A sequence is adopted at once, so that no coroutine of it is lost; any other iterable is pulled.
         if limit is None or isinstance(members, (list, tuple)):
             members = [adopt(sink, member) for member in members]
@@ -97,15 +106,17 @@ class AllOf(_Group):
         self._open -= 1
         if self._fail_fast and task.state >= RAW_FAILURE:
             self._end(RAW_FAILURE, task)
-        elif self._open == 0 or self._source is not None:
-            self._pull()
+        elif self._source is not None:
+            self._context.copy().run(self._pull)
+        elif self._open == 0:
+            self._end_if_over(None)
 
     def _pull(self) -> None:
         """Take members from the source as far as the limit allows; end when nothing is left."""
         failed: EngineTask[object] | None = None
         while self._source is not None and (self._limit is None or self._open < self._limit):
             try:
-                member = next(self._source)
+                member = next(self._source) if self._limit is None else self._next(self._source, self._limit)
                 if not isinstance(member, EngineTask) or member.sink is not self.sink:
                     member = adopt(self.sink, member)
             except StopIteration:
@@ -119,6 +130,14 @@ class AllOf(_Group):
             self._members.append(member)
             failed = self._take(member, failed)
         self._end_if_over(failed)
+
+    def _next(self, source: Iterator[object], limit: int) -> object:
+        """The next member of a lazy iterable, whose first member shows whether it schedules lazily."""
+        last_id = self.sink.work.last_id
+        member = next(source)
+        if not self._members and _was_scheduled(member, last_id):
+            raise _unbounded(limit)
+        return member
 
     def _take(
         self, member: EngineTask[object], failed: EngineTask[object] | None
@@ -190,6 +209,15 @@ class AnyOf(_Group):
         for member in self._members:
             member.subscribe(self)
 
+    def read(self) -> object:
+        winner = super().read()
+        self.reached_code()
+        return winner
+
+    def reached_code(self) -> None:
+        if isinstance(self.value, EngineTask):
+            self.value.reached_code()
+
     def wake(self, task: EngineTask[object]) -> None:
         """A member has ended: it is the winner."""
         if self.state == PENDING:
@@ -226,6 +254,27 @@ class Groups(TaskScope):
         made = AnyOf(sink, members)
         sink.groups.add(made)
         return cast("Task[Task[object]]", made)
+
+
+def _check_is_bounded(members: Collection[object], limit: int) -> None:
+    """Refuse a limit that bounds nothing, because the members were scheduled before it could be applied."""
+    scheduled = sum(isinstance(member, EngineTask) and not isinstance(member, Fiber) for member in members)
+    if scheduled and (scheduled == len(members) or scheduled > limit):
+        raise _unbounded(limit)
+
+
+def _was_scheduled(member: object, last_id: int) -> bool:
+    """Whether a member was scheduled before it was pulled: its id is not a new one."""
+    task = member.open_task() if isinstance(member, EngineTask) else None
+    return task is not None and task.task_id is not None and task.task_id <= last_id
+
+
+def _unbounded(limit: int) -> ValueError:
+    return ValueError(
+        f"task_all(..., limit={limit}) at {here()} has members that are scheduled already, so the limit bounds nothing. "
+        f"Give it a generator, which schedules as members finish: 'ctx.task_all((ctx.call_activity(f, x) for x in xs), "
+        f"limit={limit})', or coroutines."
+    )
 
 
 def _as_task_failure(error: BaseException) -> TaskFailedError:

@@ -107,7 +107,10 @@ class EngineTask(Task[T_co]):
     @property
     def is_complete(self) -> bool:
         self.look_at()
-        return self.state != PENDING
+        if self.state == PENDING:
+            return False
+        self.reached_code()
+        return True
 
     @property
     def is_failed(self) -> bool:
@@ -176,6 +179,9 @@ class EngineTask(Task[T_co]):
     def describe(self) -> str:
         """What the task is, for messages."""
         return type(self).__name__
+
+    def reached_code(self) -> None:
+        """User code has learned that the task has ended, if not of its result."""
 
     def withdraw(self) -> None:
         """Undo what waiting for the answer needs; part of ``cancel``."""

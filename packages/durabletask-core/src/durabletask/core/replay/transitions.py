@@ -102,10 +102,7 @@ def _resumed(run: Run, event: ExecutionResumed) -> None:
     held, run.held_events = run.held_events, []
     run.execution.condition = RUNNING
     for late in held:
-        if type(late) is OrchestratorStarted:  # actions made here are confirmed after all of them
-            _set_clock(run, late)
-        else:
-            apply(run, late)
+        apply(run, late)
 
 
 def _terminated(run: Run, event: ExecutionTerminated) -> None:
@@ -324,6 +321,7 @@ _SUSPENDED: Final[dict[type, Handler]] = {
     **_EVERYWHERE,
     **dict.fromkeys(_CONFIRMATIONS, confirm),
     **dict.fromkeys(_INBOUND, _hold),
+    **_on(OrchestratorStarted, _set_clock),  # what is made after a resume counts from the resume
     ExecutionSuspended: _ignore,
     **_on(ExecutionResumed, _resumed),
     **_on(ExecutionTerminated, _terminated),
