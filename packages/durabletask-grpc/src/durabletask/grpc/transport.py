@@ -147,7 +147,6 @@ class GrpcTransport(ForwardingTransport):
 
     @property
     def task_hub(self) -> str:
-        """Name of the task hub."""
         return self._task_hub
 
     @property
@@ -159,7 +158,6 @@ class GrpcTransport(ForwardingTransport):
 
     @property
     def maximum_instance_id_length(self) -> int | None:
-        """The longest instance id the hub takes."""
         return self._maximum_instance_id_length
 
     # --- life cycle -----------------------------------------------------------------------------------------
@@ -198,7 +196,6 @@ class GrpcTransport(ForwardingTransport):
     # --- calls ----------------------------------------------------------------------------------------------
 
     async def forward(self, method: UnaryMethod[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Make a call with one answer."""
         try:
             return await (await self._open()).call(method, *args, **kwargs)
         except TransportError as error:
@@ -208,7 +205,6 @@ class GrpcTransport(ForwardingTransport):
     async def forward_stream(
         self, method: StreamMethod[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> AsyncGenerator[T, None]:
-        """Make a call with a stream of answers."""
         stream = cast("AsyncGenerator[T, None]", method_of(await self._open(), method)(*args, **kwargs))
         async with aclosing(stream) as answers:
             async for answer in answers:
@@ -217,14 +213,12 @@ class GrpcTransport(ForwardingTransport):
     async def wait_for_instance_start(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
-        """Wait until the status is no longer PENDING; ``None`` at the time-out."""
         remote = await self._open()
         return await remote.wait("WaitForInstanceStart", instance_id, include_payloads, timeout)
 
     async def wait_for_instance_completion(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
-        """Wait until the status is terminal; ``None`` at the time-out."""
         remote = await self._open()
         return await remote.wait("WaitForInstanceCompletion", instance_id, include_payloads, timeout)
 

@@ -87,7 +87,6 @@ class DrivenHub(InMemoryBackend):
     async def wait_for_instance_start(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
-        """Wait until the status is no longer PENDING; ``None`` at the time-out."""
         waiting = super().wait_for_instance_start(
             instance_id, include_payloads=include_payloads, timeout=timeout
         )
@@ -96,7 +95,6 @@ class DrivenHub(InMemoryBackend):
     async def wait_for_instance_completion(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
-        """Wait until the instance has ended; ``None`` at the time-out."""
         waiting = super().wait_for_instance_completion(
             instance_id, include_payloads=include_payloads, timeout=timeout
         )

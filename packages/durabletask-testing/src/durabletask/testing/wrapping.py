@@ -30,40 +30,32 @@ class WrappedTransport(ForwardingTransport):
 
     @property
     def endpoint(self) -> str:
-        """That of the inner transport."""
         return self.inner.endpoint
 
     @property
     def task_hub(self) -> str:
-        """That of the inner transport."""
         return self.inner.task_hub
 
     @property
     def maximum_timer_interval(self) -> timedelta | None:
-        """That of the inner transport."""
         return self.inner.maximum_timer_interval
 
     @property
     def maximum_instance_id_length(self) -> int | None:
-        """That of the inner transport."""
         return self.inner.maximum_instance_id_length
 
     def now(self) -> datetime:
-        """The present of the inner transport."""
         return self.inner.now()
 
     async def close(self) -> None:
-        """Close the inner transport."""
         await self.inner.close()
 
     async def forward(self, method: UnaryMethod[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Make the call on the inner transport."""
         return await method_of(self.inner, method)(*args, **kwargs)
 
     async def forward_stream(
         self, method: StreamMethod[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> AsyncGenerator[T, None]:
-        """Open the stream on the inner transport; closing this one closes it."""
         stream = method_of(self.inner, method)(*args, **kwargs)
         try:
             async for answer in stream:

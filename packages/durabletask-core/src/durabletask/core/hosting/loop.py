@@ -1,10 +1,19 @@
 """The loop that reads work items from a transport and starts their handlers.
 
-One stream of work items is open at a time. Each item runs in a task of its own, in the lane of its kind, which has a
-limit. Items keep running while the stream is being reopened; their results go through the transport, whichever
-connection it has by then. A stream that ends is reopened (protocol section 4.2), after a back-off with full jitter. The
-back-off begins anew, and a stream that brought work is reopened at once, only when the stream has lasted for a while: a
-hub that ends every stream after its first item must not be asked hundreds of times a second.
+    connecting ──> streaming ──the stream ends──> connecting (at once, or after a back-off)
+         │              │
+         └──────────────┴──drain, abort──> draining: items in flight go on, new ones are left to the hub
+
+One stream of work items is open at a time (protocol section 4.2). Each item runs in a task of its own, in the lane of
+its kind, which has a limit. Items keep running while the stream is being reopened; their results go through the
+transport, whichever connection it has by then.
+
+The back-off has full jitter, so that the workers of a hub that restarts do not return all at once. It begins anew, and a
+stream that brought work is reopened at once, only when the stream has lasted for a while: a hub that ends every stream
+after its first item must not be called hundreds of times a second.
+
+The worker calls ``serve`` in one task and ends it by cancellation, after ``drain`` or ``abort``. What must never
+happen: an error of a transport or of one item that ends ``serve``, because the worker would stay idle without a sign.
 """
 
 from __future__ import annotations
@@ -76,6 +85,8 @@ class WorkItemLoop:
             opened_at = now()
             brought_work, reason = await self._serve_stream()
             lasted = now() - opened_at
+            # An idle stream has to last longer before it counts as a success: a proxy may accept every connection
+            # and cut it after some seconds although there is no hub behind it.
             if lasted >= (self._backoff.first if brought_work else self._backoff.longest):
                 self.failures = 0  # the hub was there; an idle stream of that age is no failure either
                 if brought_work:

@@ -1,8 +1,17 @@
 """Matches the history's confirmations with the actions that the code made (protocol section 8.4).
 
-``_RULES`` lists which event confirms which action, and what must agree. The second function of a rule is for
-strict mode only (decisions, row 17). An entity action may also be confirmed in the legacy shape, by an
-``EventSent`` (protocol section 11.7).
+An action is pending until the history confirms it, by an event with the action's id. The id is the action's place in
+the order in which the code makes actions, so code that takes another path meets an event of another kind or name
+under the same id. That is how a change of the code is found; the rest of this module is about saying what differs.
+
+``_RULES`` lists which event confirms which action, and what must agree. The first function of a rule always applies.
+The second applies in strict mode only (decisions, row 17): inputs and fire times change with harmless changes of the
+code, and refusing them would end instances that replay well. An entity action may also be confirmed in the legacy
+shape, by an ``EventSent`` (protocol section 11.7).
+
+The handlers of events call ``confirm``; the fast path calls ``confirm_activity``, which must accept nothing that
+``confirm`` would refuse. A refused event leaves the action struck out: the execution ends with the error, and nothing
+looks at the pending actions again. Reports name kinds, sizes and paths of payloads, never their content.
 """
 
 from __future__ import annotations
@@ -96,7 +105,7 @@ _GIVEN_ID: Final = re.compile(r".*:([0-9a-f]{4,})", re.DOTALL)
 
 
 def _same_child(event: HistoryEvent, action: OrchestratorAction) -> bool:
-    """Whether the ids of children agree. Ids that we gave begin with an execution id, which a rewind changes."""
+    """Whether the ids of children agree. An id that the engine made begins with an execution id, which a rewind changes."""
     recorded = cast("SubOrchestrationInstanceCreated", event).instance_id
     wanted = cast("CreateSubOrchestration", action).instance_id
     if recorded == wanted:
@@ -151,7 +160,7 @@ def confirm(run: Run, event: HistoryEvent) -> None:
     action = pending.action
     agree, agree_strictly = _RULES.get((type(event), type(action)), (_never, _never))
     if not agree(event, action):
-        if isinstance(action, CompleteOrchestration):  # nothing but the end of the batch takes it away
+        if isinstance(action, CompleteOrchestration):  # only the end of the episode takes it away
             run.work.pending[event_id] = pending
         raise NonDeterminismError(_report(run, event, pending))
     if run.options.strict and not agree_strictly(event, action):

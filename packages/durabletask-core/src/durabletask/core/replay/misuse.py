@@ -1,8 +1,15 @@
-"""Finds words for what an orchestrator's code did wrong: where, what was found, what to write instead."""
+"""Checks of what an orchestrator's code gives to the engine, and the errors for what it got wrong.
+
+Every message names the place in user code, what was found there, and what to write instead. Functions that *return* an
+error leave the raising to the caller: the same mistake is raised inside the code, or becomes the orchestration's failure.
+
+Nothing here is called on the way of a correct orchestration but ``callee_name``, ``check_text`` and ``check_options``.
+asyncio is recognised by the names of modules and functions: importing it would cost every program the import, and
+would tie replay, which runs without an event loop, to one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -131,11 +138,8 @@ def check_text(value: object, what: str, *, may_be_empty: bool = False) -> None:
         TypeError: it is no text.
         ValueError: it is empty, or not valid Unicode.
     """
-    if not isinstance(value, str):
-        raise TypeError(f"{what} must be a str, not {_name_type(value)}.")
-    if not value and not may_be_empty:
+    if not as_text(value, what) and not may_be_empty:
         raise ValueError(f"{what} must not be empty.")
-    as_text(value, what)
 
 
 def check_options(
@@ -152,15 +156,10 @@ def check_options(
         raise TypeError(
             f"The retry_policy of {method} must be a RetryPolicy, not {_name_type(retry_policy)}."
         )
-    if tags is not None:
-        if not isinstance(tags, Mapping):
-            raise TypeError(f"The tags of {method} must map str to str; they are {_name_type(tags)}.")
-        for name, value in tags.items():
-            if not isinstance(name, str):
-                raise TypeError(f"The tags of {method} must map str to str; one name is {_name_type(name)}.")
-            if not isinstance(value, str):
-                raise TypeError(f"The tags of {method} must map str to str; {name!r} is {_name_type(value)}.")
-        as_tags(tags, f"the tags of {method}")
+    try:
+        as_tags(tags)
+    except TypeError as error:
+        raise TypeError(f"The tags of {method} must map str to str: {error}") from None
 
 
 def place_of(body: object) -> str:
@@ -296,7 +295,7 @@ def encode(converter: DataConverter, value: object, what: str, where: str | None
         converter: turns values into payloads.
         value: what to serialize.
         what: its role, for messages.
-        where: ``file:line`` of the code that gave it; by default the code that runs.
+        where: ``file:line`` of the code that passed it; by default the code that is running.
     """
     try:
         return converter.serialize(value)
@@ -318,7 +317,7 @@ def forgotten_await(error: BaseException, unseen: Sequence[EngineTask[object]]) 
     if not _names_one_of(text, unseen):  # a task that was awaited may still be taken for its result
         concerned = [task for task in _tasks_at_hand(error.__traceback__) if _names_one_of(text, [task])]
     if not concerned:
-        return None  # it complains about something else
+        return None  # the error is about something else
     heading = "Never awaited by then" if concerned is unseen else "A task is not its result"
     made = UnawaitedTaskError(
         f"{error} ({traceback_location(error.__traceback__)}). {heading}:\n{never_awaited(concerned)}\n"

@@ -95,14 +95,12 @@ class OneWay:
 
     @property
     def location(self) -> str:
-        """See ``PendingAction``."""
         return locate(self._code, self._lasti)
 
     def confirmed(self, event: HistoryEvent) -> None:
-        """See ``PendingAction``."""
+        """Nothing changes: no answer has to find this action."""
 
     def attach(self, action: OrchestratorAction) -> None:
-        """See ``PendingAction``."""
         self.action = action
 
 

@@ -35,7 +35,7 @@ def seems_finished(past: Sequence[HistoryEvent]) -> bool:
 
 
 def rewind_request(past: Sequence[HistoryEvent], new: Sequence[HistoryEvent]) -> ExecutionRewound | None:
-    """The request to rewind, if the batch is one.
+    """The request to rewind, if the episode is one.
 
     Raises:
         OrchestrationStateError: the request came together with other events.
@@ -46,7 +46,7 @@ def rewind_request(past: Sequence[HistoryEvent], new: Sequence[HistoryEvent]) ->
     if [type(event) for event in new] != [OrchestratorStarted, ExecutionRewound]:
         kinds = ", ".join(type(event).__name__ for event in new)
         raise OrchestrationStateError(
-            f"A rewind must arrive alone, as OrchestratorStarted and ExecutionRewound; the batch holds {kinds}."
+            f"A rewind must arrive alone, as OrchestratorStarted and ExecutionRewound; this episode has {kinds}."
         )
     return request
 
@@ -74,7 +74,7 @@ def _rewritten(
 
 
 def _restarted(event: ExecutionStarted, request: ExecutionRewound, length: int) -> ExecutionStarted:
-    # Made from what is rewound, so that a batch that is delivered twice is rewritten to the same history.
+    # Made from what is rewound, so that an episode that is delivered twice is rewritten to the same history.
     execution_id = uuid.uuid5(_NAMESPACE, f"{event.instance_id}\n{event.execution_id}\n{length}").hex
     parent = event.parent
     if parent is not None and request.parent_execution_id:

@@ -56,7 +56,6 @@ class JsonDataConverter(DataConverter):
         self._readers: dict[object, Callable[[str], object]] = {}
 
     def serialize(self, value: object) -> str | None:
-        """See ``DataConverter.serialize``."""
         if value is None:
             return None
         kind = type(value)
@@ -91,7 +90,6 @@ class JsonDataConverter(DataConverter):
         ) from None
 
     def deserialize(self, payload: str | None, target: object = None) -> object:
-        """See ``DataConverter.deserialize``."""
         if not payload:
             return None
         try:

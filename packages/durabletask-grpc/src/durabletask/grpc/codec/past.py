@@ -80,11 +80,9 @@ class LazyPast(CompactHistory):
         return f"LazyPast({len(self)} events)"
 
     def segments(self) -> Iterable[Segment] | None:
-        """See ``CompactHistory``."""
         return self._scan(with_inputs=False)
 
     def read_time(self, time: object) -> datetime:
-        """See ``CompactHistory``."""
         return read_time(time)
 
     def _scan(self, *, with_inputs: bool) -> Iterable[Segment] | None:

@@ -140,12 +140,10 @@ class EmbeddedTransport(ForwardingTransport):
 
     @property
     def endpoint(self) -> str:
-        """The endpoint of the connection string."""
         return self._endpoint
 
     @property
     def task_hub(self) -> str:
-        """Name of the task hub."""
         return self._task_hub
 
     @property
@@ -184,7 +182,6 @@ class EmbeddedTransport(ForwardingTransport):
             await asyncio.to_thread(_thread.leave, shared)  # it waits for the thread
 
     async def forward(self, method: UnaryMethod[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Make the call on the hub."""
         shared = self._enter()
         call = method_of(shared.backend, method)
         return await shared.call(lambda: call(*args, **kwargs))
@@ -192,7 +189,6 @@ class EmbeddedTransport(ForwardingTransport):
     async def forward_stream(
         self, method: StreamMethod[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> AsyncGenerator[T, None]:
-        """Open the stream on the hub."""
         shared = self._enter()
         stream = method_of(shared.backend, method)(*args, **kwargs)
         reader = StreamReader(stream)

@@ -75,21 +75,18 @@ class ImmediateCommits(CommitLog):
 
     @property
     def is_busy(self) -> bool:
-        """Never."""
         return False
 
     def prepare(self, tx: Transition) -> None:
         """Nothing is to be written."""
 
     def add(self, commit: Commit, after: Callable[[], None], *, is_urgent: bool) -> None:
-        """Run ``after``."""
         after()
 
     async def barrier(self, *, own: bool = False) -> None:
         """Return."""
 
     def holds(self, key: int) -> bool:
-        """Never."""
         return False
 
 
@@ -156,15 +153,12 @@ class Journal(CommitLog):
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is not yet on disk."""
         return self._collecting is not None or self._writing is not None
 
     def prepare(self, tx: Transition) -> Commit | None:
-        """Encode the changes of a command; see ``CommitLog``."""
         return encode_commit(tx)
 
     def add(self, commit: Commit, after: Callable[[], None], *, is_urgent: bool) -> None:
-        """Take over the changes of a command; see ``CommitLog``."""
         if self._collecting is None:
             self._collecting = _Group()
         self._collecting.add(_Entry(commit, after))
@@ -176,7 +170,6 @@ class Journal(CommitLog):
             self._alarm = self._loop.call_later(COMMIT_DELAY, self._hurry)
 
     async def barrier(self, *, own: bool = False) -> None:
-        """Wait until everything that was added is on disk; see ``CommitLog``."""
         if self._failure is not None:
             raise self._failure
         group = self._collecting or self._writing
@@ -187,7 +180,6 @@ class Journal(CommitLog):
             await done
 
     def holds(self, key: int) -> bool:
-        """Whether something of an instance is not yet on disk."""
         return any(group is not None and key in group.keys for group in (self._collecting, self._writing))
 
     def _hurry(self) -> None:

@@ -111,7 +111,6 @@ class LocalTaskHub(Transport):
 
     @property
     def task_hub(self) -> str:
-        """Name of the task hub."""
         return self._engine.task_hub
 
     @property
@@ -120,7 +119,6 @@ class LocalTaskHub(Transport):
         return self._engine.is_unused
 
     def now(self) -> datetime:
-        """The present on the hub's clock."""
         return self._engine.clock.now()
 
     @property
@@ -177,7 +175,6 @@ class LocalTaskHub(Transport):
     # --- client half -----------------------------------------------------------------------------------------
 
     async def create_instance(self, request: CreateInstanceRequest) -> str:
-        """Create an instance; see ``Transport``."""
         check_new_instance(request)
         involved = (request.instance_id,) if request.instance_id else ()
         return await self._run(lambda tx: create_instance(tx, request), *involved)
@@ -185,7 +182,6 @@ class LocalTaskHub(Transport):
     async def get_instance(
         self, instance_id: str, *, include_payloads: bool = True
     ) -> OrchestrationState | None:
-        """The state of an instance, or ``None``."""
         instance = await self._find(instance_id)
         if instance is None:
             return None
@@ -196,13 +192,11 @@ class LocalTaskHub(Transport):
     async def wait_for_instance_start(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
-        """Wait until the status is no longer PENDING; ``None`` at the time-out."""
         return await self._wait(instance_id, False, include_payloads, timeout)
 
     async def wait_for_instance_completion(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
-        """Wait until the instance has ended; ``None`` at the time-out."""
         return await self._wait(instance_id, True, include_payloads, timeout)
 
     async def _wait(
@@ -219,7 +213,6 @@ class LocalTaskHub(Transport):
         return await self._engine.wait(instance_id, wait, timeout)
 
     async def raise_event(self, instance_id: str, name: str, data: str | None = None) -> None:
-        """Deliver an external event; see ``Transport``."""
         check_text("The name of an event", name)
         check_text("The data of an event", data, is_name=False)
         await self._run(lambda tx: messages.raise_event(tx, instance_id, name, data), instance_id)
@@ -227,36 +220,30 @@ class LocalTaskHub(Transport):
     async def terminate_instance(
         self, instance_id: str, *, output: str | None = None, recursive: bool = True
     ) -> None:
-        """Ask an instance to end as TERMINATED."""
         check_text("The output of a terminated instance", output, is_name=False)
         await self._run(lambda tx: terminate(tx, instance_id, output=output, recurse=recursive), instance_id)
 
     async def suspend_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """Suspend an instance."""
         check_text("reason", reason, is_name=False)
         await self._run(lambda tx: messages.suspend(tx, instance_id, reason), instance_id)
 
     async def resume_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """Resume an instance."""
         check_text("reason", reason, is_name=False)
         await self._run(lambda tx: messages.resume(tx, instance_id, reason), instance_id)
 
     async def restart_instance(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
-        """Run a finished instance again from its start."""
         return await self._run(
             lambda tx: restart_instance(tx, instance_id, with_new_instance_id=with_new_instance_id),
             instance_id,
         )
 
     async def rewind_instance(self, instance_id: str, *, reason: str | None = None) -> None:
-        """Undo the failures of a FAILED instance and go on."""
         check_text("reason", reason, is_name=False)
         await self._run(lambda tx: rewind_instance(tx, instance_id, reason), instance_id, with_history=True)
 
     async def force_terminate_instances(
         self, instance_ids: Sequence[str], *, reason: str | None = None
     ) -> Sequence[str]:
-        """End instances as TERMINATED without running them; the ids that could not be."""
         messages.check_batch(instance_ids)
         for instance_id in instance_ids:
             check_text("instance_id", instance_id)
@@ -284,7 +271,6 @@ class LocalTaskHub(Transport):
         return InstancePage(states, write_token(page[-1][0]) if has_more or len(page) < len(found) else None)
 
     async def list_instance_ids(self, query: InstanceIdQuery) -> InstanceIdPage:
-        """One page of ids of finished instances, by completion time, then id."""
         size, start = page_size(query.page_size), read_token(query.last_instance_key)
         found, has_more = await self._residency.select(select_completed(query), start, size)
         await self._settled(*(one for _, one in found))
@@ -292,7 +278,6 @@ class LocalTaskHub(Transport):
         return InstanceIdPage(ids, write_token(found[-1][0]) if has_more else None)
 
     async def purge_instances(self, request: PurgeRequest) -> PurgeResult:
-        """Remove finished instances and their histories."""
         match request:
             case PurgeInstance():
                 if not request.is_orchestration:
@@ -328,7 +313,6 @@ class LocalTaskHub(Transport):
     async def stream_history(
         self, instance_id: str, *, execution_id: str | None = None
     ) -> AsyncIterator[Sequence[HistoryEvent]]:
-        """The history of an instance, in chunks."""
         instance = await self._find(instance_id)
         if instance is None or (execution_id and instance.execution_id != execution_id):
             which = f" with execution id {execution_id!r}" if execution_id else ""
@@ -341,7 +325,6 @@ class LocalTaskHub(Transport):
     # --- worker half --------------------------------------------------------------------------------------------
 
     async def work_items(self, options: WorkItemStreamOptions) -> AsyncGenerator[WorkItem, None]:
-        """A stream of work; closing it returns what is not completed."""
         await self._residency.ready()
         engine = self._engine
         stream = engine.open_stream(options)
@@ -372,7 +355,6 @@ class LocalTaskHub(Transport):
             engine.close_stream(stream)
 
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
-        """Commit an episode."""
         check_result(result)
         children, with_history = _children_in(result)
         await self._residency.bring(children, with_history=with_history)
@@ -383,19 +365,16 @@ class LocalTaskHub(Transport):
         await self._engine.commits.barrier(own=True)
 
     async def complete_activity(self, result: ActivityResult) -> None:
-        """Answer an activity."""
         check_activity_result(result)
         await self._residency.ready()
         self._engine.complete_activity(result)
         await self._engine.commits.barrier(own=True)
 
     async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
-        """Take an episode back."""
         await self._residency.ready()
         self._engine.abandon(item.completion_token)
 
     async def abandon_activity(self, item: ActivityWorkItem) -> None:
-        """Take an activity back."""
         await self._residency.ready()
         self._engine.abandon(item.completion_token)
 

@@ -4,8 +4,23 @@
 the live instances; a finished one is fetched from the file when a command is about it, and is let go when everything
 about it is on disk and no command needs it.
 
-States of a ``StoreResidency``: closed, loading, open, failed (a commit failed: memory was thrown away, the next call
-loads again). A command may touch finished instances only between ``bring`` and ``release``; a query only after ``select``.
+States of a ``StoreResidency``::
+
+    closed ──ready──> loading ──> open ──a commit fails──> failed ──ready──> loading ──> ...
+                                   │
+                                   └──close──> closed
+
+* open: memory holds every live instance, and each finished one that a command has pinned or the journal still holds.
+* failed: memory was ahead of the disk and has been thrown away. Calls that were under way end with the error; the next
+  call loads again. ``_loads`` counts how often that happened: code that awaits compares it afterwards, because what it
+  saw before may be gone.
+
+A command may touch finished instances only between ``bring`` and ``release``, which pin them; a query holds back all
+evictions while it merges file and memory. What must never happen: an instance that leaves memory before its last
+change is on disk, since the next command would read its old state from the file.
+
+Everything runs in the hub's event loop. When that is replaced, every call of the old one is gone, so the new loop
+finishes the journal and starts from the file.
 """
 
 from __future__ import annotations
@@ -114,11 +129,9 @@ class InMemory(Storage):
 
     @property
     def endpoint(self) -> str:
-        """``memory://``: there is no address."""
         return "memory://"
 
     def residency(self, task_hub: str) -> Residency:
-        """How a hub uses this storage; see ``Storage``."""
         return MemoryResidency()
 
 
@@ -131,15 +144,12 @@ class MemoryResidency(Residency):
 
     @property
     def commits(self) -> CommitLog:
-        """Commits that are done at once."""
         return self._commits
 
     def attach(self, engine: Engine) -> None:
-        """Serve an engine."""
         self._engine = engine
 
     async def ready(self) -> None:
-        """Use the running event loop."""
         if self._engine is not None:
             self._engine.bind()
 
@@ -152,19 +162,16 @@ class MemoryResidency(Residency):
         """They stay."""
 
     async def descendants(self, instance_ids: Sequence[str]) -> Sequence[str]:
-        """The ids: children are in memory."""
         return instance_ids
 
     async def select(
         self, selection: Selection, start: Position | None, limit: int
     ) -> tuple[list[tuple[Position, Instance]], bool]:
-        """The first instances after ``start``."""
         await self.ready()
         found = [] if self._engine is None else selection.find(self._engine.state, start, limit + 1)
         return found[:limit], len(found) > limit
 
     async def history(self, instance: Instance) -> EventLog:
-        """The history of an instance."""
         return instance.history
 
     async def close(self) -> None:
@@ -191,11 +198,9 @@ class StoreResidency(Residency):
 
     @property
     def commits(self) -> CommitLog:
-        """The journal."""
         return self._journal
 
     def attach(self, engine: Engine) -> None:
-        """Serve an engine."""
         self._engine = engine
 
     @property
@@ -208,7 +213,6 @@ class StoreResidency(Residency):
     # --- coming and going ------------------------------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Make sure that the live instances are in memory; see ``Residency``."""
         loop = asyncio.get_running_loop()
         while True:
             if loop is not self._loop:
@@ -262,7 +266,6 @@ class StoreResidency(Residency):
         self.engine.reset()
 
     async def close(self) -> None:
-        """Write what is open and let go of the store."""
         if self._journal.is_open:
             if asyncio.get_running_loop() is self._loop:
                 await self._journal.drain()
@@ -289,7 +292,6 @@ class StoreResidency(Residency):
     # --- finished instances -----------------------------------------------------------------------------------
 
     async def bring(self, instance_ids: Sequence[str], *, with_history: bool = False) -> None:
-        """Have finished instances in memory; see ``Residency``."""
         while True:
             await self.ready()
             load = self._loads
@@ -299,7 +301,7 @@ class StoreResidency(Residency):
             await self._fetch_missing(instance_ids, with_history)
             if self._journal.is_open and self._loads == load:
                 return
-            self.release(instance_ids)  # a commit has failed meanwhile, memory was thrown away
+            self.release(instance_ids)  # a commit failed in the meantime, and memory was thrown away
 
     async def _fetch_missing(self, ids: Sequence[str], with_history: bool) -> None:
         for instance_id in ids:
@@ -313,7 +315,6 @@ class StoreResidency(Residency):
             raise
 
     def release(self, instance_ids: Sequence[str]) -> None:
-        """The command is over; finished instances may leave memory."""
         free: list[str] = []
         for instance_id in instance_ids:
             left = self._pins.get(instance_id, 1) - 1
@@ -343,6 +344,7 @@ class StoreResidency(Residency):
 
     def _fetch_all(self, with_history: bool) -> None:
         wanted, self._wanted[with_history] = self._wanted[with_history], {}
+        # A task of its own: the caller that came first may be cancelled, and the others still need the answer.
         task = asyncio.get_running_loop().create_task(self._fetch_these(wanted, with_history))
         task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
 
@@ -368,7 +370,8 @@ class StoreResidency(Residency):
 
     def _admit(self, instance: Instance, with_history: bool) -> None:
         present = self.engine.state.instances.get(instance.instance_id)
-        if present is not None:  # it came meanwhile; only its history may be wanting
+        # Memory wins: a command may have changed the instance since the file was read. It may only lack its history.
+        if present is not None:
             if with_history and present.key == instance.key and self._is_missing(instance.instance_id, True):
                 present.history = instance.history
         elif instance.is_terminal:
@@ -389,7 +392,6 @@ class StoreResidency(Residency):
                 state.drop(instance)
 
     async def descendants(self, instance_ids: Sequence[str]) -> Sequence[str]:
-        """Ids of instances, their children, and so on, in memory and file."""
         known = dict.fromkeys(instance_ids)
         pending = list(known)
         while pending:
@@ -408,9 +410,9 @@ class StoreResidency(Residency):
     async def select(
         self, selection: Selection, start: Position | None, limit: int
     ) -> tuple[list[tuple[Position, Instance]], bool]:
-        """The first instances after ``start``, from memory and file; see ``Residency``."""
         await self.ready()
         load = self._loads
+        # Finished instances that are not on disk yet would be in neither of the two halves that are merged below.
         await self._journal.barrier()
         self._holds += 1
         try:
@@ -437,6 +439,7 @@ class StoreResidency(Residency):
         while self._store is not None:
             page, has_more = await self._read(self._store.select(selection, start, limit))
             instances = self.engine.state.instances
+            # The copy in memory is the newer one, and ``selection.find`` has it.
             found += [pair for pair in page if pair[1].instance_id not in instances]
             if not has_more:
                 break
@@ -446,7 +449,6 @@ class StoreResidency(Residency):
         return found, None
 
     async def history(self, instance: Instance) -> EventLog:
-        """The history of an instance, from wherever it is."""
         if len(instance.history) or self._store is None:
             return instance.history
         events = await self._read(self._store.history(instance.key))

@@ -106,11 +106,9 @@ class Sqlite(Storage):
 
     @property
     def endpoint(self) -> str:
-        """``sqlite:///`` and the path."""
         return f"sqlite:///{self.path}"
 
     def residency(self, task_hub: str) -> Residency:
-        """How a hub uses this storage; see ``Storage``."""
         return StoreResidency(task_hub, lambda: self.open_hub(task_hub))
 
     def open_hub(self, task_hub: str) -> Future[HubStore]:
@@ -320,11 +318,9 @@ class _SqliteHub(HubStore):
         self.keys: Iterator[int] = file.keys
 
     def close(self) -> Future[None]:
-        """Let go of the file."""
         return self._leave()
 
     def commit(self, commits: Sequence[Commit]) -> Future[list[Exception | None]]:
-        """Write commits in one transaction; if that fails, each in its own."""
         written: Future[list[Exception | None]] = Future()
         together = self._file.on_writer(self._writing(commits))
 
@@ -382,27 +378,22 @@ class _SqliteHub(HubStore):
             written.set_result(outcomes)
 
     def load(self) -> Future[Loaded]:
-        """Read the live instances."""
         return self._on_reader(_load)
 
     def find(self, instance_ids: Iterable[str], *, with_history: bool) -> Future[Found]:
-        """Read finished instances by id."""
         wanted = list(instance_ids)
         return self._on_reader(lambda connection, hub: _find(connection, hub, wanted, with_history))
 
     def children(self, instance_ids: Iterable[str]) -> Future[list[str]]:
-        """Ids of the children of instances."""
         wanted = list(instance_ids)
         return self._on_reader(lambda connection, hub: _children(connection, hub, wanted))
 
     def select(
         self, selection: Selection, start: Position | None, limit: int
     ) -> Future[tuple[list[tuple[Position, Instance]], bool]]:
-        """Read finished instances in order."""
         return self._on_reader(lambda connection, hub: _select(connection, hub, selection, start, limit))
 
     def history(self, key: int) -> Future[list[HistoryEvent]]:
-        """Read a history."""
         return self._file.on_reader(lambda connection: _history(connection, key))
 
 
