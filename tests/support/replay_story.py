@@ -45,6 +45,7 @@ from durabletask.core.history import (
     TimerCreated,
     TimerFired,
 )
+from durabletask.core.hosting.hidden_loop import hide_event_loop
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.registry import Registry
 from durabletask.core.replay.options import ReplayOptions
@@ -109,7 +110,13 @@ class Story:
     def session(self) -> OrchestrationSession:
         """A fresh session."""
         return OrchestrationSession(
-            "abc", ReplayOptions(registry=self._registry, converter=JsonDataConverter(), **self._options)
+            "abc",
+            ReplayOptions(
+                registry=self._registry,
+                converter=JsonDataConverter(),
+                isolate=hide_event_loop,
+                **self._options,
+            ),
         )
 
     # --- episodes -------------------------------------------------------------------------------------------

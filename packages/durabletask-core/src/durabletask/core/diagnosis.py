@@ -29,6 +29,7 @@ from .history import (
     TaskScheduled,
     TimerCreated,
 )
+from .hosting.hidden_loop import hide_event_loop
 from .instances import OrchestrationState, OrchestrationStatus
 from .logs import printable
 from .open_tasks import OpeningEvent, OpenTask, OpenTaskKind, open_tasks
@@ -261,7 +262,9 @@ def _waits(
     found = facts.open
     if registry is None or state.name not in registry.orchestrator_names:
         return found, ""
-    session = OrchestrationSession(state.instance_id, ReplayOptions(registry=registry, converter=converter))
+    session = OrchestrationSession(
+        state.instance_id, ReplayOptions(registry=registry, converter=converter, isolate=hide_event_loop)
+    )
     try:
         session.replay(history)
         if session.is_complete:  # it cannot be: the instance runs

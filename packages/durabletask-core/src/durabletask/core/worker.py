@@ -21,6 +21,7 @@ from .hosting.backoff import Backoff
 from .hosting.call_guard import CallGuard
 from .hosting.episodes import EpisodeRunner
 from .hosting.handlers import WorkItemHandlers
+from .hosting.hidden_loop import hide_event_loop
 from .hosting.limits import ConcurrencyOptions
 from .hosting.loop import WorkItemLoop
 from .hosting.result_sender import ResultSender
@@ -345,6 +346,7 @@ class DurableTaskWorker:
                 converter=self._converter,
                 versioning=self._versioning,
                 strict=self._strict,
+                isolate=hide_event_loop,
             ),
             cache,
             maximum_timer_interval=lambda: self._transport.maximum_timer_interval,

@@ -11,6 +11,7 @@ from durabletask.core.client import DurableTaskClient
 from durabletask.core.diagnosis import Diagnosis, diagnose
 from durabletask.core.errors import InstanceNotFoundError
 from durabletask.core.history import ExecutionCompleted, HistoryEvent
+from durabletask.core.hosting.hidden_loop import hide_event_loop
 from durabletask.core.instances import OrchestrationState
 from durabletask.core.open_tasks import OpenTask
 from durabletask.core.registry import Registry
@@ -135,7 +136,12 @@ class Inspection:
             return []
         session = OrchestrationSession(
             instance_id,
-            ReplayOptions(registry=self._registry, converter=self._converter, versioning=self._versioning),
+            ReplayOptions(
+                registry=self._registry,
+                converter=self._converter,
+                versioning=self._versioning,
+                isolate=hide_event_loop,
+            ),
         )
         try:
             session.replay(history)

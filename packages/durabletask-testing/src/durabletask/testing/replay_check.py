@@ -22,6 +22,7 @@ from durabletask.core.history import (
     HistoryEvent,
     OrchestratorStarted,
 )
+from durabletask.core.hosting.hidden_loop import hide_event_loop
 from durabletask.core.instances import OrchestrationStatus, decode_payload
 from durabletask.core.registry import Registrations, Registry
 from durabletask.core.replay.options import ReplayOptions
@@ -198,7 +199,7 @@ def _replay(
     """What is wrong; empty when nothing is."""
     session = OrchestrationSession(
         started.instance_id,
-        ReplayOptions(registry=registry, converter=converter, strict=True),
+        ReplayOptions(registry=registry, converter=converter, strict=True, isolate=hide_event_loop),
         execution_id=started.execution_id,
     )
     past, new = _split(history)

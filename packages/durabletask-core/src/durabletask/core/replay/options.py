@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,6 +53,8 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
         strict: also fail for tasks never awaited and for changes that replay alone would tolerate: a new action
             in a past episode, another input, fire time or target.
         observer: receives new work and answers. It belongs to one instance.
+        isolate: called before user code runs; it returns the function that undoes it. A host with an event loop gives
+            ``hosting.hidden_loop.hide_event_loop``.
     """
 
     registry: Registry
@@ -60,3 +63,4 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
     versioning: VersioningOptions | None = None
     strict: bool = False
     observer: ReplayObserver | None = None
+    isolate: Callable[[], Callable[[], None]] | None = None

@@ -41,7 +41,6 @@ from .compact import CompactHistory
 from .execution import CONTINUING, SUSPENDED
 from .fast_path import ENGINE_ERRORS, apply_compact
 from .groups import Groups
-from .hidden_loop import hide_event_loop, restore_event_loop
 from .matching import CONFIRMATIONS, confirm, unconfirmed_action
 from .rewind import rewind, rewind_request, seems_finished
 from .run import Run
@@ -235,16 +234,18 @@ class OrchestrationSession:
     def _isolate(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Let user code run on its own: with context variables of its own, and unseen by an event loop.
 
-        A loop would finish abandoned async generators in tasks of its own, where no durable task can be awaited. See
-        ``hidden_loop`` for what else code could do with it.
+        A loop would finish abandoned async generators in tasks of its own, where no durable task can be awaited.
+        ``ReplayOptions.isolate`` keeps code from everything else of the loop.
         """
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(None, None)
-        loop = hide_event_loop()
+        isolate = self._run.options.isolate
+        undo = isolate() if isolate is not None else None
         try:
             self._context.run(work, *args, **kwargs)
         finally:
-            restore_event_loop(loop)
+            if undo is not None:
+                undo()
             sys.set_asyncgen_hooks(*hooks)
 
     def _apply_each(self, events: Iterable[HistoryEvent]) -> None:

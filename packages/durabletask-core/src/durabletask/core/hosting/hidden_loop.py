@@ -15,17 +15,18 @@ per episode. Code that holds the loop in a variable of its own is not stopped he
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, _get_running_loop, _set_running_loop
+from collections.abc import Callable
+from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
 from sys import _getframe
 from types import CoroutineType, FrameType
 from typing import Final, NoReturn, cast
 
+from durabletask.core.replay import misuse
+from durabletask.core.replay.locations import user_line
 from durabletask.core.tasks import current_scope, running_scopes
 
-from . import misuse
-from .locations import user_line
-
-__all__ = ["hide_event_loop", "restore_event_loop"]
+__all__ = ["hide_event_loop"]
 
 # Code that runs in the middle of the user's code without being called by it.
 _UNRELATED: Final = frozenset({"__del__", "emit", "handle", "callHandlers"})
@@ -49,16 +50,11 @@ class HiddenLoop:
 _HIDDEN: Final = cast("AbstractEventLoop", HiddenLoop())
 
 
-def hide_event_loop() -> AbstractEventLoop | None:
-    """Put the replacement in place of the running loop of this thread, which is returned."""
-    loop = _get_running_loop()
+def hide_event_loop() -> Callable[[], None]:
+    """Put the replacement in place of the running loop of this thread; the function that undoes it is returned."""
+    undo = partial(_set_running_loop, _get_running_loop())
     _set_running_loop(_HIDDEN)
-    return loop
-
-
-def restore_event_loop(loop: AbstractEventLoop | None) -> None:
-    """Undo ``hide_event_loop``."""
-    _set_running_loop(loop)
+    return undo
 
 
 def _refuse(name: str, *, is_use: bool) -> NoReturn:
