@@ -8,11 +8,12 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Call", "LoopThread", "Portal", "running_loop"]
 
 _T = TypeVar("_T")
+_Loop = TypeVar("_Loop", bound=asyncio.AbstractEventLoop)
 
 
 def running_loop(user: str) -> asyncio.AbstractEventLoop:
@@ -38,7 +39,7 @@ class Call(Protocol):
         """The result of what ``action`` returned; ``action`` itself is called on the loop, too."""
 
 
-class LoopThread:
+class LoopThread(Generic[_Loop]):
     """An event loop in a daemon thread of its own. Objects that use it are its users.
 
     The thread is started when a user needs the loop and ends when the last user has left, or was garbage-collected. A
@@ -46,13 +47,15 @@ class LoopThread:
 
     Args:
         name: name of the thread.
+        new_loop: makes the event loop.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, new_loop: Callable[[], _Loop]) -> None:
         self._name = name
+        self._new_loop = new_loop
         self._lock = threading.Lock()
         self._users: weakref.WeakSet[object] = weakref.WeakSet()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: _Loop | None = None
         self._thread: threading.Thread | None = None
         self._of_parents: list[object] = []
         if hasattr(os, "register_at_fork"):
@@ -70,12 +73,12 @@ class LoopThread:
         """Whether the caller runs in this thread."""
         return threading.current_thread() is self._thread
 
-    def loop_of(self, user: object) -> asyncio.AbstractEventLoop:
+    def loop_of(self, user: object) -> _Loop:
         """The loop, started if necessary; it runs until ``user`` leaves."""
         with self._lock:
             self._users.add(user)
             if self._loop is None:
-                loop = self._loop = asyncio.new_event_loop()
+                loop = self._loop = self._new_loop()
                 self._thread = threading.Thread(target=_serve, args=(loop,), name=self._name, daemon=True)
                 self._thread.start()
             return self._loop
@@ -93,8 +96,11 @@ class LoopThread:
             thread.join()
 
 
-class Portal(LoopThread):
+class Portal(LoopThread[asyncio.AbstractEventLoop]):
     """The loop of all objects of ``durabletask.sync``, with a blocking call into it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, asyncio.new_event_loop)
 
     def call(self, user: object, action: Callable[[], Awaitable[_T]]) -> _T:
         """Run an action on the loop and wait for its result. Ctrl-C cancels it."""

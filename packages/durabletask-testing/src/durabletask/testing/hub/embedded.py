@@ -1,9 +1,9 @@
 """Task hubs inside the process of their users: ``Endpoint=memory://`` and ``Endpoint=sqlite:///path``.
 
 A client and a worker that are built separately share a hub by endpoint and hub name; the last one that closes closes
-it. All embedded hubs of a process run on one event loop in a thread of their own, because the loops of their users
-end at times that the hub does not know: a request thread may have one for a few milliseconds. Every call is handed to
-that loop, also from a user whose loop is the only one.
+it. All embedded hubs of a process belong to one event loop in a thread of its own, because the loops of their users
+end at times that the hub does not know: a request thread may have one for a few milliseconds. That loop is shared (see
+``shared_loop``): a call acts as the loop in the thread of its caller, also where the caller's loop is the only one.
 
 After a fork the child has no such thread: its transports enter new hubs. A hub in memory is then empty, and a file is
 refused while the parent owns it.
@@ -15,7 +15,7 @@ import asyncio
 import multiprocessing
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -23,12 +23,12 @@ from durabletask.core.connection import ConnectionString, CredentialProvider
 from durabletask.core.errors import ConfigurationError
 from durabletask.core.forwarding import ForwardingTransport, StreamMethod, UnaryMethod, method_of
 from durabletask.core.logs import get_logger
-from durabletask.core.portal import LoopThread, running_loop
+from durabletask.core.portal import LoopThread
 from durabletask.core.transport import Transport
 from durabletask.testing.clock import Clock
 
-from .bridge import LoopBridge, StreamReader
 from .local import InMemoryBackend
+from .shared_loop import SharedLoop
 from .storage.sqlite import Sqlite as SqliteStore
 
 __all__ = ["EmbeddedTransport", "from_connection_string"]
@@ -46,19 +46,14 @@ class _Shared:
         self.backend = backend
         self.users = 0
         self.pid = os.getpid()
+        self._loop: SharedLoop | None = None
 
-        self._bridges: dict[asyncio.AbstractEventLoop, LoopBridge] = {}
-
-    async def call(self, make: Callable[[], Coroutine[object, object, T]]) -> T:
-        """Run a request in the loop of the hubs."""
-        here = running_loop("A task hub in this process")
-        bridge = self._bridges.get(here)
-        if bridge is None:
-            with _guard:
-                for loop in [loop for loop, one in self._bridges.items() if one.is_closed]:
-                    del self._bridges[loop]
-                bridge = self._bridges[here] = LoopBridge(_thread.loop_of(self))
-        return await bridge.call(make)
+    @property
+    def loop(self) -> SharedLoop:
+        """The loop of the hubs."""
+        if self._loop is None:
+            self._loop = _thread.loop_of(self)
+        return self._loop
 
 
 def _warn_about_siblings(endpoint: str, task_hub: str) -> None:
@@ -77,7 +72,7 @@ def _warn_about_siblings(endpoint: str, task_hub: str) -> None:
     )
 
 
-_thread = LoopThread("durabletask-embedded-hubs")
+_thread = LoopThread("durabletask-embedded-hubs", SharedLoop)
 _guard = threading.Lock()
 _hubs: dict[tuple[str, str], _Shared] = {}
 _stores: dict[Path, SqliteStore] = {}
@@ -177,24 +172,28 @@ class EmbeddedTransport(ForwardingTransport):
             for key in [key for key, one in _hubs.items() if one is shared]:
                 del _hubs[key]
         try:
-            await shared.call(shared.backend.close)
+            await shared.loop.run(shared.backend.close())
         finally:
             await asyncio.to_thread(_thread.leave, shared)  # it waits for the thread
 
     async def forward(self, method: UnaryMethod[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         shared = self._enter()
-        call = method_of(shared.backend, method)
-        return await shared.call(lambda: call(*args, **kwargs))
+        return await shared.loop.run(method_of(shared.backend, method)(*args, **kwargs))
 
     async def forward_stream(
         self, method: StreamMethod[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> AsyncGenerator[T, None]:
         shared = self._enter()
-        stream = method_of(shared.backend, method)(*args, **kwargs)
-        reader = StreamReader(stream)
+        run, stream = shared.loop.run, method_of(shared.backend, method)(*args, **kwargs)
+
+        async def following() -> T:
+            return await anext(stream)
+
         try:
-            while items := await shared.call(reader.read):
-                for item in items:
-                    yield item
+            while True:
+                yield await run(following())
+        except StopAsyncIteration:
+            return
         finally:
-            await shared.call(reader.close)
+            if isinstance(stream, AsyncGenerator):
+                await run(stream.aclose())
