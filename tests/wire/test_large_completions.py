@@ -136,9 +136,9 @@ def test_a_last_part_alone_is_not_the_answer() -> None:
 
 
 def test_parts_are_kept_for_items_that_were_handed_out_only() -> None:
-    """A token that is not outstanding, or that belongs to another instance, keeps nothing."""
+    """A token that is not in flight, or that belongs to another instance, keeps nothing."""
     parts = list(encode_completion(_result([300] * 20), 1000))
-    with pytest.raises(InvalidRequestError, match="not outstanding"):
+    with pytest.raises(InvalidRequestError, match="not in flight"):
         PartialResults().add(parts[0])
     partials = PartialResults()
     partials.handed_out("t", "another", set())

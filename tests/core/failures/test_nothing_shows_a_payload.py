@@ -63,7 +63,7 @@ async def test_tags_of_a_call_are_named_and_not_shown() -> None:
         run = await env.start(tagged)
         state = await run.completion()
     assert state.failure_details is not None
-    assert "'password' is a builtins.list" in state.failure_details.message
+    assert "tags['password'] must be a str, not list" in state.failure_details.message
     assert "hunter2" not in str(state.failure_details.message)
 
 

@@ -1,6 +1,6 @@
 """``python -m durabletask.azuremanaged check [CONNECTION_STRING]``.
 
-Exit code: 0 when the task hub can be used, 1 when something is in the way, 2 for wrong arguments.
+Exit code: 0 when the task hub can be used, 1 when a check fails, 2 for wrong arguments.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m durabletask.azuremanaged", description="Tools for the Durable Task Scheduler."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    check = commands.add_parser("check", help="find out what stands between this machine and a task hub")
+    check = commands.add_parser("check", help="check each step of the connection to a task hub")
     check.add_argument(
         "connection_string",
         nargs="?",

@@ -103,7 +103,7 @@ def from_connection_string(
 
     Args:
         connection_string: its ``authentication`` and the keys that belong to it.
-        resource_id: for which resource tokens are asked; ``None`` means that of the cloud.
+        resource_id: the resource to request tokens for; ``None`` means that of the cloud.
 
     Raises:
         ConnectionStringError: the string has a key that this value does not use.
@@ -133,7 +133,7 @@ def from_credential(
     Args:
         credential: an object with ``get_token(*scopes)``, blocking or async.
         connection_string: where the token will be sent.
-        resource_id: for which resource tokens are asked; ``None`` means that of the cloud.
+        resource_id: the resource to request tokens for; ``None`` means that of the cloud.
     """
     scope = scope_of(resource_id)
     source = (

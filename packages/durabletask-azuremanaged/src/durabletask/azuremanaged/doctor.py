@@ -1,7 +1,7 @@
-"""What stands between this machine and a task hub, examined one thing after the other.
+"""Checks each step of the connection to a task hub.
 
-The order is the order in which a connection comes about, so the first finding that failed is the one to cure.
-What depends on it is skipped; the token is asked for in any case, since it takes another way.
+The steps are in the order of a connection, so the first that fails is the one to fix.
+Steps that depend on it are skipped; the token is requested in any case, since it comes from another host.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = ["Check", "Doctor", "Outcome"]
 
 
 class Outcome(Enum):
-    """How an examination ended."""
+    """How a check ended."""
 
     OK = "ok"
     FAILED = "failed"
@@ -52,7 +52,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one examination.
+    """The result of one check.
 
     Attributes:
         name: what was examined.
@@ -67,7 +67,7 @@ class Check:
     advice: str = ""
 
 
-class _Skip(Exception):  # noqa: N818 - no error: the reason why there is nothing to examine
+class _Skip(Exception):  # noqa: N818 - no error: the reason why there is nothing to check
     pass
 
 
@@ -90,7 +90,7 @@ _ADVICE: tuple[tuple[type[BaseException], str], ...] = (
 
 
 class Doctor:
-    """Examines one connection string.
+    """Checks one connection string.
 
     Args:
         connection_string: the text; ``None`` means the environment variables.
@@ -110,7 +110,7 @@ class Doctor:
         self._transport: Transport | None = None
 
     async def examine(self, report: Callable[[Check], None]) -> bool:
-        """Make all examinations and report each when it is done; whether nothing failed."""
+        """Run all checks and report each when it is done; return whether nothing failed."""
         table: tuple[tuple[str, tuple[str, ...], Callable[[], Awaitable[str]]], ...] = (
             ("connection string", (), self._parse),
             ("DNS", ("connection string",), self._dns),
@@ -147,7 +147,7 @@ class Doctor:
             return _failure(name, error, self._timeout)
         return Check(name, Outcome.OK, detail)
 
-    # --- the examinations: what was found, or an exception ------------------------------------------------------
+    # --- the checks: what was found, or an exception ------------------------------------------------------
 
     async def _parse(self) -> str:
         text = self._text
@@ -186,7 +186,7 @@ class Doctor:
         connection = self._remote()
         if not connection.is_secure:
             raise _Skip(f"{connection.scheme}:// is plaintext")
-        # The variable that gRPC itself obeys.
+        # The variable that gRPC itself reads.
         roots = os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH") or None
         context = ssl.create_default_context(cafile=roots)
         context.set_alpn_protocols(["h2"])
@@ -210,7 +210,7 @@ class Doctor:
 
     async def _hello(self) -> str:
         transport = self._opened()
-        with suppress(TaskHubNotFoundError):  # an answer, too; the next examination is about the task hub
+        with suppress(TaskHubNotFoundError):  # an answer, too; the next check is about the task hub
             await transport.connect()
         return f"{transport.endpoint} answers"
 
@@ -247,7 +247,7 @@ async def _hang_up(writer: asyncio.StreamWriter) -> None:
 
 
 def _claims(token: AccessToken) -> str:
-    """Whom a token is for, if it is a JSON web token: audience, tenant and identity, which are no secrets."""
+    """The subject of a token, if it is a JSON web token: audience, tenant and identity, which are no secrets."""
     parts = token.value.split(".")
     if len(parts) != 3:
         return ""

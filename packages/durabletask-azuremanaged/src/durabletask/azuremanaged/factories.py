@@ -43,7 +43,7 @@ def scheduler_transport(
         secure_channel: whether to use TLS when the address has no scheme.
         resource_id: the resource to request tokens for; ``None`` means that of the cloud.
         allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
-        transport_options: handed to the transport.
+        transport_options: passed to the transport.
 
     Raises:
         ConfigurationError: an argument cannot be used; the message names it.
@@ -83,7 +83,7 @@ class DurableTaskSchedulerClient(DurableTaskClient):
         token_credential: a sync or async ``TokenCredential``; ``None`` for a hub without sign-in.
         secure_channel: whether to use TLS when the address has no scheme.
         resource_id: the resource to request tokens for; ``None`` means that of the cloud.
-        transport_options: handed to the transport.
+        transport_options: passed to the transport.
         **options: as of ``DurableTaskClient``, see ``ClientOptions``.
     """
 
@@ -121,7 +121,7 @@ class DurableTaskSchedulerWorker(DurableTaskWorker):
         token_credential: a sync or async ``TokenCredential``; ``None`` for a hub without sign-in.
         secure_channel: whether to use TLS when the address has no scheme.
         resource_id: the resource to request tokens for; ``None`` means that of the cloud.
-        transport_options: handed to the transport.
+        transport_options: passed to the transport.
         **options: as of ``DurableTaskWorker``, see ``WorkerOptions``.
     """
 

@@ -1,4 +1,4 @@
-"""For which resource tokens are asked (protocol section 2.3)."""
+"""The scope of the tokens that are requested (protocol section 2.3)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SUFFIX = "/.default"
 
 
 def scope_of(resource_id: str | None = None, *, environ: Mapping[str, str] | None = None) -> str:
-    """The scope to ask for.
+    """The scope to request.
 
     Args:
         resource_id: the resource; slashes and ``/.default`` at its end do not matter. ``None`` means the cloud

@@ -1,4 +1,4 @@
-"""Where tokens really come from: azure-identity, or any other ``TokenCredential``.
+"""The sources of tokens: azure-identity, or any other ``TokenCredential``.
 
 Blocking credentials run in a thread of their own, a daemon: a program that is asked to stop does not wait for
 a token endpoint that does not answer. They need no HTTP client beside the one that azure-core brings, which is
@@ -30,7 +30,7 @@ _LONGEST_REASON = 600
 
 
 class TokenSource(ABC):
-    """Something that can be asked for a token; caches nothing that this package knows of."""
+    """A source of tokens. This package caches what it returns."""
 
     @abstractmethod
     async def fetch(self, *, force_new: bool) -> AccessToken:
@@ -59,7 +59,7 @@ class _AsyncCredential(Protocol):
 
 
 class BlockingSource(TokenSource):
-    """Asks a blocking credential.
+    """Gets tokens from a blocking credential.
 
     Args:
         make: gives the credential; called in the thread, since importing azure-identity takes a while.
@@ -94,7 +94,7 @@ class BlockingSource(TokenSource):
 
 
 class AsyncSource(TokenSource):
-    """Asks an async credential, which stays the caller's."""
+    """Gets tokens from an async credential, which stays the caller's."""
 
     def __init__(self, credential: object, scope: str) -> None:
         self._credential = cast("_AsyncCredential", credential)

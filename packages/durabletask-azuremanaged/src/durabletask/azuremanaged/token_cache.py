@@ -1,4 +1,4 @@
-"""One token per connection: lazy, fetched once for all who wait, renewed before it expires (section 2.3)."""
+"""One token per connection: lazy, fetched once for all that wait, renewed before it expires (section 2.3)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def _utc_now() -> datetime:
 class AzureCredentialProvider(CredentialProvider):
     """Caches the token of a source.
 
-    * The first token is fetched when it is first needed; all who need it meanwhile wait for one request.
+    * The first token is fetched when it is first needed; concurrent calls wait for one request.
     * ``refresh_margin`` before it expires, or when its source hinted to, a newer one is fetched in the
-      background while the present one is still given out.
+      background while the present one is still in use.
     * An outage of the source is retried with back-off for ``patience``; a refusal is raised at once, unless
       the source has given tokens before: then it is an outage too.
     * A token that seems expired when it arrives is used all the same, with a warning: then the clock of this
@@ -90,7 +90,7 @@ class AzureCredentialProvider(CredentialProvider):
         now = self._clock()
         token = self._token
         if force_new and token is not None and now - self._forced_at < 5 * _SECOND:
-            return token  # the other calls that were refused together with the one that asked already
+            return token  # another call that was refused with this token has fetched a new one
         if token is not None and not force_new and now < self._usable_until:
             if now >= self._renew_from:
                 self._start(forced=False, is_background=True)

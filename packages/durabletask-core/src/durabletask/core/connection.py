@@ -73,7 +73,7 @@ class CredentialProvider(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Release every resource. A later ``get_token`` begins anew."""
+        """Release every resource. A later ``get_token`` fetches a new token."""
 
     @property
     def transport_options(self) -> Mapping[str, object]:

@@ -112,7 +112,7 @@ class EntityLockTask(Task[EntityLock]):
 class OrchestrationContext(ABC):
     """What an orchestrator gets as its first argument.
 
-    Every value it hands out is the same on replay. Use its clock, UUIDs and random numbers instead of the
+    Every value it returns is the same on replay. Use its clock, UUIDs and random numbers instead of the
     system's, and activities for everything that touches the outside world.
     """
 

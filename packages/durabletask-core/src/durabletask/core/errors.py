@@ -279,7 +279,7 @@ class NonDeterminismError(ReplayError):
 
 
 class OrchestrationStateError(ReplayError):
-    """The history itself cannot be replayed (unknown event kinds, missing start, empty batch, ...)."""
+    """The history itself cannot be replayed (unknown event kinds, missing start, empty episode, ...)."""
 
 
 # --- registration at run time ------------------------------------------------------------------------------

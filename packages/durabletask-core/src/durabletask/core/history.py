@@ -350,7 +350,7 @@ HistoryEvent: TypeAlias = Union[
 class HistorySlice(Sequence[HistoryEvent]):
     """The first ``length`` events of an append-only list, without copying it.
 
-    A hub hands out the past of an instance this way. The list may grow afterwards; the slice stays as it is.
+    A hub delivers the past of an instance this way. The list may grow afterwards; the slice stays as it is.
     """
 
     __slots__ = ("_events", "_length")

@@ -245,7 +245,7 @@ class Transport(ABC):
     def work_items(self, options: WorkItemStreamOptions) -> AsyncGenerator[WorkItem, None]:
         """A stream of work. Ends when the hub ends it; closing it returns what is not completed.
 
-        The limits of ``options`` bound how many items of a kind are outstanding on this stream at once.
+        The limits of ``options`` bound how many items of a kind are in flight on this stream.
         """
 
     @abstractmethod

@@ -60,7 +60,7 @@ class WorkerMetrics(msgspec.Struct, frozen=True, kw_only=True):
         orchestrations: episodes answered.
         activities: activities answered.
         entities: entity batches answered.
-        abandoned: items abandoned, for the hub to hand out again.
+        abandoned: items abandoned, which the hub delivers again.
         running: items in progress.
         send_retries: answers that had to be sent again.
         connects: streams of work that brought something.

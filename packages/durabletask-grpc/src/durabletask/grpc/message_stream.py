@@ -8,7 +8,7 @@ item, and the history of an instance. It has two states, open and closed, and th
 * the reader leaves the ``async with`` block, for any reason: the call is cancelled.
 
 A stream whose token is refused is opened once more with a new one: before its first message always, after that only
-if its messages stand for themselves (work items do; the chunks of a history would begin anew).
+if its messages are independent (work items are; the chunks of a history would start from the first).
 """
 
 from __future__ import annotations

@@ -6,15 +6,15 @@ the worker receives a success and does not repeat its work.
 
 A completion token is in one of these states:
 
-* handed out (``handed_out``), with the parts that have arrived so far;
+* in flight (``handed_out``), with the parts that have arrived so far;
 * cut: its parts were thrown away because all of them together exceed the bound. The state stays as a mark, so that the
   last part is refused instead of being taken for the whole;
 * committed (``committed``): a last part that is sent again, because its acknowledgement was lost, is answered as done;
-* unknown: never handed out here, or over (``forget``). Parts of it are refused, and so is a last part that counts others
+* unknown: never delivered here, or over (``forget``). Parts of it are refused, and so is a last part that counts others
   before it.
 
-What is kept is bounded by the number of items that are handed out and by ``max_bytes``, which a worker cannot raise:
-parts are kept only for tokens that were handed out to workers.
+What is kept is bounded by the number of items in flight and by ``max_bytes``, which a worker cannot raise:
+parts are kept only for tokens that were delivered to workers.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class PartialResults:
         return sum(1 for answer in self._answers.values() if answer.parts)
 
     def handed_out(self, token: str, instance_id: str, stream: set[str]) -> None:
-        """An item is handed out to a worker.
+        """An item is delivered to a worker.
 
         Args:
             token: its completion token.
             instance_id: the instance whose episode it is.
-            stream: the outstanding tokens of the stream that it goes out on; kept up to date here.
+            stream: the tokens in flight on the stream that delivers it; kept up to date here.
         """
         self._answers[token] = _Answer(instance_id, stream)
         stream.add(token)
@@ -82,7 +82,7 @@ class PartialResults:
         self.forget(token)
 
     def forget(self, token: str) -> None:
-        """An item was abandoned, or the stream that it was handed out on has ended."""
+        """An item was abandoned, or the stream that delivered it has ended."""
         answer = self._answers.pop(token, None)
         if answer is not None:
             self._bytes -= answer.size
@@ -111,7 +111,7 @@ class PartialResults:
             return _joined(answer, response)
         if answer is None:
             raise InvalidRequestError(
-                f"A part of an answer of {response.instanceId!r} has a completion token that is not outstanding: its "
+                f"A part of an answer of {response.instanceId!r} has a completion token that is not in flight: its "
                 "item was answered, abandoned, or is delivered again."
             )
         index = response.chunkIndex.value if response.HasField("chunkIndex") else len(answer.parts)

@@ -10,7 +10,7 @@ opened with a newer one. A stream is in one of three states:
 * closed.
 
 Each stream is read by a task of its own into one queue that holds a single item, so that an item which the worker does
-not ask for stays with the hub. All methods run on the event loop of the worker. An item must be noted as outstanding
+not ask for stays with the hub. All methods run on the event loop of the worker. An item must be noted as in flight
 before it is passed on: its completion may arrive before the next line of the task runs.
 """
 

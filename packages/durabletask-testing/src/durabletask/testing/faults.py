@@ -5,7 +5,7 @@ seed and of what it happens to (instance, episode, task), never of the order in 
 reproduces its faults. Ids that the hub draws at random are replaced by numbers in order of first appearance.
 
 ``ChaosTransport`` stands between the worker and the hub. Every item that it withholds comes back by itself: it is
-abandoned, its lock expires, or it is handed out again; otherwise virtual time would stand still. No fault strikes
+abandoned, its lock expires, or it is delivered again; otherwise virtual time would stand still. No fault strikes
 the same item twice.
 """
 

@@ -76,7 +76,7 @@ class UserCodeRunner:
         return FailureDetails.from_exception(error)
 
     def close(self) -> None:
-        """Let go of the threads. One that is busy goes on until its function returns or the process ends."""
+        """Release the threads. One that is busy goes on until its function returns or the process ends."""
         threads, self._threads = self._threads, None
         if threads is not None:
             threads.close()

@@ -1,3 +1,3 @@
-"""What keeps a worker going: fetch, dispatch, complete; cached sessions, limits, back-off."""
+"""The running of a worker: fetch, dispatch, complete; cached sessions, limits, back-off."""
 
 __all__: list[str] = []

@@ -30,10 +30,10 @@ class CacheableSession(Protocol):
         """How many events the session has consumed; the measure of its memory."""
 
     def resume(self, past_events: Sequence[HistoryEvent]) -> bool:
-        """Whether the session can go on from this past. After ``False`` it is of no more use."""
+        """Whether the session can go on from this past. After ``False`` it cannot be used again."""
 
     def close(self) -> None:
-        """Free the session."""
+        """Release the session."""
 
 
 _SessionT = TypeVar("_SessionT", bound=CacheableSession)

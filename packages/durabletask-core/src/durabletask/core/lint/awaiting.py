@@ -67,7 +67,7 @@ def neglect(
         is_result: what the function returns is the result of the orchestration.
 
     Returns:
-        The reproach, or ``None`` when it is awaited, handed on, returned, or kept for later.
+        The neglect, or ``None`` when it is awaited, passed on, returned, or stored.
     """
     node: ast.AST = call
     in_container = False

@@ -207,7 +207,7 @@ _REFERENCES: Mapping[str, Usage] = _table([
     (Usage("DT108", "is the console, which every replay reads again", _CONSOLE.instead), "sys.", "stdin"),
 ])  # fmt: skip
 
-# Functions that are as wrong handed on (`key=random.random`) as called.
+# Functions that are as wrong passed on (`key=random.random`) as called.
 _HANDED_ON = frozenset({"DT101", "DT102", "DT103", "DT105"})
 
 

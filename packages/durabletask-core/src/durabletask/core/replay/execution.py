@@ -102,7 +102,7 @@ class Execution:
         return self.clock + (when if isinstance(when, timedelta) else timedelta(seconds=when))
 
     def seed(self) -> str:
-        """Text that differs between executions and survives a rewind, which gives out a new execution id."""
+        """Text that differs between executions and survives a rewind, which assigns a new execution id."""
         started = self.started
         return (
             f"{self.instance_id}\n{self.started_at:%Y-%m-%dT%H:%M:%S.%f}\n{started.input if started else ''}"

@@ -3,7 +3,7 @@
 Every message names the place in user code, what was found there, and what to write instead. Functions that *return* an
 error leave the raising to the caller: the same mistake is raised inside the code, or becomes the orchestration's failure.
 
-Nothing here is called on the way of a correct orchestration but ``callee_name``, ``check_text`` and ``check_options``.
+A correct orchestration calls only ``callee_name``, ``encode`` and the checks; all else runs when something is wrong.
 asyncio is recognised by the names of modules and functions: importing it would cost every program the import, and
 would tie replay, which runs without an event loop, to one.
 """

@@ -139,7 +139,7 @@ class OrchestrationSession:
         run = self._run
         if not new_events:
             raise OrchestrationStateError(
-                f"The batch for instance {run.execution.instance_id!r} has no new events."
+                f"The episode of instance {run.execution.instance_id!r} has no new events."
             )
         request = rewind_request(self._past, new_events)
         if request is not None:
@@ -260,7 +260,7 @@ class OrchestrationSession:
                 self._fail(error)
 
     def _apply_strictly(self, events: Sequence[HistoryEvent]) -> None:
-        """The same, with the checks of strict mode that concern a whole batch."""
+        """The same, with the checks of strict mode that concern a whole episode."""
         run = self._run
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -284,7 +284,7 @@ class OrchestrationSession:
             self._fail(unconfirmed_action(run, unconfirmed))
 
     def _remember(self, events: Sequence[HistoryEvent]) -> None:
-        """Note by which events the delivered past is recognized: the start, and the ends of this batch."""
+        """Note by which events the delivered past is recognized: the start, and the ends of this episode."""
         if self._origin is None:
             for index in range(min(3, len(events))):
                 if isinstance(events[index], ExecutionStarted):

@@ -1,3 +1,3 @@
-"""Core's types to protobuf and back: pure functions, one module per concern."""
+"""Conversion between core's types and protobuf: pure functions, one module per concern."""
 
 __all__: list[str] = []

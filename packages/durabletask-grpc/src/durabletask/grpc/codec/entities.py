@@ -1,4 +1,4 @@
-"""Entity batches and what clients ask about entities, both ways (protocol section 11)."""
+"""Entity batches, and requests about entities, in both directions (protocol section 11)."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ def _to_unlock_sent(target: pb.HistoryEvent, event: h.EntityUnlockSent) -> None:
 
 
 def _to_unknown(target: pb.HistoryEvent, event: h.UnknownEvent) -> None:
-    """The member of the oneof is lost; the envelope travels on."""
+    """The member of the oneof is lost; the envelope is kept."""
 
 
 ENCODERS: Final[dict[type[h.HistoryEventBase], Callable[[pb.HistoryEvent, Any], None]]] = {

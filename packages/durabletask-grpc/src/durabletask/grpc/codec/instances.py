@@ -1,4 +1,4 @@
-"""What clients ask about orchestrations, both ways (protocol section 12)."""
+"""Requests about orchestrations, and their answers, in both directions (protocol section 12)."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def decode_purge_request(message: pb.PurgeInstancesRequest) -> PurgeRequest:
 
 
 def encode_purge_result(result: PurgeResult) -> pb.PurgeInstancesResponse:
-    """How many instances are gone."""
+    """How many instances were purged."""
     response = pb.PurgeInstancesResponse(deletedInstanceCount=result.deleted_instance_count)
     if result.is_complete is not None:
         response.isComplete.value = result.is_complete
@@ -326,7 +326,7 @@ def encode_purge_result(result: PurgeResult) -> pb.PurgeInstancesResponse:
 
 
 def decode_purge_result(response: pb.PurgeInstancesResponse) -> PurgeResult:
-    """How many instances are gone."""
+    """How many instances were purged."""
     return PurgeResult(
         response.deletedInstanceCount,
         response.isComplete.value if response.HasField("isComplete") else None,

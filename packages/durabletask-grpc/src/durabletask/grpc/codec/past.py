@@ -3,8 +3,8 @@
 Every item of an instance carries its whole past, and the past only grows. Neither side should do work for the part that
 it has seen before:
 
-* A worker that still has the session looks at a few events. ``LazyPast`` keeps the bytes of each event and parses
-  those that are looked at. Only a replay reads all of them, and it is scanned if possible (see ``scanner``).
+* A worker that still has the session reads a few events. ``LazyPast`` keeps the bytes of each event and parses
+  those that are read. Only a replay reads all of them, and it is scanned if possible (see ``scanner``).
 * A server sends the same events again. ``EncodedPasts`` keeps the bytes that it sent and appends what is new, so
   that handing out a past costs one copy in memory.
 
@@ -34,7 +34,7 @@ __all__ = ["EncodedPasts", "LazyPast", "encode_history_chunks", "encode_length",
 
 
 class LazyPast(CompactHistory):
-    """The past events of a work item, converted when they are looked at.
+    """The past events of a work item, converted on access.
 
     Args:
         encoded: bytes of each past event; reading a few converts only those.
@@ -48,7 +48,7 @@ class LazyPast(CompactHistory):
         self._encoded = encoded
         self._whole = whole
         self._events: list[HistoryEvent] | None = None
-        self._single: dict[int, HistoryEvent] = {}  # those that were looked at one by one
+        self._single: dict[int, HistoryEvent] = {}  # those that were accessed one by one
 
     def __len__(self) -> int:
         return len(self._encoded)

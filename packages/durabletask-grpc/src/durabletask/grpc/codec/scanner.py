@@ -344,7 +344,7 @@ def _field(data: bytes, position: int) -> tuple[int, int]:
 def find_past(data: bytes) -> bytes | None:
     """The bytes of a work item from where its past begins; ``None`` if it does not begin with a request.
 
-    What follows the past is not cut off: to find its end, every event would have to be looked at.
+    What follows the past is not cut off: finding its end would mean reading every event.
     """
     if data[:1] != b"\n":  # WorkItem.orchestratorRequest
         return None

@@ -151,7 +151,7 @@ def encode_span(target: pb.OrchestrationTraceContext, value: OrchestrationTraceC
 
 
 def decode_parent(value: pb.ParentInstanceInfo) -> ParentInstance:
-    """Who started a sub-orchestration."""
+    """The parent of a sub-orchestration."""
     instance = value.orchestrationInstance
     return ParentInstance(
         value.taskScheduledId,
@@ -163,7 +163,7 @@ def decode_parent(value: pb.ParentInstanceInfo) -> ParentInstance:
 
 
 def encode_parent(target: pb.ParentInstanceInfo, value: ParentInstance) -> None:
-    """Write who started a sub-orchestration into a field of a message."""
+    """Write the parent of a sub-orchestration into a field of a message."""
     target.taskScheduledId = value.task_scheduled_id
     target.orchestrationInstance.instanceId = value.instance_id
     if value.execution_id is not None:

@@ -250,7 +250,7 @@ def encode_work_item(item: WorkItem, pasts: EncodedPasts, *, stream_above: int |
     """The bytes of a work item.
 
     Args:
-        item: what to hand out.
+        item: the item.
         pasts: the cache of what was sent before.
         stream_above: a past of more bytes is left out, for the worker to fetch; ``None``: never.
     """

@@ -1,4 +1,4 @@
-"""Conformance kit: does a ``Transport`` keep its promises?
+"""Conformance kit: does a ``Transport`` do what its contract requires?
 
 Adopt it with one import and one fixture in a test module of your own::
 

@@ -22,7 +22,7 @@ BASE_CAPABILITIES: Final[dict[str, str]] = {
     "purge": "Finished instances can be removed, one or many by id.",
     "history": "The history of an instance can be read in the order in which it was recorded.",
     "episodes": "One episode at a time; the past only grows; actions are confirmed in order.",
-    "activities": "Activities are handed out and their answers come back.",
+    "activities": "Activities are delivered and their answers come back.",
     "timers": "Durable timers fire at their time, never before, and only for their execution.",
     "children": "Sub-orchestrations start and report back to their parent.",
     "continue_as_new": "An execution ends and the next one begins with the chosen input.",
@@ -111,7 +111,7 @@ class Capabilities:
 
     @property
     def limits(self) -> bool:
-        """The limits of a work item stream bound what is outstanding on it."""
+        """The limits of a work item stream bound what is in flight on it."""
         return False
 
     @property
@@ -121,7 +121,7 @@ class Capabilities:
 
     @property
     def lock_expiry(self) -> bool:
-        """An item that is held too long is delivered to another worker."""
+        """An item that is in flight too long is delivered to another worker."""
         return False
 
     @property

@@ -168,7 +168,7 @@ class TestExternalEvents:  # protocol section 12.3
         assert seen == [str(number) for number in range(20)]
 
     async def test_an_event_that_comes_during_an_episode_waits_for_the_next(self, probe: Probe) -> None:
-        """What arrives while an episode is out is delivered in the next one, exactly once."""
+        """What arrives while an episode is in flight is delivered in the next one, exactly once."""
         await probe.create("busy")
         async with probe.worker() as worker:
             first = await worker.episode("busy")

@@ -234,7 +234,7 @@ class TestCreate:  # protocol section 12.1
 
     @requires("scheduled_start")
     async def test_a_start_time_in_the_past_means_now(self, probe: Probe) -> None:
-        """An instance scheduled for a time that is gone starts at once."""
+        """An instance scheduled for a time in the past starts at once."""
         now = (await _clock(probe)).created_at
         async with probe.worker() as worker:
             await probe.create("past", scheduled_start_at=now - timedelta(days=1))
@@ -330,7 +330,7 @@ class TestRead:  # protocol sections 5 and 12.2
             assert (await probe.state("custom")).serialized_custom_status is None
 
     async def test_times_are_aware_utc_and_in_order(self, probe: Probe) -> None:
-        """Created, updated and completed are aware UTC times that do not run backwards."""
+        """Created, updated and completed are aware UTC times that never decrease."""
         async with probe.worker() as worker:
             await probe.create("times")
             created = await probe.state("times")

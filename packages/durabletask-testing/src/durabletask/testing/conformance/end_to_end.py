@@ -1,4 +1,4 @@
-"""The client and the worker of this project on the transport: what users will do with it."""
+"""The client and the worker of this project on the transport: the way users use it."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class TestEpisodes:  # protocol sections 3.2, 6.3 and 7
         assert len(execution_ids) == 1
 
     async def test_every_episode_begins_with_the_clock(self, probe: Probe) -> None:
-        """The first new event is OrchestratorStarted; the orchestration clock does not run backwards."""
+        """The first new event is OrchestratorStarted; the orchestration clock never decreases."""
         await probe.create("clocked")
         times = []
         async with probe.worker() as worker:
@@ -270,7 +270,7 @@ class TestActivities:  # protocol sections 3.3 and 7.2
         assert seen == {number: str(number**2) for number in range(50)}
 
     async def test_an_answer_during_an_episode_waits_for_the_next(self, probe: Probe) -> None:
-        """An answer that comes while an episode is out is not lost and not delivered twice."""
+        """An answer that comes while an episode is in flight is not lost and not delivered twice."""
         await probe.create("busy")
         async with probe.worker() as worker:
             await worker.run("busy", ScheduleTask(id=0, name="Charge"))
@@ -349,7 +349,7 @@ class TestTokens:  # protocol section 3.1
         assert [event.result for event in of_type(item.new_events, TaskCompleted)] == ["1"]
 
     async def test_an_unknown_token_changes_nothing(self, probe: Probe) -> None:
-        """A token that was never given out completes nothing, and is no error."""
+        """A token that was never issued completes nothing, and is no error."""
         await probe.create("guess")
         async with probe.worker() as worker:
             item = await worker.episode("guess")
@@ -503,7 +503,7 @@ class TestLimits:  # protocol section 1.4
     """The limits of a stream."""
 
     async def test_episodes_are_bounded(self, probe: Probe) -> None:
-        """No more episodes are out than the worker asked for; completing one makes room."""
+        """No more episodes are in flight than the worker asked for; completing one makes room."""
         for number in range(4):
             await probe.create(f"i{number}")
         async with probe.worker(max_orchestrations=2) as worker:
@@ -521,7 +521,7 @@ class TestLimits:  # protocol section 1.4
         assert done == {f"i{number}" for number in range(4)}
 
     async def test_activities_are_bounded(self, probe: Probe) -> None:
-        """No more activities are out than the worker asked for; episodes do not count."""
+        """No more activities are in flight than the worker asked for; episodes do not count."""
         await probe.create("fan")
         async with probe.worker(max_activities=3) as worker:
             await worker.run("fan", *(ScheduleTask(id=n, name="T") for n in range(5)))

@@ -54,7 +54,7 @@ class TestTimers:  # protocol section 7.2
         assert fired.new_events[0].timestamp >= fire_at
 
     async def test_a_time_in_the_past_fires_at_once(self, probe: Probe) -> None:
-        """A timer whose time is gone does not wait."""
+        """A timer whose time is in the past fires at once."""
         async with probe.worker() as worker:
             item = await _started(probe, worker, "sleeper")
             past = item.new_events[0].timestamp - probe.unit

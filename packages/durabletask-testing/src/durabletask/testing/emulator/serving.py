@@ -80,7 +80,7 @@ async def serve(*, host: str, port: int, store: Path | None = None) -> int:
 
 
 async def run_command(command: Sequence[str], *, host: str, port: int, store: Path | None = None) -> int:
-    """Serve while a command runs. SIGINT and SIGTERM are handed on to it; its exit code."""
+    """Serve while a command runs. SIGINT and SIGTERM are forwarded to it; its exit code."""
     async with running_server(host=host, port=port, store=store) as server:
         environment = {
             LINT_VARIABLE: "1",

@@ -365,7 +365,7 @@ class Dispatcher:
                 group.is_full = False
 
     def relieve(self, idle: Stream) -> None:
-        """Give an idle stream something that another has in hand while its reader is busy with an item."""
+        """Move a buffered item to an idle stream from one whose reader is busy."""
         for stream in self._laden:
             if not stream.is_away or stream is idle:
                 continue

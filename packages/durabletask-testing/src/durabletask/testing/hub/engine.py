@@ -305,7 +305,7 @@ class Engine:
             self.notify_clock()
 
     def complete_orchestrator(self, result: OrchestratorResult) -> None:
-        """Commit an episode; a token that is not outstanding changes nothing."""
+        """Commit an episode; a token that is not in flight changes nothing."""
         lease = self.workers.find(result.completion_token, result.instance_id, None)
         if lease is None:
             return
@@ -319,7 +319,7 @@ class Engine:
         self.apply(tx, answered=lease)
 
     def complete_activity(self, result: ActivityResult) -> None:
-        """Answer an activity; a token that is not outstanding changes nothing."""
+        """Answer an activity; a token that is not in flight changes nothing."""
         lease = self.workers.find(result.completion_token, result.instance_id, result.task_id)
         if lease is None or lease.job.activity is None:
             return

@@ -14,7 +14,7 @@
   every later ``barrier`` raises the error. ``on_failure`` also gets the ids of the instances whose episodes the store
   refuses: their workers would repeat them for ever, so they must be failed.
 
-Nothing may be answered, and no activity handed out, between ``add`` and ``after``. All methods run in the event loop
+Nothing may be answered, and no activity delivered, between ``add`` and ``after``. All methods run in the event loop
 of the hub; only ``_report`` runs on the storage's thread.
 """
 

@@ -131,7 +131,7 @@ class LocalTaskHub(Transport):
         await self._residency.ready()
 
     async def close(self) -> None:
-        """End every stream and every wait with ``TransportUnavailableError``; let go of the storage.
+        """End every stream and every wait with ``TransportUnavailableError``; release the storage.
 
         The hub may be used again: in memory its state is still there, from a file it is read again.
         """

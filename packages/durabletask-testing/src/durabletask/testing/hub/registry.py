@@ -67,7 +67,7 @@ class HubRegistry:
     def hub(self, name: str) -> LocalTaskHub:
         """The hub of that name, which is new at the first call.
 
-        A name comes from the header of any call, so hubs that hold nothing are let go when there are too many.
+        A name comes from the header of any call, so hubs that hold nothing are dropped when there are too many.
 
         Raises:
             InvalidRequestError: the name is empty, too long, or no valid text.

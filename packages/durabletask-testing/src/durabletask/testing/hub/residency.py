@@ -1,7 +1,7 @@
 """Which instances of a hub are in memory, and how the others get there.
 
 ``Residency`` is what a hub asks of its storage. In memory everything is resident, always. With a store, memory holds
-the live instances; a finished one is fetched from the file when a command is about it, and is let go when everything
+the live instances; a finished one is fetched from the file when a command is about it, and leaves memory when everything
 about it is on disk and no command needs it.
 
 States of a ``StoreResidency``::

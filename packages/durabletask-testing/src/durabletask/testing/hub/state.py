@@ -110,7 +110,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
 
     @property
     def is_runnable(self) -> bool:
-        """Whether an episode can be handed out, unless one is in flight."""
+        """Whether an episode can be delivered, unless one is in flight."""
         return (len(self.inbox) > 0 or self.wants_episode) and not self.is_held
 
     @property

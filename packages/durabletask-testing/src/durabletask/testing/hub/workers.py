@@ -199,7 +199,7 @@ class Workers:
             self.work.share()
 
     def _lose(self, lease: Lease, now: datetime) -> None:
-        """The stream of an item ended. Twice in a row soon after it was handed out, the item may be the cause."""
+        """The stream of an item ended. Twice in a row soon after its delivery, the item may be the cause."""
         job = lease.job
         if now - lease.since >= _SUSPICION:
             self.work.add(job, first=True)

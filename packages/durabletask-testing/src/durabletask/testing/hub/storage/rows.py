@@ -58,7 +58,7 @@ def write_changes(connection: sqlite3.Connection, hub: int, changes: Changes) ->
     _delete(connection, "detached", "key = ?", [(key,) for key in changes.attended])
 
 
-# Many rows in one statement: ``executemany`` lets go of the interpreter for every row, and beside a busy event
+# Many rows in one statement: ``executemany`` releases the GIL for every row, and beside a busy event
 # loop it waits longer to get it back than the row takes.
 
 
