@@ -338,6 +338,25 @@ async def test_a_rewind_goes_on_behind_the_failure(hub: InMemoryBackend) -> None
     await reader.close()
 
 
+async def test_a_rewind_that_is_impossible_changes_nothing(hub: InMemoryBackend) -> None:
+    """The failure that ended the instance was answered by a compensation."""
+    reader = Reader(hub)
+    failure = FailureDetails("T", "m")
+    await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
+    await reader.answer(await reader.episode(), ScheduleTask(1, "pay"))
+    await reader.answer(await reader.activity(), failure=failure)
+    await reader.answer(await reader.episode(), ScheduleTask(2, "refund"))
+    await reader.answer(await reader.activity())
+    ended = FailureDetails("TaskFailedError", "m (T)", inner_failure=failure)
+    await reader.answer(await reader.episode(), complete(status=S.FAILED, failure=ended, id=3))
+    before = await hub.get_instance("i")
+    with pytest.raises(InvalidOperationError, match=r"'i'.*answered by its code.*Restart"):
+        await hub.rewind_instance("i")
+    await settle(hub)
+    assert await hub.get_instance("i") == before
+    await reader.close()
+
+
 @pytest.mark.parametrize("is_purged", [False, True])
 async def test_a_rewind_reaches_failed_and_purged_children(hub: InMemoryBackend, is_purged: bool) -> None:
     """A failed child is rewound and answers the new execution of its parent; a purged one is made anew."""

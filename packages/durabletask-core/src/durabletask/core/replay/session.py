@@ -33,7 +33,7 @@ from durabletask.core.errors import (
     OrchestrationStateError,
     UnawaitedTaskError,
 )
-from durabletask.core.history import ExecutionStarted, HistoryEvent, OrchestratorStarted
+from durabletask.core.history import ExecutionRewound, ExecutionStarted, HistoryEvent, OrchestratorStarted
 from durabletask.core.tasks import running_scopes
 from durabletask.core.work_items import OrchestrationTraceContext, OrchestratorResult
 
@@ -262,6 +262,8 @@ class OrchestrationSession:
     def _apply_strictly(self, events: Sequence[HistoryEvent]) -> None:
         """The same, with the checks of strict mode that concern a whole episode."""
         run = self._run
+        if any(type(event) is ExecutionRewound for event in events):  # known before its timers are compared
+            run.history_is_rewound = True
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             self._apply_each(events)

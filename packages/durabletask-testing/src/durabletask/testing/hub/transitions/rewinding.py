@@ -17,6 +17,7 @@ from durabletask.core.history import (
     SubOrchestrationInstanceFailed,
 )
 from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.replay.rewind import obstacle
 from durabletask.testing.hub.effects import Transition
 from durabletask.testing.hub.events import EventLog
 from durabletask.testing.hub.state import Instance
@@ -33,7 +34,7 @@ def rewind_instance(tx: Transition, instance_id: str, reason: str | None) -> Non
 
     Raises:
         InstanceNotFoundError: there is no such instance.
-        InvalidOperationError: the instance is not FAILED.
+        InvalidOperationError: the instance is not FAILED, or its code has answered the failure that ended it.
     """
     instance = tx.read(instance_id)
     if instance is None:
@@ -44,6 +45,9 @@ def rewind_instance(tx: Transition, instance_id: str, reason: str | None) -> Non
         raise InvalidOperationError(
             f"Cannot rewind {instance_id!r}: its status is {instance.status}; only FAILED instances can be rewound."
         )
+    reason_against = obstacle(instance.history)
+    if reason_against is not None:
+        raise InvalidOperationError(f"Cannot rewind {instance_id!r}: {reason_against}.")
     _reopen(tx, instance, ExecutionRewound(-1, tx.now, reason, instance_id=instance_id))
 
 
@@ -110,7 +114,7 @@ def _rewind_child(tx: Transition, instance: Instance, created: SubOrchestrationI
             created.trace_context,
         )
         create_child(tx, instance, action)
-    elif child.status is OrchestrationStatus.FAILED:
+    elif child.status is OrchestrationStatus.FAILED and obstacle(child.history) is None:
         event = ExecutionRewound(
             -1,
             tx.now,
