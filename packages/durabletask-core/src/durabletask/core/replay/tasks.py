@@ -164,7 +164,8 @@ class EngineTask(Task[T_co]):
             return self is other
         raise self._used_as_value("an operand of '==' or '!='")
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
     def _used_as_value(self, role: str) -> UnawaitedTaskError:
         error = UnawaitedTaskError(
