@@ -278,3 +278,35 @@ async def test_a_worker_that_is_busy_holds_nothing_back_from_the_others(hub: InM
     assert {(await idle.episode()).instance_id for _ in range(20)} == {f"j{number}" for number in range(20)}
     await busy.close()
     await idle.close()
+
+
+async def test_every_way_back_into_the_queue_shares_counter_pause_and_log_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An item that takes one worker after the other, each in its own way, is put off and named."""
+    clock = VirtualClock()
+    hub = InMemoryBackend(clock=clock, orchestration_lock=timedelta(seconds=3))
+    await create(hub, "endless")
+    pauses: list[float] = []
+    for way in ("lock", "lock", "stream", "abandon", "lock"):
+        before = clock.now()
+        reader = Reader(hub)
+        item = await reader.episode()
+        pauses.append(round((clock.now() - before).total_seconds(), 1))
+        if way == "lock":
+            await clock.advance(timedelta(seconds=3))
+        elif way == "abandon":
+            await hub.abandon_orchestrator(item)
+        await reader.close()
+
+    assert pauses == [0.0, 0.0, 0.2, 0.4, 0.8]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"An episode of instance 'endless' has come back without an answer {times} times, this time because {reason}. "
+        f"It is delivered again in {pause} s."
+        for times, reason, pause in (
+            (3, "the stream of its worker has ended", 0.4),
+            (4, "its worker abandoned it", 0.8),
+            (5, "its lock has expired", 1.6),
+        )
+    ]
+    await hub.close()

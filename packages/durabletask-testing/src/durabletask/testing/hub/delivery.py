@@ -4,8 +4,8 @@ A ``Job`` is one episode or one activity on its way, in exactly one of these pla
 
     queued ──> buffered ──> leased ──> gone (answered)
       ^ ^          │           │
-      │ └──────────┘           │  the stream closed, the lease expired
-      └──────────── put off <──┘  the worker abandoned the item: a pause first
+      │ └──────────┘           │  the worker abandoned the item, the stream closed, the lease expired
+      └──────────── put off <──┘  for longer each time; the first time only if it was abandoned
 
 * queued: in its lane, by kind, name and version. Lanes are served in rotation; jobs of one lane keep their order.
 * buffered: a stream has it and its reader has not asked for it. Another stream may still take it over (``relieve``).
@@ -51,7 +51,6 @@ class Job:
     """An episode of an instance, known by id and key, or an activity, on its way to an answer."""
 
     __slots__ = (
-        "abandons",
         "activity",
         "deliveries",
         "episode",
@@ -60,6 +59,7 @@ class Job:
         "kind",
         "lane",
         "lease",
+        "returns",
     )
 
     def __init__(
@@ -73,7 +73,7 @@ class Job:
         self.episode: Episode | None = None
         self.lease: Lease | None = None
         self.deliveries: int = 0
-        self.abandons: int = 0
+        self.returns: int = 0  # how often it came back without an answer
 
     @classmethod
     def of_activity(cls, activity: Activity) -> Job:

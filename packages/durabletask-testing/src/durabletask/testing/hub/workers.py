@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from durabletask.core.errors import InvalidRequestError, TransportError
+from durabletask.core.logs import get_logger
 from durabletask.core.work_items import ActivityWorkItem, WorkItem, WorkItemStreamOptions
 from durabletask.testing.clock import Clock
 
@@ -27,6 +28,9 @@ _FIRST_BACKOFF = timedelta(milliseconds=100)
 _LONGEST_BACKOFF = timedelta(seconds=30)
 _SWEEP_PAUSE = timedelta(seconds=1)
 _SUSPICION = timedelta(seconds=5)
+_NOTEWORTHY_RETURNS = 3
+
+_logger = get_logger("durabletask.testing.hub")
 
 
 class EngineLimits:
@@ -129,7 +133,9 @@ class Workers:
         """Serve a worker no longer: everything it had goes to the others."""
         now = self._clock.now()
         for lease in reversed(self.work.close(stream)):  # each goes to the front: the oldest last
-            self._lose(lease, now)
+            # Two soon after they were handed out, and the item may be the cause; later it is the worker.
+            is_soon = now - lease.since < _SUSPICION
+            self._take_back(lease.job, "the stream of its worker has ended", may_delay=is_soon)
         self.work.share()
 
     def fail_streams(self, error: TransportError, *, is_loop_alive: bool) -> None:
@@ -195,23 +201,32 @@ class Workers:
         lease = self.work.leases.get(token)
         if lease is not None:
             self.work.settle(lease)
-            self._put_off(lease.job)
+            self._take_back(lease.job, "its worker abandoned it", is_refused=True)
             self.work.share()
 
-    def _lose(self, lease: Lease, now: datetime) -> None:
-        """The stream of an item ended. Twice in a row soon after its delivery, the item may be the cause."""
-        job = lease.job
-        if now - lease.since >= _SUSPICION:
-            self.work.add(job, first=True)
-        elif job.abandons:
-            self._put_off(job)
-        else:
-            job.abandons = 1
-            self.work.add(job, first=True)
+    def _take_back(self, job: Job, reason: str, *, may_delay: bool = True, is_refused: bool = False) -> None:
+        """Queue an item that comes back without an answer: every such item, whatever the reason.
 
-    def _put_off(self, job: Job) -> None:
-        pause = min(_FIRST_BACKOFF * 2 ** min(job.abandons, 10), _LONGEST_BACKOFF)
-        job.abandons += 1
+        The item may be what ends its workers or its streams, so the second time it is put off, for longer each time,
+        and the log names it. An item that was refused is put off the first time, too.
+        """
+        job.returns += 1
+        pause = timedelta(0)
+        if may_delay and (is_refused or job.returns > 1):
+            pause = min(_FIRST_BACKOFF * 2 ** min(job.returns - 1, 10), _LONGEST_BACKOFF)
+        if job.returns >= _NOTEWORTHY_RETURNS:
+            _logger.warning(
+                "%s of instance %r has come back without an answer %d times, this time because %s. It is delivered "
+                "again in %.1f s.",
+                "An episode" if job.activity is None else f"Activity {job.activity.name!r}",
+                job.instance_id,
+                job.returns,
+                reason,
+                pause.total_seconds(),
+            )
+        if not pause:
+            self.work.add(job, first=True)
+            return
 
         def bring_back() -> None:
             if job.activity is not None or self._episodes.get(job.key) is job:
@@ -230,7 +245,7 @@ class Workers:
                 lease.deadline = later(now, now - lease.since)
                 continue
             self.work.settle(lease)
-            self.work.add(lease.job, first=True)
+            self._take_back(lease.job, "its lock has expired")
         rest = min((lease.deadline for lease in self.work.leases.values()), default=None)
         self._sweeps_at = None if rest is None else max(rest, now + _SWEEP_PAUSE)
         self.work.share()
