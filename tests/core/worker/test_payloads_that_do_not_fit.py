@@ -18,7 +18,7 @@ from durabletask import (
     TaskFailedError,
     TaskNotRegisteredError,
 )
-from durabletask.core.errors import SerializationError
+from durabletask.core.errors import InvalidArgumentError, SerializationError
 from durabletask.core.registry import Registry
 from durabletask.core.serialization import DEFAULT_CONVERTER
 from durabletask.testing import OrchestrationTestEnvironment
@@ -146,8 +146,13 @@ async def test_a_missing_input_names_the_parameter() -> None:
         return await ctx.call_activity("take") if name == "a" else await ctx.call_sub_orchestrator("needs")
 
     async with OrchestrationTestEnvironment(orchestrators=[needs, calls], activities=[take]) as env:
+        with pytest.raises(
+            InvalidArgumentError, match=r"input of orchestrator 'needs' .* is missing: the param"
+        ):
+            await env.client.schedule_new_orchestration(needs)  # type: ignore[call-overload]
+        assert [state async for state in env.client.query_orchestrations()] == []
         for orchestrator, given, who in (
-            (needs, None, "orchestrator 'needs'"),
+            ("needs", None, "orchestrator 'needs'"),
             (calls, "a", "activity 'take'"),
             (calls, "b", "orchestrator 'needs'"),
         ):

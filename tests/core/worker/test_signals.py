@@ -54,7 +54,6 @@ def run_until_told(
     )
     try:
         assert process.stdout is not None
-        # Development mode also prints what a busy machine made slow.
         assert any("started" in line for line in iter(process.stdout.readline, ""))
         for number in signals:
             process.send_signal(number)
@@ -69,7 +68,8 @@ def run_until_told(
         process.kill()
         process.wait()
     assert process.returncode == 0
-    return rest.strip()
+    # Development mode also prints what a busy machine made slow.
+    return "\n".join(line for line in rest.strip().splitlines() if not line.startswith("Executing <"))
 
 
 pytestmark = [

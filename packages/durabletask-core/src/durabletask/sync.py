@@ -169,7 +169,7 @@ class DurableTaskClient:
 
         Raises:
             InstanceAlreadyExistsError: the id is in use and may not be replaced.
-            InvalidRequestError: the id or the name cannot be used.
+            InvalidRequestError: the id or the name cannot be used, or the input is missing.
             SerializationError: the input has no JSON form; the message names the part.
         """
         target: Any = orchestrator  # checked by the overloads

@@ -46,7 +46,7 @@ from .instances import (
 )
 from .options import ClientOptions, check_options
 from .paging import AsyncPages, clean_all, purge_all
-from .registry import Registrations, Registry, name_of
+from .registry import Registrations, Registry, check_input_given, name_of
 from .requests import Statuses, batches_of, checked_policy, entity_key, new_instance_id, purge_requests
 from .serialization import DEFAULT_CONVERTER
 from .transport import Transport
@@ -177,10 +177,12 @@ class DurableTaskClient:
 
         Raises:
             InstanceAlreadyExistsError: the id is in use and may not be replaced.
-            InvalidRequestError: the id or the name cannot be used.
+            InvalidRequestError: the id or the name cannot be used, or the input is missing.
             SerializationError: the input has no JSON form; the message names the part.
         """
         name = as_name(name_of(orchestrator), "The name of the orchestrator")
+        if input is None:
+            check_input_given(orchestrator, name)
         instance_id = new_instance_id(instance_id, self._transport.maximum_instance_id_length)
         version = self._default_version if version is None else as_text(version, "version")
         now = self._transport.now()

@@ -22,6 +22,7 @@ from .authoring import TaskActivity
 from .errors import (
     ActivityNotRegisteredError,
     EntityNotRegisteredError,
+    InvalidArgumentError,
     NotRegisteredError,
     OrchestratorNotRegisteredError,
     RegistrationError,
@@ -36,6 +37,7 @@ __all__ = [
     "OrchestratorDefinition",
     "Registrations",
     "Registry",
+    "check_input_given",
     "name_of",
 ]
 
@@ -149,18 +151,21 @@ class Definition:
                 raise SerializationError(
                     f"{subject}: {error}"
                 ) from None  # what people see first is the innermost
-        parameter = self._input
-        if (
-            parameter is not None
-            and parameter.default is parameter.empty
-            and not _allows_none(self.input_type)
-        ):
-            shown = inspect.formatannotation(self.input_type)
-            raise SerializationError(
-                f"{subject} is missing: the parameter {parameter.name!r} takes {shown}. Pass an input, give the "
-                f"parameter a default, or allow None: '{parameter.name}: {shown} | None'."
-            )
+        lack = self.lack_of_input()
+        if lack is not None:
+            raise SerializationError(f"{subject} is missing: {lack}")
         return None
+
+    def lack_of_input(self) -> str | None:
+        """Why the function cannot do without an input, for people; ``None`` if it can."""
+        parameter = self._input
+        if parameter is None or parameter.default is not parameter.empty or _allows_none(self.input_type):
+            return None
+        shown = inspect.formatannotation(self.input_type)
+        return (
+            f"the parameter {parameter.name!r} takes {shown}. Pass an input, give the parameter a default, or allow "
+            f"None: '{parameter.name}: {shown} | None'."
+        )
 
     def invoke(self, context: object, input: object) -> object:  # noqa: A002 - the protocol's word
         """Call the function. An absent input leaves a parameter with a default at its default."""
@@ -331,6 +336,25 @@ class OrchestratorDefinition(Definition):
                 f"The orchestrator {name!r} at {self.location} is an async generator: use 'await' instead of "
                 "'yield', or 'def' instead of 'async def'."
             )
+
+
+def check_input_given(orchestrator: object, name: str) -> None:
+    """Refuse to start an orchestrator without the input that it needs, as far as that can be seen.
+
+    Of a name nothing can be seen, and a class is not instantiated in a client.
+
+    Raises:
+        InvalidArgumentError: the parameter for the input has no default and does not allow ``None``.
+        RegistrationError: the function cannot be an orchestrator.
+    """
+    if isinstance(orchestrator, (str, type)) or not callable(getattr(orchestrator, "run", orchestrator)):
+        return
+    definition = OrchestratorDefinition(name, orchestrator)
+    lack = definition.lack_of_input()
+    if lack is not None:
+        raise InvalidArgumentError(
+            f"The input of orchestrator {name!r} ({definition.location}) is missing: {lack}"
+        )
 
 
 class ActivityDefinition(Definition):

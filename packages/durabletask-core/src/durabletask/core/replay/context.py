@@ -140,7 +140,7 @@ class ReplayContext(OrchestrationContext):
         elif not activity:
             misuse.callee_name(activity, "call_activity")
         if version is not None or tags is not None or retry_policy is not None:
-            misuse.check_options("call_activity", version, tags, retry_policy)
+            version, tags = misuse.check_options("call_activity", version, tags, retry_policy)
         if version is None and sink.execution.started is not None:
             version = sink.execution.started.version
         try:
@@ -154,7 +154,7 @@ class ReplayContext(OrchestrationContext):
             activity,
             version or None,
             payload,
-            dict(tags) if tags else None,
+            tags,
             return_type,
             retry_policy,
             frame.f_code,
@@ -178,9 +178,9 @@ class ReplayContext(OrchestrationContext):
         if not isinstance(orchestrator, str):
             return_type = return_type or declared_result(orchestrator)
         name = misuse.callee_name(orchestrator, "call_sub_orchestrator")
-        misuse.check_options("call_sub_orchestrator", version, tags, retry_policy)
+        version, tags = misuse.check_options("call_sub_orchestrator", version, tags, retry_policy)
         if instance_id is not None:
-            misuse.check_text(instance_id, "The instance id of a sub-orchestration")
+            instance_id = misuse.check_text(instance_id, "The instance id of a sub-orchestration")
         if not version and sink.options.versioning is not None:  # an empty version is none
             version = sink.options.versioning.default_version
         payload = misuse.encode(sink.converter, input, f"The input of sub-orchestration {name!r}")
@@ -192,7 +192,7 @@ class ReplayContext(OrchestrationContext):
             or f"{sink.execution.execution_id or sink.execution.instance_id}:{action_id:04x}",
             version=version or None,
             input=payload,
-            tags=dict(tags) if tags else None,
+            tags=tags,
         )
         return ChildTask(sink, action, return_type, retry_policy, code, lasti)
 
@@ -208,7 +208,7 @@ class ReplayContext(OrchestrationContext):
     ) -> Task[object]:
         sink = self._sink
         sink.check_open("wait_for_external_event")
-        misuse.check_text(name, "The name of an event", may_be_empty=True)
+        name = misuse.check_text(name, "The name of an event", may_be_empty=True)
         wait = EventWait(sink, name, data_type, *_place())
         if not sink.work.mailbox.enter(wait) and timeout is not None:
             wait.limit_to(sink.execution.time_of(timeout))
@@ -217,12 +217,12 @@ class ReplayContext(OrchestrationContext):
     def send_event(self, instance_id: str, name: str, data: object = None) -> None:
         sink = self._sink
         sink.check_open("send_event")
-        misuse.check_text(instance_id, "The instance id to which an event is sent")
+        instance_id = misuse.check_text(instance_id, "The instance id to which an event is sent")
         if instance_id.startswith("@"):
             raise ValueError(
                 f"{instance_id!r} is the id of an entity, and entities take no events: use signal_entity."
             )
-        misuse.check_text(name, "The name of an event")
+        name = misuse.check_text(name, "The name of an event")
         payload = misuse.encode(sink.converter, data, f"The data of event {name!r}")
         action = SendEvent(id=sink.work.next_id(), instance_id=instance_id, name=name, data=payload)
         sink.send(action, *_place())
@@ -234,7 +234,7 @@ class ReplayContext(OrchestrationContext):
     ) -> Task[object]:
         sink = self._sink
         sink.check_open("call_entity")
-        misuse.check_text(operation, "The operation of an entity")
+        operation = misuse.check_text(operation, "The operation of an entity")
         target = str(_entity_id(entity))
         payload = misuse.encode(
             sink.converter, input, f"The input of operation {operation!r} of entity {target!r}"
@@ -266,7 +266,7 @@ class ReplayContext(OrchestrationContext):
     ) -> None:
         sink = self._sink
         sink.check_open("signal_entity")
-        misuse.check_text(operation, "The operation of an entity")
+        operation = misuse.check_text(operation, "The operation of an entity")
         target = str(_entity_id(entity))
         payload = misuse.encode(
             sink.converter, input, f"The input of operation {operation!r} of entity {target!r}"
@@ -322,7 +322,7 @@ class ReplayContext(OrchestrationContext):
     ) -> None:
         sink = self._sink
         sink.check_open("continue_as_new")
-        misuse.check_options("continue_as_new", new_version)
+        new_version, _ = misuse.check_options("continue_as_new", new_version)
         payload = misuse.encode(sink.converter, new_input, "The new input of continue_as_new")
         if sink.work.restart is None:
             sink.work.restart = Restart(payload, save_events, new_version)

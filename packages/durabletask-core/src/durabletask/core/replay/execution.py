@@ -94,12 +94,16 @@ class Execution:
 
         Raises:
             TypeError: it is neither a time nor a delay.
+            ValueError: it is outside of the years 1 to 9999, infinite or not a number.
         """
         if isinstance(when, datetime):
             return as_utc(when)
         if not isinstance(when, (timedelta, int, float)):
             raise TypeError(f"A time must be a datetime, a timedelta or a number of seconds, not {when!r}.")
-        return self.clock + (when if isinstance(when, timedelta) else timedelta(seconds=when))
+        try:
+            return self.clock + (when if isinstance(when, timedelta) else timedelta(seconds=when))
+        except (OverflowError, ValueError):
+            raise ValueError(f"A time must be in the years 1 to 9999; {when!r} from now is not.") from None
 
     def seed(self) -> str:
         """Text that differs between executions and survives a rewind, which assigns a new execution id."""

@@ -131,35 +131,38 @@ def callee_name(target: object, method: str) -> str:
     )
 
 
-def check_text(value: object, what: str, *, may_be_empty: bool = False) -> None:
-    """Refuse a name or id that is no text, empty, or nothing that a hub could store.
+def check_text(value: object, what: str, *, may_be_empty: bool = False) -> str:
+    """A name or id as plain text; one that is no text, empty, or nothing that a hub could store is refused.
 
     Raises:
         TypeError: it is no text.
         ValueError: it is empty, or not valid Unicode.
     """
-    if not as_text(value, what) and not may_be_empty:
+    text = as_text(value, what)
+    if not text and not may_be_empty:
         raise ValueError(f"{what} must not be empty.")
+    return text
 
 
 def check_options(
     method: str, version: object = None, tags: object = None, retry_policy: object = None
-) -> None:
-    """Refuse options of a call that the hub could not take. The error is raised here, where the line is known.
+) -> tuple[str | None, dict[str, str] | None]:
+    """Version and tags of a call as plain text; options that no hub could take are refused, with the line known.
 
     Raises:
         TypeError: one is of a wrong type.
     """
     if version is not None:
-        check_text(version, f"The version given to {method}", may_be_empty=True)
+        version = check_text(version, f"The version given to {method}", may_be_empty=True)
     if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
         raise TypeError(
             f"The retry_policy of {method} must be a RetryPolicy, not {_name_type(retry_policy)}."
         )
     try:
-        as_tags(tags)
+        texts = as_tags(tags)
     except TypeError as error:
         raise TypeError(f"The tags of {method} must map str to str: {error}") from None
+    return version, texts or None
 
 
 def place_of(body: object) -> str:

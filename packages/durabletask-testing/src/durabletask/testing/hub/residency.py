@@ -178,6 +178,12 @@ class MemoryResidency(Residency):
         """Keep the state: the hub may be used again."""
 
 
+def _retrieve(done: asyncio.Task[object]) -> None:
+    """Take the error of a task whose callers may all be gone, or asyncio reports it as never retrieved."""
+    if not done.cancelled():
+        done.exception()
+
+
 class StoreResidency(Residency):
     """Ties an engine to its part of a store, which ``open_store`` opens."""
 
@@ -221,6 +227,7 @@ class StoreResidency(Residency):
                 return
             if self._loading is None:
                 self._loading = loop.create_task(self._load())
+                self._loading.add_done_callback(_retrieve)
             loading = self._loading
             try:
                 await asyncio.shield(loading)
@@ -346,7 +353,7 @@ class StoreResidency(Residency):
         wanted, self._wanted[with_history] = self._wanted[with_history], {}
         # A task of its own: the caller that came first may be cancelled, and the others still need the answer.
         task = asyncio.get_running_loop().create_task(self._fetch_these(wanted, with_history))
-        task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        task.add_done_callback(_retrieve)
 
     async def _fetch_these(self, wanted: dict[str, list[asyncio.Future[None]]], with_history: bool) -> None:
         error: BaseException = StorageError(f"The store of task hub {self._task_hub!r} was closed.")

@@ -57,7 +57,7 @@ class OwnerLock:
             self._file.close()
             raise OwnershipError(
                 f"The store {path} is in use by process {owner}. Stop that process, or give this one another file: "
-                "one process owns a store."
+                "one process owns a store. Several processes can share it through 'durabletask-emulator --store'."
             ) from error
         _held.add(self)
         self._file.truncate(0)
