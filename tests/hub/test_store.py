@@ -17,7 +17,13 @@ from durabletask.core.errors import (
     StorageError,
     TransportUnavailableError,
 )
-from durabletask.core.history import EventRaised, ExecutionResumed, TaskCompleted, TimerFired
+from durabletask.core.history import (
+    EventRaised,
+    ExecutionResumed,
+    SubOrchestrationInstanceCompleted,
+    TaskCompleted,
+    TimerFired,
+)
 from durabletask.core.instances import (
     CreateInstanceRequest,
     InstanceQuery,
@@ -25,7 +31,7 @@ from durabletask.core.instances import (
     PurgeInstance,
     ReusePolicy,
 )
-from durabletask.core.work_items import OrchestratorWorkItem
+from durabletask.core.work_items import ActivityWorkItem, OrchestratorWorkItem
 from durabletask.testing import HubRegistry, InMemoryBackend, SqliteStore, VirtualClock
 from scripted_worker import Reader, ScriptedWorker, complete, of_kind, settle
 
@@ -285,6 +291,86 @@ async def test_files_that_are_no_store_are_refused(tmp_path: Path) -> None:
         with pytest.raises(StorageError, match=words):
             await hub.create_instance(request("i"))
         await hub.close()
+
+
+def old_file(path: Path) -> None:
+    """Make a store of the first layout."""
+    with sqlite3.connect(path) as connection:
+        connection.executescript((Path(__file__).parent / "data" / "layout_1.sql").read_text("utf-8"))
+    connection.close()
+
+
+async def test_a_migration_that_is_cut_short_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layout changes together with the rows, or not at all."""
+    from durabletask.testing.hub.storage import sqlite as module
+
+    def fail(_: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    path = tmp_path / "old.db"
+    old_file(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_fill_parents", fail)
+        hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(path))
+        with pytest.raises(StorageError, match="disk I/O error"):
+            await hub.get_instance("parent")
+        await hub.close()
+
+    hub = InMemoryBackend(clock=VirtualClock(), store=SqliteStore(path))
+    purged = await hub.purge_instances(PurgeInstance(instance_id="parent", recursive=True))
+    assert purged.deleted_instance_count == 2
+    await hub.close()
+
+
+async def test_a_file_of_the_first_layout_is_migrated(tmp_path: Path) -> None:
+    """Finished families keep their histories and their parents; live instances go on where they were."""
+    path = tmp_path / "old.db"
+    old_file(path)
+    clock = VirtualClock(auto_advance=False)
+    hub = InMemoryBackend(clock=clock, store=SqliteStore(path))
+
+    states = (await hub.query_instances(InstanceQuery(include_payloads=True))).states
+    assert {state.instance_id: (state.runtime_status, state.serialized_output) for state in states} == {
+        "parent": (S.COMPLETED, '"done"'),
+        "child": (S.COMPLETED, '"small"'),
+        "live": (S.RUNNING, None),
+        "pending": (S.PENDING, None),
+    }
+    history = [event async for part in hub.stream_history("parent") for event in part]
+    assert [event.result for event in history if isinstance(event, SubOrchestrationInstanceCompleted)] == [
+        '"small"'
+    ]
+
+    reader = Reader(hub)
+    items = [await reader.take() for _ in range(3)]
+    episodes = {item.instance_id: item for item in items if isinstance(item, OrchestratorWorkItem)}
+    (activity,) = [item for item in items if isinstance(item, ActivityWorkItem)]
+    assert (activity.name, activity.input, activity.task_id) == ("A", '"x"', 1)
+    assert [event.input for event in of_kind(episodes["live"], EventRaised)] == ['"e"']  # type: ignore[attr-defined]
+    await reader.answer(episodes["live"])
+    await reader.answer(episodes["pending"], complete('"later"'))
+    ended = await reader.episode()
+    assert [event.result for event in of_kind(ended, SubOrchestrationInstanceCompleted)] == ['"later"']  # type: ignore[attr-defined]
+    await reader.answer(ended)
+    await clock.advance(timedelta(hours=1))
+    await reader.answer(fired := await reader.episode())
+    assert of_kind(fired, TimerFired)
+
+    assert (
+        await hub.purge_instances(PurgeInstance(instance_id="parent", recursive=True))
+    ).deleted_instance_count == 2
+    assert await hub.get_instance("child") is None
+    await reader.close()
+    await hub.close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("SELECT id, parent FROM instances ORDER BY id").fetchall() == [
+            ("live", None),
+            ("pending", "live"),
+        ]
+    connection.close()
 
 
 async def test_a_failed_commit_acknowledges_nothing_and_the_hub_recovers(

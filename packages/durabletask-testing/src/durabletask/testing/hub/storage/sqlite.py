@@ -130,21 +130,22 @@ class Sqlite(Storage):
         def finish(done: Future[None]) -> None:
             error = done.exception()
             if error is not None:
-                self._leave()
-                opened.set_exception(error)
+                # Only after the lock is released, so that the caller may open the file again at once.
+                self._leave(file).add_done_callback(lambda _: opened.set_exception(error))
             else:
-                opened.set_result(_SqliteHub(file, task_hub, self._leave))
+                opened.set_result(_SqliteHub(file, task_hub, lambda: self._leave(file)))
 
         file.on_writer(lambda _: None).add_done_callback(finish)  # opens the file
         return opened
 
-    def _leave(self) -> Future[None]:
+    def _leave(self, file: _OpenFile) -> Future[None]:
         with self._guard:
-            self._hubs -= 1
-            file = self._file
-            if self._hubs == 0 and file is not None:
-                self._file, self._closed = None, file.close()
-                return self._closed
+            # A hub that a forked process inherited leaves the file to its parent.
+            if file is self._file and file.process == os.getpid():
+                self._hubs -= 1
+                if self._hubs == 0:
+                    self._file, self._closed = None, file.close()
+                    return self._closed
         done: Future[None] = Future()
         done.set_result(None)
         return done
@@ -279,12 +280,13 @@ class _OpenFile:
             )
         connection.execute("PRAGMA journal_mode = WAL")
         if version < len(_MIGRATIONS):
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {' '.join(_MIGRATIONS[version:])} PRAGMA application_id = {_APPLICATION_ID}; "
-                f"PRAGMA user_version = {len(_MIGRATIONS)}; COMMIT;"
-            )
-        if tables and version < 2:
-            _fill_parents(connection)
+            # One transaction, which executescript leaves open; on an error the caller closes the connection.
+            connection.executescript(f"BEGIN IMMEDIATE; {' '.join(_MIGRATIONS[version:])}")
+            if tables and version < 2:
+                _fill_parents(connection)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+            connection.execute("COMMIT")
 
     def close(self) -> Future[None]:
         """Finish what is queued, then close."""
