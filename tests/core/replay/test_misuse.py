@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 import threading
 from contextlib import suppress
@@ -328,7 +329,7 @@ async def _takes_what_completes(ctx, wait):
         (_anyio_fails_after, "anyio.fail_after", "task_any([task, ctx.create_timer(delay)])"),
         (_shields, "asyncio.shield", "'await' of the task itself"),
         (_makes_a_group, "asyncio.TaskGroup", "task_all"),
-        (_makes_an_anyio_group, "anyio.TaskGroup", "task_all"),
+        (_makes_an_anyio_group, r"anyio.(TaskGroup|create_task_group)", "task_all"),
         (_makes_a_task, "asyncio.create_task", "task_all"),
         (_ensures_a_future, "asyncio.ensure_future", "task_all"),
         (_cancels_the_worker, "asyncio.current_task", "ctx.instance_id"),
@@ -342,9 +343,7 @@ async def _takes_what_completes(ctx, wait):
 @pytest.mark.parametrize("has_loop", [True, False])
 async def test_no_event_loop_is_within_reach_of_an_orchestrator(body, used, instead, has_loop) -> None:
     """What needs the worker's loop, or another, fails with the line and the durable form, and leaves the loop alone."""
-    if used == "asyncio.TaskGroup" and sys.version_info < (3, 11):
-        pytest.skip("not in this version of asyncio")
-    if "timeout" in used and sys.version_info < (3, 11):
+    if body in (_times_out, _times_out_at, _makes_a_group) and sys.version_info < (3, 11):
         pytest.skip("not in this version of asyncio")
 
     async def main(ctx, _):
@@ -361,26 +360,25 @@ async def test_no_event_loop_is_within_reach_of_an_orchestrator(body, used, inst
     assert asyncio.get_running_loop() is loop
     assert not asyncio.current_task().cancelling()
     assert story.error_name == "ForeignAwaitableError"
-    assert f"{used} at " in story.error.message
+    assert re.search(f"{used} at ", story.error.message)
     assert HERE in story.error.message
     assert instead in story.error.message
     assert story.error.is_non_retriable
 
 
 async def test_code_that_catches_the_error_for_the_loop_still_fails() -> None:
-    """A time limit that is ignored must not pass in silence."""
+    """A mistake that is caught must not pass in silence."""
 
     async def main(ctx, _):
         wait = ctx.wait_for_external_event("approved")
         with suppress(Exception):
-            async with asyncio.timeout(1):
-                await wait
+            await asyncio.wait_for(wait, 1)
         return await wait
 
     story = Story(main)
     story.start()
     assert story.error_name == "ForeignAwaitableError"
-    assert "asyncio.timeout at " in story.error.message
+    assert "asyncio.wait_for at " in story.error.message
 
 
 async def test_logging_and_finalizers_do_not_fail_an_orchestration() -> None:

@@ -267,11 +267,13 @@ class DurableTaskClient:
         self._call(lambda: self._inner.resume_orchestration(instance_id, reason=reason))
 
     def rewind_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
-        """Undo the failures of a FAILED instance and let it go on.
+        """Undo the failures that ended a FAILED instance and let it go on.
+
+        Failures that its code has answered stay: an attempt that was retried, a failure with a compensation.
 
         Raises:
             InstanceNotFoundError: there is no such instance.
-            InvalidOperationError: the instance is not FAILED.
+            InvalidOperationError: the instance is not FAILED, or its code has answered the failure that ended it.
         """
         self._call(lambda: self._inner.rewind_orchestration(instance_id, reason=reason))
 
