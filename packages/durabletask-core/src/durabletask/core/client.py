@@ -306,8 +306,6 @@ class DurableTaskClient:
     async def rewind_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Undo the failures that ended a FAILED instance and let it go on.
 
-        Failures that its code has answered stay: an attempt that was retried, a failure with a compensation.
-
         Raises:
             InstanceNotFoundError: there is no such instance.
             InvalidOperationError: the instance is not FAILED, or its code has answered the failure that ended it.
