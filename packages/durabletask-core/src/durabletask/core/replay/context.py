@@ -234,11 +234,7 @@ class ReplayContext(OrchestrationContext):
     ) -> Task[object]:
         sink = self._sink
         sink.check_open("call_entity")
-        operation = misuse.check_text(operation, "The operation of an entity")
-        target = str(_entity_id(entity))
-        payload = misuse.encode(
-            sink.converter, input, f"The input of operation {operation!r} of entity {target!r}"
-        )
+        target, operation, payload = self._check_operation(entity, operation, input)
         action_id = sink.work.next_id()
         if sink.section is not None:
             sink.section.check_call(target)
@@ -266,11 +262,7 @@ class ReplayContext(OrchestrationContext):
     ) -> None:
         sink = self._sink
         sink.check_open("signal_entity")
-        operation = misuse.check_text(operation, "The operation of an entity")
-        target = str(_entity_id(entity))
-        payload = misuse.encode(
-            sink.converter, input, f"The input of operation {operation!r} of entity {target!r}"
-        )
+        target, operation, payload = self._check_operation(entity, operation, input)
         action_id = sink.work.next_id()
         if sink.section is not None:
             sink.section.check_signal(target)
@@ -283,6 +275,15 @@ class ReplayContext(OrchestrationContext):
             scheduled_time=None if signal_time is None else sink.execution.time_of(signal_time),
         )
         sink.send(action, *_place())
+
+    def _check_operation(
+        self, entity: EntityId | str, operation: str, value: object
+    ) -> tuple[str, str, str | None]:
+        """The id of an entity as text, the operation, and the payload of its input."""
+        operation = misuse.check_text(operation, "The operation of an entity")
+        target = str(_entity_id(entity))
+        what = f"The input of operation {operation!r} of entity {target!r}"
+        return target, operation, misuse.encode(self._sink.converter, value, what)
 
     def lock_entities(self, entities: Iterable[EntityId | str]) -> EntityLockTask:
         sink = self._sink

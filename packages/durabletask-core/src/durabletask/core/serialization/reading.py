@@ -21,7 +21,6 @@ import enum
 import types
 import typing
 from collections.abc import Callable, Container, Iterable, Reversible
-from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import PurePath
 from typing import Annotated, Any, Final, TypeAlias, Union, cast, get_args
@@ -32,7 +31,7 @@ from typing_extensions import NotRequired, Required, TypedDict, is_typeddict
 
 from . import pydantic_models
 from .pydantic_models import origin_of
-from .writing import UnwritableError, to_plain, type_name
+from .writing import TIME_FIELDS, UnwritableError, to_plain, type_name
 
 __all__ = ["decode_hook", "reader_of", "without_values"]
 
@@ -75,12 +74,6 @@ def _is_pydantic(annotation: object) -> bool:
 
 # --- subclasses of plain types ----------------------------------------------------------------------------
 
-_FIELDS_OF_TIMES: Final[tuple[tuple[type, tuple[str, ...]], ...]] = (  # in this order: a datetime is a date
-    (datetime, ("year", "month", "day", "hour", "minute", "second", "microsecond", "tzinfo")),
-    (date, ("year", "month", "day")),
-    (time, ("hour", "minute", "second", "microsecond", "tzinfo")),
-    (timedelta, ("days", "seconds", "microseconds")),
-)
 _FROM_BASE: Final[tuple[type, ...]] = (str, int, float, bytes, Decimal)
 
 
@@ -92,7 +85,7 @@ def _make_subclass(target: type, value: object) -> object | None:
     for base in _FROM_BASE:
         if issubclass(target, base):
             return make(msgspec.convert(value, base))
-    for base, names in _FIELDS_OF_TIMES:
+    for base, names in TIME_FIELDS.items():
         if issubclass(target, base):
             plain: object = msgspec.convert(value, base)
             return make(*[getattr(plain, name) for name in names])

@@ -28,7 +28,7 @@ import msgspec
 
 from . import pydantic_models
 
-__all__ = ["UnwritableError", "encode_hook", "explain", "is_exact", "to_plain", "type_name"]
+__all__ = ["TIME_FIELDS", "UnwritableError", "encode_hook", "explain", "is_exact", "to_plain", "type_name"]
 
 
 class UnwritableError(ValueError):
@@ -60,47 +60,41 @@ def type_name(target: object) -> str:
 # --- single values ----------------------------------------------------------------------------------------
 
 
-def _plain_datetime(value: datetime) -> datetime:
-    return datetime(
-        value.year,
-        value.month,
-        value.day,
-        value.hour,
-        value.minute,
-        value.second,
-        value.microsecond,
-        value.tzinfo,
-        fold=value.fold,
-    )
+TIME_FIELDS: Final[dict[type, tuple[str, ...]]] = {  # in this order: a datetime is a date
+    datetime: ("year", "month", "day", "hour", "minute", "second", "microsecond", "tzinfo"),
+    date: ("year", "month", "day"),
+    time: ("hour", "minute", "second", "microsecond", "tzinfo"),
+    timedelta: ("days", "seconds", "microseconds"),
+}
 
 
-def _plain_time(value: time) -> time:
-    return time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
+def _to_time(base: type) -> Callable[..., object]:
+    """Converts objects of subclasses to ``base``.
+
+    Subclasses redefine attributes (the durations of pendulum count months); the descriptors of the base read what is
+    stored.
+    """
+    readers = [getattr(base, name).__get__ for name in TIME_FIELDS[base]]
+
+    def convert(value: object) -> object:
+        plain = base(*[read(value) for read in readers])
+        return plain.replace(fold=value.fold) if isinstance(value, (datetime, time)) else plain
+
+    return convert
 
 
-def _plain_timedelta(value: timedelta) -> timedelta:
-    # Subclasses redefine the attributes (pendulum's count months); the descriptors of the base read what is stored.
-    base = timedelta.__dict__
-    days, seconds, micros = (base[name].__get__(value) for name in ("days", "seconds", "microseconds"))
-    return timedelta(days, seconds, micros)
-
-
-# In this order: a datetime is a date.
 _BASES: Final[tuple[tuple[type, Callable[..., object]], ...]] = (
     (str, str.__str__),
     (int, int.__int__),
     (float, float.__float__),
     (bytes, lambda value: bytes.__getitem__(value, slice(None))),
-    (datetime, _plain_datetime),
-    (date, lambda value: date(value.year, value.month, value.day)),
-    (time, _plain_time),
-    (timedelta, _plain_timedelta),
+    *((base, _to_time(base)) for base in TIME_FIELDS),
     (Decimal, lambda value: Decimal.__new__(Decimal, value)),
     (UUID, lambda value: UUID(int=value.int)),
     (PurePath, str),
 )
 _LONGEST_KEY: Final = 40  # in a path
-_MUST_BE_EQUAL: Final = (datetime, date, time, timedelta, Decimal)
+_MUST_BE_EQUAL: Final = (*TIME_FIELDS, Decimal)
 
 
 def encode_hook(value: object) -> object:

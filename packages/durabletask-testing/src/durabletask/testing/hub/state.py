@@ -129,10 +129,6 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
         """Replace parts of the summary."""
         self.summary = msgspec.structs.replace(self.summary, **changes)
 
-    def replace_inbox(self, log: EventLog) -> None:
-        """Put other events in the place of those that wait."""
-        self.inbox = log
-
 
 class HubState:
     """Everything in one task hub.
