@@ -6,6 +6,7 @@ import enum
 import inspect
 import math
 import os
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -151,6 +152,40 @@ async def test_a_start_with_a_wrong_argument_sends_nothing(
         await client.schedule_new_orchestration("order", **arguments)
 
     assert hub.calls == []
+
+
+@pytest.mark.parametrize("name", [name for name, given in VALID.items() if "instance_id" in given])
+async def test_an_empty_id_is_refused_on_every_hub_alike(
+    client: DurableTaskClient, hub: FakeTransport, name: str
+) -> None:
+    """Hubs in the process found nothing, hubs behind gRPC refused it."""
+    with pytest.raises(InvalidRequestError, match="instance_id must not be empty"):
+        await _call(client, name, {**VALID[name], "instance_id": ""})
+
+    assert hub.calls == []
+
+
+@pytest.mark.parametrize("number", [10**5000, -(10**5000), 1e308], ids=["large", "negative", "float"])
+async def test_numbers_of_any_size_are_refused_in_a_short_message(
+    client: DurableTaskClient, hub: FakeTransport, number: float
+) -> None:
+    """The interpreter does not even print integers of that size."""
+    for arguments in ({"start_at": number}, {"version": number}, {"tags": {"n": number}}):
+        with pytest.raises((InvalidRequestError, TypeError, ValueError)) as caught:
+            await client.schedule_new_orchestration("order", **arguments)
+        assert any(name in str(caught.value) for name in arguments)
+        assert len(str(caught.value)) < 200
+
+    assert hub.calls == []
+
+
+async def test_a_page_size_beyond_the_protocol_is_the_largest(
+    client: DurableTaskClient, hub: FakeTransport
+) -> None:
+    """``sys.maxsize`` means as many as the hub gives."""
+    await client.query_orchestrations(page_size=sys.maxsize).to_list()
+
+    assert hub.calls[-1][1].page_size == 2**31 - 1
 
 
 async def test_a_wrong_type_is_a_type_error_and_an_invalid_request(client: DurableTaskClient) -> None:

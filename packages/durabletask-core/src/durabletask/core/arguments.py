@@ -20,11 +20,13 @@ __all__ = [
     "as_count",
     "as_duration",
     "as_flag",
+    "as_id",
     "as_ids",
     "as_members",
     "as_name",
     "as_number",
     "as_optional_text",
+    "as_page_size",
     "as_tags",
     "as_text",
     "as_time",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 _EnumT = TypeVar("_EnumT", bound=Enum)
+_MOST = 2**31 - 1  # what the protocol's integers hold
+_LARGE = 10**20
 
 
 def as_text(value: object, argument: str) -> str:
@@ -65,6 +69,14 @@ def as_text(value: object, argument: str) -> str:
 def as_optional_text(value: object, argument: str) -> str | None:
     """``None``, or a text as of ``as_text``."""
     return None if value is None else as_text(value, argument)
+
+
+def as_id(value: object, argument: str = "instance_id") -> str:
+    """A text that is not empty, as the id of what is there already; for the rest as ``as_text``."""
+    text = as_text(value, argument)
+    if not text:
+        raise InvalidRequestError(f"{argument} must not be empty.")
+    return text
 
 
 def as_name(value: object, argument: str) -> str:
@@ -135,8 +147,13 @@ def as_count(value: object, argument: str, *, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{argument} must be an int, not {_shown(value)}.")
     if value < least:
-        raise ValueError(f"{argument} must be at least {least}, not {value}.")
+        raise ValueError(f"{argument} must be at least {least}, not {_shown(value)}.")
     return int(value)
+
+
+def as_page_size(value: object) -> int:
+    """The wanted number of rows of a page, as of ``as_count``; no more than the protocol can say."""
+    return min(as_count(value, "page_size", least=1), _MOST)
 
 
 def as_number(value: object, argument: str) -> float:
@@ -148,8 +165,12 @@ def as_number(value: object, argument: str) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{argument} must be a number, not {_shown(value)}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{argument} must be finite, not {value}.")
+    try:
+        is_finite = math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        is_finite = False
+    if not is_finite:
+        raise ValueError(f"{argument} must be finite, not {_shown(value)}.")
     return value
 
 
@@ -167,7 +188,7 @@ def as_duration(value: object, argument: str) -> timedelta:
     try:
         return timedelta(seconds=as_number(value, argument))
     except OverflowError:
-        raise ValueError(f"{argument} is longer than a timedelta can be: {value} seconds.") from None
+        raise ValueError(f"{argument} is longer than a timedelta can be: {_shown(value)} seconds.") from None
 
 
 def as_time(value: object, argument: str, now: datetime | None = None) -> datetime | None:
@@ -211,6 +232,8 @@ def as_flag(value: object, argument: str) -> bool:
 
 def _shown(value: object) -> str:
     """A kind, and the value itself only where it is a number: other values may be data of the user."""
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, float)):
         return f"{value!r}"
+    if isinstance(value, int):
+        return f"{value!r}" if abs(value) < _LARGE else "an integer of more than 20 digits"
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")

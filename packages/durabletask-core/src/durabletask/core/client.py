@@ -18,12 +18,13 @@ from typing_extensions import Self, Unpack
 
 from . import telemetry
 from .arguments import (
-    as_count,
     as_flag,
+    as_id,
     as_ids,
     as_members,
     as_name,
     as_optional_text,
+    as_page_size,
     as_tags,
     as_text,
     as_time,
@@ -212,7 +213,7 @@ class DurableTaskClient:
         """
         return self._readable(
             await self._transport.get_instance(
-                as_text(instance_id, "instance_id"),
+                as_id(instance_id),
                 include_payloads=as_flag(fetch_payloads, "fetch_payloads"),
             )
         )
@@ -236,7 +237,7 @@ class DurableTaskClient:
         """
         return self._readable(
             await self._transport.wait_for_instance_start(
-                as_text(instance_id, "instance_id"),
+                as_id(instance_id),
                 include_payloads=as_flag(fetch_payloads, "fetch_payloads"),
                 timeout=as_timeout(timeout_in_seconds, "timeout_in_seconds"),
             )
@@ -255,7 +256,7 @@ class DurableTaskClient:
         """
         return self._readable(
             await self._transport.wait_for_instance_completion(
-                as_text(instance_id, "instance_id"),
+                as_id(instance_id),
                 include_payloads=as_flag(fetch_payloads, "fetch_payloads"),
                 timeout=as_timeout(timeout_in_seconds, "timeout_in_seconds"),
             )
@@ -269,7 +270,7 @@ class DurableTaskClient:
         Raises:
             InstanceNotFoundError: there is no such instance (some hubs drop the event instead).
         """
-        instance_id = as_text(instance_id, "instance_id")
+        instance_id = as_id(instance_id)
         event_name = as_name(event_name, "event_name")
         payload = self._serialize(data, f"Data of event {event_name!r}")
         with telemetry.raising_event(event_name, instance_id):
@@ -286,22 +287,18 @@ class DurableTaskClient:
             recursive: also terminate the orchestrations that it has started as its children.
         """
         await self._transport.terminate_instance(
-            as_text(instance_id, "instance_id"),
+            as_id(instance_id),
             output=self._serialize(output, "Output of the termination"),
             recursive=as_flag(recursive, "recursive"),
         )
 
     async def suspend_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Suspend an instance: events are kept and handled when it is resumed."""
-        await self._transport.suspend_instance(
-            as_text(instance_id, "instance_id"), reason=as_optional_text(reason, "reason")
-        )
+        await self._transport.suspend_instance(as_id(instance_id), reason=as_optional_text(reason, "reason"))
 
     async def resume_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Resume a suspended instance."""
-        await self._transport.resume_instance(
-            as_text(instance_id, "instance_id"), reason=as_optional_text(reason, "reason")
-        )
+        await self._transport.resume_instance(as_id(instance_id), reason=as_optional_text(reason, "reason"))
 
     async def rewind_orchestration(self, instance_id: str, *, reason: str | None = None) -> None:
         """Undo the failures that ended a FAILED instance and let it go on.
@@ -310,9 +307,7 @@ class DurableTaskClient:
             InstanceNotFoundError: there is no such instance.
             InvalidOperationError: the instance is not FAILED, or its code has answered the failure that ended it.
         """
-        await self._transport.rewind_instance(
-            as_text(instance_id, "instance_id"), reason=as_optional_text(reason, "reason")
-        )
+        await self._transport.rewind_instance(as_id(instance_id), reason=as_optional_text(reason, "reason"))
 
     async def restart_orchestration(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
         """Run an instance that has ended again from its start; returns the id of the new run.
@@ -322,7 +317,7 @@ class DurableTaskClient:
             InvalidOperationError: the instance has not ended.
         """
         return await self._transport.restart_instance(
-            as_text(instance_id, "instance_id"),
+            as_id(instance_id),
             with_new_instance_id=as_flag(with_new_instance_id, "with_new_instance_id"),
         )
 
@@ -364,7 +359,7 @@ class DurableTaskClient:
             created_to=as_time(created_to, "created_to"),
             instance_id_prefix=as_optional_text(instance_id_prefix, "instance_id_prefix"),
             include_payloads=as_flag(fetch_payloads, "fetch_payloads"),
-            page_size=as_count(page_size, "page_size", least=1),
+            page_size=as_page_size(page_size),
         )
 
         async def fetch(token: str | None) -> tuple[Sequence[OrchestrationState], str | None]:
@@ -389,7 +384,7 @@ class DurableTaskClient:
             runtime_statuses=as_members(runtime_statuses, OrchestrationStatus, "runtime_statuses"),
             completed_from=as_time(completed_from, "completed_from"),
             completed_to=as_time(completed_to, "completed_to"),
-            page_size=as_count(page_size, "page_size", least=1),
+            page_size=as_page_size(page_size),
         )
 
         async def fetch(token: str | None) -> tuple[Sequence[str], str | None]:
@@ -407,9 +402,7 @@ class DurableTaskClient:
             instance_id: id of the instance.
             recursive: also remove the orchestrations that it has started as its children.
         """
-        request = PurgeInstance(
-            instance_id=as_text(instance_id, "instance_id"), recursive=as_flag(recursive, "recursive")
-        )
+        request = PurgeInstance(instance_id=as_id(instance_id), recursive=as_flag(recursive, "recursive"))
         return await self._transport.purge_instances(request)
 
     async def purge_orchestrations(
@@ -458,7 +451,7 @@ class DurableTaskClient:
         """
         events: list[HistoryEvent] = []
         async for chunk in self._transport.stream_history(
-            as_text(instance_id, "instance_id"), execution_id=as_optional_text(execution_id, "execution_id")
+            as_id(instance_id), execution_id=as_optional_text(execution_id, "execution_id")
         ):
             events.extend(chunk)
         return events
@@ -490,7 +483,7 @@ class DurableTaskClient:
         from .diagnosis import explain  # noqa: PLC0415 - brings the replay engine along
 
         registry = Registry(orchestrators=orchestrators, activities=activities)
-        instance_id = as_text(instance_id, "instance_id")
+        instance_id = as_id(instance_id)
         return await explain(self._transport, instance_id, registry=registry, converter=self._converter)
 
     # --- entities ------------------------------------------------------------------------------------------
@@ -554,7 +547,7 @@ class DurableTaskClient:
             last_modified_to=as_time(last_modified_to, "last_modified_to"),
             include_state=as_flag(include_state, "include_state"),
             include_transient=as_flag(include_transient, "include_transient"),
-            page_size=as_count(page_size, "page_size", least=1),
+            page_size=as_page_size(page_size),
         )
 
         async def fetch(token: str | None) -> tuple[Sequence[EntityMetadata], str | None]:

@@ -51,7 +51,7 @@ class EntityId(msgspec.Struct, frozen=True, order=True):
         """
         name, separator, key = instance_id[1:].partition("@")
         if not instance_id.startswith("@") or not separator:
-            raise ValueError(f"{instance_id!r} is not an entity id; the form is '@name@key'.")
+            raise ValueError(f"{instance_id[:100]!r} is not an entity id; the form is '@name@key'.")
         return cls(name, key)
 
 
