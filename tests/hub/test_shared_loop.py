@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 
 import pytest
 from durabletask.core.portal import LoopThread
-from durabletask.testing.hub.shared_loop import SharedLoop
+from durabletask.testing.hub.shared_loop import SharedLoop, start_generator
 
 _LIMIT = 5.0  # seconds; only a failing test waits so long
 
@@ -109,15 +109,15 @@ async def test_the_loop_of_a_caller_that_ends_leaves_generators_alone(shared: Sh
 
     numbers: AsyncIterator[int] = count()
 
-    async def following() -> int:
-        return await anext(numbers)
+    async def following(number: Awaitable[int]) -> int:
+        return await number
 
     async def read() -> int:
-        return await shared.run(following())
+        return await shared.run(following(start_generator(numbers)))
 
     assert await asyncio.to_thread(asyncio.run, read()) == 0
     gc.collect()
-    assert await shared.run(following()) == 1
+    assert await shared.run(following(anext(numbers))) == 1
 
 
 async def test_many_threads_change_one_state_without_losing_a_change(shared: SharedLoop) -> None:

@@ -15,7 +15,7 @@ import asyncio
 import multiprocessing
 import os
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -28,7 +28,7 @@ from durabletask.core.transport import Transport
 from durabletask.testing.clock import Clock
 
 from .local import InMemoryBackend
-from .shared_loop import SharedLoop
+from .shared_loop import SharedLoop, start_generator
 from .storage.sqlite import Sqlite as SqliteStore
 
 __all__ = ["EmbeddedTransport", "from_connection_string"]
@@ -185,15 +185,17 @@ class EmbeddedTransport(ForwardingTransport):
     ) -> AsyncGenerator[T, None]:
         shared = self._enter()
         run, stream = shared.loop.run, method_of(shared.backend, method)(*args, **kwargs)
-
-        async def following() -> T:
-            return await anext(stream)
-
+        following = start_generator(stream)
         try:
             while True:
-                yield await run(following())
+                yield await run(_result_of(following))
+                following = anext(stream)
         except StopAsyncIteration:
             return
         finally:
             if isinstance(stream, AsyncGenerator):
                 await run(stream.aclose())
+
+
+async def _result_of(item: Awaitable[T]) -> T:
+    return await item

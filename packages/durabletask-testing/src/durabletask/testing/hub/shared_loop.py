@@ -19,14 +19,15 @@ import asyncio
 import selectors
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Generator
+from asyncio import _set_running_loop  # exported for event loops, as this one
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from types import coroutine
 from typing import TypeVar
 
 from durabletask.core.portal import running_loop
 
-__all__ = ["SharedLoop"]
+__all__ = ["SharedLoop", "start_generator"]
 
 T = TypeVar("T")
 
@@ -92,10 +93,23 @@ class SharedLoop(asyncio.SelectorEventLoop):
         """Run a coroutine of this loop in the task that awaits this one, of any loop. Cancelling cancels it."""
         caller = running_loop("A task hub in this process")
         wakeup: _Wakeup | None = None
-        error: BaseException | None = None
+        error: BaseException | None = None  # has ended the last wait
         while True:
             try:
-                wakeup = self._step(work, caller, wakeup, error)
+                # One step, as this loop, until the coroutine waits again. Without a function of its own: every call
+                # of an embedded hub comes through here.
+                with self._lock:
+                    _set_running_loop(self)
+                    try:
+                        if error is None:
+                            waited = work.send(None)
+                        else:
+                            if wakeup is not None and isinstance(error, asyncio.CancelledError):
+                                wakeup.waited.cancel()
+                            waited = work.throw(error)
+                        wakeup = _Wakeup(caller, waited) if isinstance(waited, asyncio.Future) else None
+                    finally:
+                        _set_running_loop(caller)
             except StopIteration as end:
                 result: T = end.value
                 return result
@@ -107,34 +121,6 @@ class SharedLoop(asyncio.SelectorEventLoop):
                     yield from wakeup.future
             except BaseException as raised:  # noqa: BLE001 - the coroutine decides what becomes of it
                 error = raised
-
-    def _step(
-        self,
-        work: Coroutine[object, object, object],
-        caller: asyncio.AbstractEventLoop,
-        wakeup: _Wakeup | None,
-        error: BaseException | None,
-    ) -> _Wakeup | None:
-        """Run a coroutine as this loop until it waits again; ``error`` has ended the last wait.
-
-        Raises:
-            StopIteration: the coroutine has returned.
-        """
-        hooks = sys.get_asyncgen_hooks()
-        with self._lock:
-            asyncio._set_running_loop(self)  # noqa: SLF001 - exported for event loops, as this one
-            sys.set_asyncgen_hooks(None, None)  # the caller's loop must not close generators of this one
-            try:
-                if error is None:
-                    waited = work.send(None)
-                else:
-                    if wakeup is not None and isinstance(error, asyncio.CancelledError):
-                        wakeup.waited.cancel()
-                    waited = work.throw(error)
-                return _Wakeup(caller, waited) if isinstance(waited, asyncio.Future) else None
-            finally:
-                sys.set_asyncgen_hooks(*hooks)
-                asyncio._set_running_loop(caller)  # noqa: SLF001
 
     def call_soon(
         self, callback: Callable[..., object], *args: object, context: Context | None = None
@@ -155,6 +141,16 @@ class SharedLoop(asyncio.SelectorEventLoop):
         if threading.get_ident() != self._owner:
             self.call_soon_threadsafe(_look_at_timers)
         return timer
+
+
+def start_generator(stream: AsyncIterator[T]) -> Awaitable[T]:
+    """Ask a generator of a shared loop for its first item. The loop of the caller will not close the generator."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)  # a generator looks for hooks once, here
+    try:
+        return anext(stream)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 def _look_at_timers() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -38,6 +38,7 @@ from durabletask.core.history import (
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem
 from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.events import EventLog
 from durabletask.testing.hub.state import Instance
 from durabletask.testing.hub.tasks import Activity, DurableTimer
 
@@ -89,7 +90,9 @@ def work_item(instance: Instance, episode: Episode, token: str) -> OrchestratorW
     )
 
 
-def _first_that_fit(inbox: Iterable[HistoryEvent]) -> list[HistoryEvent]:
+def _first_that_fit(inbox: EventLog) -> list[HistoryEvent]:
+    if len(inbox) < 2:  # the first goes alone, however large it is
+        return list(inbox)
     fitting: list[HistoryEvent] = []
     size = 0
     for event in inbox:
