@@ -143,17 +143,14 @@ class Definition:
             SerializationError: the input does not fit the annotation, or is missing although the parameter has neither
                 a default nor an annotation that allows ``None``; the message names function and parameter.
         """
-        subject = f"Input of {self.role} {self.name!r} ({self.location})"
         if payload:
             try:
                 return deserialize(payload, self.input_type)
-            except SerializationError as error:
-                raise SerializationError(
-                    f"{subject}: {error}"
-                ) from None  # what people see first is the innermost
+            except SerializationError as error:  # what people see first is the innermost
+                raise SerializationError(f"{self._input_subject()}: {error}") from None
         lack = self.lack_of_input()
         if lack is not None:
-            raise SerializationError(f"{subject} is missing: {lack}")
+            raise SerializationError(f"{self._input_subject()} is missing: {lack}")
         return None
 
     def lack_of_input(self) -> str | None:
@@ -166,6 +163,9 @@ class Definition:
             f"the parameter {parameter.name!r} takes {shown}. Pass an input, give the parameter a default, or allow "
             f"None: '{parameter.name}: {shown} | None'."
         )
+
+    def _input_subject(self) -> str:
+        return f"Input of {self.role} {self.name!r} ({self.location})"
 
     def invoke(self, context: object, input: object) -> object:  # noqa: A002 - the protocol's word
         """Call the function. An absent input leaves a parameter with a default at its default."""

@@ -292,8 +292,13 @@ class Dispatcher:
                 del self.waiting[token]
 
     def add(self, job: Job, *, first: bool = False) -> None:
-        """Queue a job. ``share`` hands it on."""
+        """Give a job to a stream, or queue it behind work that waits already; ``share`` then hands it on."""
         queue = self._queues[job.kind]
+        if not first and not queue.lanes:
+            stream = self._stream_for(job.kind, job.lane)
+            if stream is not None:
+                self._push(stream, job)
+                return
         queue.add(job, first=first)
         self._fresh[queue, job.lane] = None
 
@@ -318,16 +323,22 @@ class Dispatcher:
         """Give one job of a lane to a stream; whether the lane may have more."""
         if lane not in queue.lanes:
             return False
-        kind = queue.kind
+        stream = self._stream_for(queue.kind, lane)
+        if stream is None:
+            return False
+        self._push(stream, queue.pop(lane))
+        return lane in queue.lanes
+
+    def _stream_for(self, kind: Kind, lane: _Lane) -> Stream | None:
+        """The stream whose turn it is to take work of a lane."""
         for group in (self._everything[kind], self._named[kind].get(lane[0])):
             if group is None or group.is_full or not group.streams:
                 continue
             stream = group.pick(kind, lane)
             if stream is not None:
                 group.streams.move_to_end(stream)
-                self._push(stream, queue.pop(lane))
-                return lane in queue.lanes
-        return False
+                return stream
+        return None
 
     def _feed(self, stream: Stream) -> None:
         if stream not in self.streams:

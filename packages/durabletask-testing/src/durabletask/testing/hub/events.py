@@ -151,6 +151,8 @@ class OpenTasks:
 
     def settle(self) -> None:
         """Merge the changes into the storage that is shared."""
+        if not self._changes:
+            return
         for task_id, task in self._changes.items():
             if task is None:
                 self._base.pop(task_id, None)
