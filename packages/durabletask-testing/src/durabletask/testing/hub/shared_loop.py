@@ -91,7 +91,11 @@ class SharedLoop(asyncio.SelectorEventLoop):
     @coroutine
     def run(self, work: Coroutine[object, object, T]) -> Generator[object, None, T]:
         """Run a coroutine of this loop in the task that awaits this one, of any loop. Cancelling cancels it."""
-        caller = running_loop("A task hub in this process")
+        try:
+            caller = running_loop("A task hub in this process")
+        except RuntimeError:
+            work.close()  # Python would warn that it was never awaited
+            raise
         wakeup: _Wakeup | None = None
         error: BaseException | None = None  # has ended the last wait
         while True:
