@@ -142,3 +142,8 @@ async def test_the_marker_runs_a_test_under_seeds(durable_env) -> None:
     async with durable_env(orchestrators=[squares], activities=[square]) as env:
         env.fake("extra", returns="x")
         assert await env.run(squares, [1, 2], events=[("Word", "w")]) == "w x"
+
+
+def test_the_older_spelling_of_an_option_is_taken() -> None:
+    """``replay_every_turn`` means ``replay_every_episode``."""
+    assert Chaos(replay_every_turn=False) == Chaos(replay_every_episode=False) != Chaos()
