@@ -768,3 +768,23 @@ def test_text_that_is_no_unicode_is_refused(value: object) -> None:
     with pytest.raises(SerializationError, match="lone surrogate") as caught:
         DEFAULT_CONVERTER.serialize(value)
     assert "hunter2" not in str(caught.value)
+
+
+class Mixed(enum.Enum):
+    TEXT = "a"
+    NUMBER = 2
+    FRACTION = 1.5
+
+
+def test_members_of_an_enumeration_are_keys_whatever_their_values_are() -> None:
+    """JSON has texts as keys only; a member is found by the text of its value, too."""
+    value = {member: member.name for member in Mixed}
+    assert travel(value, dict[Mixed, str]) == value
+    with pytest.raises(SerializationError, match="same text"):
+        DEFAULT_CONVERTER.serialize({Mixed.NUMBER: 1, 2: 1})
+
+
+def test_a_key_that_no_reader_gives_back_is_refused() -> None:
+    """``True`` would become ``"1"``."""
+    with pytest.raises(SerializationError, match="a key of type bool"):
+        DEFAULT_CONVERTER.serialize({True: 1})

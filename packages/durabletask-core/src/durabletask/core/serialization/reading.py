@@ -219,6 +219,9 @@ def _replace_union(annotation: object) -> object:
 
 def _enum_reader(kind: type[enum.Enum]) -> _Reader:
     members = {msgspec.json.encode(to_plain(member.value)): member for member in kind}
+    for member in kind:  # as a key, where JSON has texts only
+        if isinstance(member.value, (int, float)):
+            members.setdefault(msgspec.json.encode(str(member.value)), member)
 
     def read(payload: str | bytes) -> object:
         found = members.get(payload if isinstance(payload, bytes) else payload.encode())

@@ -234,8 +234,9 @@ def _members_if_exact(value: object, kind: type) -> Collection[object] | None:
 
 
 def _has_keys_of_one_type(pairs: dict[object, object]) -> bool:
-    """Whether no two keys become the same text, as 1 and "1" do."""
-    return len(set(map(type, pairs))) == 1
+    """Whether no two keys become the same text, as 1 and "1" do. A ``bool`` would become that of a number."""
+    kinds = set(map(type, pairs))
+    return len(kinds) == 1 and bool not in kinds
 
 
 def to_plain(value: object) -> object:
@@ -303,9 +304,13 @@ def _plain_object(value: object, shape: _Shape) -> object:
 
 
 def _plain_key(key: object) -> object:
-    if type(key) is str or isinstance(key, enum.Enum):
+    if type(key) is str:
         return key
-    if isinstance(key, (bool, type(None), tuple)) or type(key) in _NATIVE or type(key) in _ATOMS:
+    if isinstance(key, enum.Enum):
+        return _plain_key(key.value)
+    if isinstance(key, bool):  # it would be written as a number, and no reader gives it back
+        raise UnwritableError("a key of type bool has no JSON form")
+    if isinstance(key, (type(None), tuple)) or type(key) in _NATIVE or type(key) in _ATOMS:
         return key
     try:
         return encode_hook(key)
