@@ -322,6 +322,17 @@ async def test_names_in_headers_make_no_hubs_that_stay(tmp_path: Path) -> None:
         assert connection.execute("SELECT name FROM hubs").fetchall() == [("used",)]
     connection.close()
 
+    hubs = HubRegistry(tmp_path / "a.db")
+    await hubs.hub("used").delete_task_hub()
+    await hubs.close()
+    hubs = HubRegistry(tmp_path / "a.db")
+    await hubs.hub("other").create_instance(request("i"))
+    assert await hubs.hub("used").get_instance("i") is None
+    await hubs.close()
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        assert connection.execute("SELECT name FROM hubs").fetchall() == [("other",)]
+    connection.close()
+
     memory = HubRegistry()
     for number in range(3 * MAXIMUM_HUBS):
         memory.hub(f"h{number}")

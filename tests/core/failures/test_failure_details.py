@@ -181,6 +181,15 @@ def test_who_asks_for_a_retry_gets_it_whatever_the_cause() -> None:
     assert not is_retried(details, non_retryable=[CardDeclined])
 
 
+@pytest.mark.parametrize(
+    ("delay", "kind"), [("5", TypeError), (float("nan"), ValueError), (float("inf"), ValueError)]
+)
+def test_a_delay_that_is_none_is_refused_by_name(delay: Any, kind: type[Exception]) -> None:
+    """A text is often a header of an HTTP answer; it is not quoted."""
+    with pytest.raises(kind, match="delay must be"):
+        RetryAfter(delay)
+
+
 def test_a_name_that_is_not_registered_has_an_error_of_its_own() -> None:
     """Also through children, so that a saga can tell a typo from an outcome."""
     details = raised(ActivityNotRegisteredError("shipp", ["ship"]))

@@ -351,7 +351,13 @@ class RetryAfter(DurableTaskError):  # noqa: N818 - reads as an instruction: rai
     """
 
     def __init__(self, delay: timedelta | float, message: str = "") -> None:
-        self.delay: timedelta = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+        try:
+            self.delay: timedelta = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+        except TypeError:
+            found = type(delay).__name__  # the value may be data of the user
+            raise TypeError(f"delay must be a timedelta or a number of seconds, not {found}.") from None
+        except (ValueError, OverflowError):
+            raise ValueError(f"delay must be finite and not beyond a timedelta, not {delay}.") from None
         super().__init__(message or f"asked to be retried after {self.delay}")
 
     @property

@@ -180,7 +180,7 @@ class FakeActivity:
             )
 
     def __repr__(self) -> str:
-        return f"<FakeActivity {self.name!r}, {len(self.calls)} calls>"
+        return f"<FakeActivity {self.name!r}, calls: {len(self.calls)}>"
 
 
 def _is_exception_type(value: object) -> bool:

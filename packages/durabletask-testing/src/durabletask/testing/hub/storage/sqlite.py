@@ -73,6 +73,10 @@ _MIGRATIONS: Final = (
     CREATE INDEX children ON instances (hub, parent) WHERE parent IS NOT NULL;
     """,
 )
+_FORGET_EMPTY_HUBS = """
+    DELETE FROM hubs WHERE NOT EXISTS (SELECT 1 FROM instances WHERE instances.hub = hubs.hub)
+    AND NOT EXISTS (SELECT 1 FROM detached WHERE detached.hub = hubs.hub)
+"""
 _STATEMENTS = 512  # that are kept prepared: one for every number of rows
 
 
@@ -257,6 +261,7 @@ class _OpenFile:
             self._identity = (found.st_dev, found.st_ino)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
+            connection.execute(_FORGET_EMPTY_HUBS)  # at no other time: open hubs know their numbers
             tops = "SELECT max(key) FROM instances UNION ALL SELECT max(key) FROM detached"
             self.keys = count(1 + max(key or 0 for (key,) in connection.execute(tops)))
         except BaseException:
