@@ -287,7 +287,7 @@ async def test_without_code_a_timer_may_be_the_time_out_of_an_event() -> None:
 
 
 async def test_code_of_another_name_is_not_taken_for_the_code() -> None:
-    """The names that were given and look alike are listed, beside what the history tells."""
+    """The names that were given and look alike are listed, beside what follows from the history."""
     async with OrchestrationTestEnvironment(orchestrators=[order]) as env:
         run = await env.start(order, 5)
         diagnosis = await env.client.explain(run.instance_id, orchestrators={"ordre": order})

@@ -84,7 +84,7 @@ def _made(items: Sequence[Json]) -> list[Made]:
 
 
 def _without_legacy_shape(made: Made) -> Made:
-    """An entity message that the history tells as a sent event (protocol section 11.7)."""
+    """An entity message that the history records as a sent event (protocol section 11.7)."""
     if made.step != "sendEvent" or not str(made.body.get("instanceId", "")).startswith("@"):
         return made
     message = _parsed(made.body.get("input"))

@@ -184,7 +184,7 @@ def _entity_failures_are_not_wrapped(vector: Vector, episode: Episode) -> None:
 def _losing_waits_take_no_event(vector: Vector, episode: Episode) -> None:
     """With the peer a wait that lost takes the next event of its name: we do as if it had been cancelled.
 
-    This tells only where another wait could have had the event: another wait of the name, or the next
+    This covers only places where another wait could have had the event: another wait of the name, or the next
     execution. A wait that is awaited or cancelled after it lost is none of this.
     """
     program = list(walk(vector.program(episode)))

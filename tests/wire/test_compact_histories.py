@@ -78,7 +78,7 @@ def _by_protobuf(events: list[HistoryEvent]) -> list[HistoryEvent]:
 
 
 def _compact(data: bytes, total: int) -> list[HistoryEvent] | None:
-    """The events of a past as its compact form tells them, if there is one."""
+    """The events of a past as its compact form gives them, if there is one."""
     segments = read_segments(data, total, with_inputs=True)
     if segments is None:
         return None

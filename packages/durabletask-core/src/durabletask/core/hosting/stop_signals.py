@@ -22,9 +22,9 @@ def stop_signals(loop: asyncio.AbstractEventLoop, requests: asyncio.Queue[bool])
     """Put ``True`` into ``requests`` at SIGINT and ``False`` at SIGTERM, on ``loop``, which may be of another thread.
 
     When the loop has not taken a request after a second, a second signal raises ``KeyboardInterrupt`` instead, also one
-    that came earlier: code of the user blocks the loop, and no request would be seen. Handlers of ``signal`` are used because those of an event
-    loop do not run while it is blocked, and do not exist on Windows. Only the main thread can set them; in another
-    thread this does nothing.
+    that came earlier: code of the user blocks the loop, and no request would be seen. Handlers of ``signal`` are used
+    because those of an event loop do not run while it is blocked, and do not exist on Windows. Only the main thread can
+    set them; in another thread this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -42,9 +42,8 @@ def stop_signals(loop: asyncio.AbstractEventLoop, requests: asyncio.Queue[bool])
         sleep(_BLOCKED_SECONDS * 1.1)
         is_watched = False
         if open_since is not None:
-            _thread.interrupt_main(
-                signal.SIGTERM
-            )  # calls handle in the main thread; nothing when it is removed
+            # Calls ``handle`` in the main thread; does nothing when it is removed.
+            _thread.interrupt_main(signal.SIGTERM)
 
     def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal open_since, is_watched

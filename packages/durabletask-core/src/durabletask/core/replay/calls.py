@@ -7,6 +7,7 @@ alone, and a struct for each would cost more than the rest of the call.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from datetime import datetime
 from types import CodeType
 from typing import TYPE_CHECKING, Literal, cast
@@ -60,16 +61,16 @@ class _Call(EngineTask[object], Waiter):
     _retries: _Retries | None
 
     @property
+    @abstractmethod
     def action(self) -> ScheduleTask | CreateSubOrchestration:
         """The action of the present attempt."""
-        raise NotImplementedError
 
-    def attach(self, action: OrchestratorAction) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def attach(self, action: OrchestratorAction) -> None: ...
 
+    @abstractmethod
     def open_calls(self) -> dict[int, OpenCall]:
         """The table of open calls of this kind."""
-        raise NotImplementedError
 
     def failed(self, failure: FailureDetails | None) -> None:
         """An attempt failed: wait for the next one, or end."""

@@ -27,9 +27,10 @@ from durabletask.core.portal import LoopThread
 from durabletask.core.transport import Transport
 from durabletask.testing.clock import Clock
 
-from .local import InMemoryBackend
+from .local import LocalTaskHub
+from .residency import InMemory
 from .shared_loop import SharedLoop, start_generator
-from .storage.sqlite import Sqlite as SqliteStore
+from .storage.sqlite import Sqlite
 
 __all__ = ["EmbeddedTransport", "from_connection_string"]
 
@@ -42,7 +43,7 @@ T = TypeVar("T")
 class _Shared:
     """One embedded hub and its users."""
 
-    def __init__(self, backend: InMemoryBackend) -> None:
+    def __init__(self, backend: LocalTaskHub) -> None:
         self.backend = backend
         self.users = 0
         self.pid = os.getpid()
@@ -75,7 +76,7 @@ def _warn_about_siblings(endpoint: str, task_hub: str) -> None:
 _thread = LoopThread("durabletask-embedded-hubs", SharedLoop)
 _guard = threading.Lock()
 _hubs: dict[tuple[str, str], _Shared] = {}
-_stores: dict[Path, SqliteStore] = {}
+_stores: dict[Path, Sqlite] = {}
 _of_parents: list[object] = []
 
 
@@ -142,7 +143,7 @@ class EmbeddedTransport(ForwardingTransport):
         return self._task_hub
 
     @property
-    def backend(self) -> InMemoryBackend:
+    def backend(self) -> LocalTaskHub:
         """The hub itself."""
         return self._enter().backend
 
@@ -152,8 +153,9 @@ class EmbeddedTransport(ForwardingTransport):
             with _guard:
                 shared = _hubs.get(key)
                 if shared is None:
-                    store = _stores.setdefault(self._path, SqliteStore(self._path)) if self._path else None
-                    backend = InMemoryBackend(self._task_hub, clock=self._clock, store=store)
+                    path = self._path
+                    storage = InMemory() if path is None else _stores.setdefault(path, Sqlite(path))
+                    backend = LocalTaskHub(self._task_hub, storage=storage, clock=self._clock)
                     shared = _hubs[key] = _Shared(backend)
                     _warn_about_siblings(self._endpoint, self._task_hub)
                 shared.users += 1
