@@ -183,19 +183,26 @@ class EntityContext:
 
 
 class TaskEntity(Generic[StateT]):
-    """An entity written as a class: every public method is an operation, ``self.state`` is its state.
+    """An entity written as a class: every public method is an operation.
 
-    The parameter is the type of the state. An object serves one operation; what it is to remember belongs
-    into ``state``. Operations take no argument or one, the input, and may be ``async def``. A plain method
-    runs in a thread.
+    The state is either what the annotations of the class declare, or one value of the type given as parameter, in
+    ``self.state``. An object serves one operation; what it is to remember belongs into the state, which is saved when
+    the operation succeeds. Operations take no argument or one, the input, and may be ``async def``. A plain method
+    runs in a thread. The operation ``delete`` is built in.
 
-        class Counter(TaskEntity[int]):
-            def initial_state(self) -> int:
-                return 0
+        class Counter(TaskEntity):
+            value: int = 0
 
             def add(self, amount: int) -> int:
-                self.state += amount
-                return self.state
+                self.value += amount
+                return self.value
+
+        class Carts(TaskEntity[Cart]):
+            def initial_state(self) -> Cart:
+                return Cart()
+
+            def put(self, item: str) -> None:
+                self.state.items.append(item)
     """
 
     _context: EntityContext

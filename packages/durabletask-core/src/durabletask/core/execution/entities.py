@@ -12,6 +12,7 @@ from typing import ClassVar, cast
 from durabletask.core import telemetry
 from durabletask.core.entities import EntityId
 from durabletask.core.entity_context import EntityContext, TaskEntity
+from durabletask.core.entity_state import DeclaredState, declared_state
 from durabletask.core.errors import EntityOperationNotFoundError, SerializationError
 from durabletask.core.history import EntityOperationCalled, EntityOperationSignaled
 from durabletask.core.registry import Definition, EntityDefinition, Registry
@@ -85,14 +86,20 @@ class EntityExecutor:
         subject = f"entity operation {definition.name}.{context.operation} ({definition.location})"
         called: Definition = definition
         receiver: object = context
+        declared: DeclaredState | None = None
         if isinstance(definition.target, type):
             called = self._method(definition.target, context.operation)
             entity = cast("TaskEntity[object]", definition.target())
             entity._context = context  # noqa: SLF001
             receiver = entity
+            declared = declared_state(definition.target, TaskEntity)
+            if declared is not None:
+                declared.load(entity, context)
         value = called.read_input(payload, self._converter.deserialize)
         is_async = inspect.iscoroutinefunction(called.function)
         result = await self._runner.call(called.invoke, is_async, receiver, value)
+        if declared is not None:
+            declared.store(receiver, context)
         try:
             return self._converter.serialize(result)
         except SerializationError as error:
