@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -23,12 +22,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, get_origin, get_type_hint
 
 from typing_extensions import TypedDict
 
+from .logs import get_logger
+
 if TYPE_CHECKING:
     from .entity_context import EntityContext
 
 __all__ = ["DeclaredState", "declared_state"]
 
-_logger = logging.getLogger("durabletask.registry")
+_logger = get_logger("durabletask.registry")
 
 
 class DeclaredState:

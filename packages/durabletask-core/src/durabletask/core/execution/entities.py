@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from datetime import datetime
 from typing import ClassVar, cast
 
 from durabletask.core import telemetry
@@ -34,8 +35,15 @@ class _Operation(Definition):
 class EntityExecutor:
     """Runs entities of a registry."""
 
-    def __init__(self, registry: Registry, converter: DataConverter, runner: UserCodeRunner) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        converter: DataConverter,
+        runner: UserCodeRunner,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._registry = registry
+        self._now = now
         self._converter = converter
         self._runner = runner
         self._operations: dict[tuple[type, str], Definition] = {}
@@ -47,7 +55,7 @@ class EntityExecutor:
             asyncio.CancelledError: the worker stops; the item is not answered.
         """
         entity_id = EntityId.parse(item.instance_id)
-        context = EntityContext(entity_id, self._converter, item.state)
+        context = EntityContext(entity_id, self._converter, item.state, now=self._now)
         with set_running_item(item.completion_token):
             results = [await self._run(operation, entity_id, context) for operation in item.operations]
         return EntityBatchResult(
