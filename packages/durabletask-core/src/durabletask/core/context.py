@@ -510,15 +510,9 @@ class OrchestrationContext(ABC):
         operation: str,
         input: object = None,
         *,
-        at: datetime | timedelta | float | None = None,
+        signal_time: datetime | None = None,
     ) -> None:
-        """Send an operation to an entity without waiting for an answer.
-
-        Args:
-            entity: the id, or its text form ``@name@key``.
-            operation: name of the operation.
-            input: serialized at once.
-            at: deliver it at this time (naive ones are UTC), or after this delay (``timedelta`` or seconds).
+        """Send an operation to an entity without waiting for an answer, now or at ``signal_time``.
 
         Raises:
             EntityLockError: the entity is locked by the present critical section.

@@ -1,0 +1,383 @@
+"""What each operation does to a schedule. Pure functions: state, input and time give a new state and effects.
+
+States::
+
+    UNINITIALIZED ──create──> ACTIVE ──pause──> PAUSED ──resume──> ACTIVE
+
+``create`` and ``update`` of a schedule that exists keep its status.
+
+``run`` starts what is due and signals itself at the time of the next run, with the execution token of the state. An
+operation that makes such a signal stale (update, pause, resume) gives the state another token, so a schedule never
+has two live signals. The id of a run is made from its time, so the hub starts the same run once, even if it is asked
+for twice (by ``run`` and by ``backfill``).
+
+A run whose end matters is started by a helper, which reports ``run_ended``. Until then the run is in
+``progress.running``.
+
+``run`` must never raise for a state that exists: a failed operation undoes its signal, and the schedule would stop.
+Other operations raise ``InvalidOperationError`` when the status does not allow them, and change nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Final, TypeAlias, Union
+
+import msgspec
+
+from durabletask.core.errors import InvalidOperationError, InvalidRequestError
+
+from .state import ScheduleConfiguration, ScheduleProgress, ScheduleState, ScheduleStatus
+from .timing import Timing
+
+__all__ = [
+    "DeleteSelf",
+    "Effect",
+    "RunAt",
+    "ScheduleChange",
+    "StartRun",
+    "backfill",
+    "create",
+    "pause",
+    "resume",
+    "run",
+    "run_ended",
+    "trigger",
+    "update",
+]
+
+_MOST_STARTED_AT_ONCE: Final = 1000
+_EARLY: Final = timedelta(seconds=1)
+"""How much before its time a signal may arrive: clocks of hub and worker differ, and hubs deliver a little early."""
+
+
+class RunAt(msgspec.Struct, frozen=True):
+    """Signal ``run`` to the schedule itself; ``at=None``: at once."""
+
+    token: str
+    at: datetime | None = None
+
+
+class StartRun(msgspec.Struct, frozen=True, kw_only=True):
+    """Start an orchestration.
+
+    Attributes:
+        instance_id: its id.
+        at: not before this time.
+        helper_id: id of the helper that starts it and reports its end; ``None``: it is started directly.
+        stopped: ids of the helpers whose runs are terminated first.
+    """
+
+    instance_id: str
+    at: datetime | None = None
+    helper_id: str | None = None
+    stopped: tuple[str, ...] = ()
+
+
+class DeleteSelf(msgspec.Struct, frozen=True):
+    """Signal ``delete`` to the schedule itself."""
+
+
+Effect: TypeAlias = Union[RunAt, StartRun, DeleteSelf]
+
+
+class ScheduleChange(msgspec.Struct, frozen=True):
+    """The new state, ``None`` for none, and what is to be done."""
+
+    state: ScheduleState | None
+    effects: tuple[Effect, ...] = ()
+
+
+def create(
+    state: ScheduleState, configuration: ScheduleConfiguration, now: datetime, new_id: Callable[[], str]
+) -> ScheduleChange:
+    """Create a schedule; for one that exists, the same as ``update``."""
+    if state.status != ScheduleStatus.UNINITIALIZED and state.schedule_configuration is not None:
+        return update(state, configuration, now, new_id)
+    created = ScheduleState(
+        status=ScheduleStatus.ACTIVE,
+        execution_token=new_id(),
+        schedule_created_at=now,
+        schedule_last_modified_at=now,
+        schedule_configuration=configuration,
+    )
+    draft = _Draft(created, configuration, now, new_id)
+    draft.arm()
+    return draft.outcome()
+
+
+def update(
+    state: ScheduleState, configuration: ScheduleConfiguration, now: datetime, new_id: Callable[[], str]
+) -> ScheduleChange:
+    """Replace the configuration. Without a change, nothing happens; the next run stays unless its time changes."""
+    old = _existing(state, "updated")
+    if configuration == old:
+        return ScheduleChange(state)
+    keeps_next_run = _times_of(configuration) == _times_of(old)
+    changed = msgspec.structs.replace(
+        state,
+        execution_token=new_id(),
+        schedule_last_modified_at=now,
+        next_run_at=state.next_run_at if keeps_next_run else None,
+        schedule_configuration=configuration,
+    )
+    draft = _Draft(changed, configuration, now, new_id)
+    if not configuration.options.watches_runs:
+        draft.note(running={}, buffered=None)
+    if state.status == ScheduleStatus.ACTIVE:
+        draft.arm()
+    return draft.outcome()
+
+
+def pause(state: ScheduleState, now: datetime, new_id: Callable[[], str]) -> ScheduleChange:
+    """Start no more runs until ``resume``; a buffered run is dropped."""
+    draft = _Draft(state, _existing(state, "paused", ScheduleStatus.ACTIVE), now, new_id)
+    draft.pause()
+    return draft.outcome()
+
+
+def resume(state: ScheduleState, now: datetime, new_id: Callable[[], str]) -> ScheduleChange:
+    """Go on with the next run. Runs that were due meanwhile are not made up for."""
+    configuration = _existing(state, "resumed", ScheduleStatus.PAUSED)
+    resumed = msgspec.structs.replace(
+        state,
+        status=ScheduleStatus.ACTIVE,
+        execution_token=new_id(),
+        schedule_last_modified_at=now,
+        next_run_at=None,
+    )
+    draft = _Draft(resumed, configuration, now, new_id)
+    draft.arm()
+    return draft.outcome()
+
+
+def run(state: ScheduleState, token: str, now: datetime, new_id: Callable[[], str]) -> ScheduleChange:
+    """Start what is due, and come back at the time of the next run."""
+    configuration = state.schedule_configuration
+    if state.status == ScheduleStatus.UNINITIALIZED or configuration is None:
+        return ScheduleChange(None)
+    if token != state.execution_token or state.status != ScheduleStatus.ACTIVE:
+        return ScheduleChange(state)  # a later operation has made the signal stale
+    if configuration.end_at is not None and now > configuration.end_at:
+        return ScheduleChange(msgspec.structs.replace(state, next_run_at=None), (DeleteSelf(),))
+    draft = _Draft(state, configuration, now, new_id)
+    due = draft.next_run()
+    if due is not None and due <= now + _EARLY:
+        draft.start_due(due)
+    draft.arm()
+    return draft.outcome()
+
+
+def trigger(
+    state: ScheduleState, now: datetime, new_id: Callable[[], str]
+) -> tuple[ScheduleChange, str | None]:
+    """Start a run now, besides those that the schedule asks for, and return its id.
+
+    ``overlap`` applies: the id is ``None`` if the run is skipped or buffered.
+    """
+    draft = _Draft(state, _existing(state, "triggered"), now, new_id)
+    draft.start(now)
+    started = [effect.instance_id for effect in draft.effects if isinstance(effect, StartRun)]
+    return draft.outcome(), started[0] if started else None
+
+
+def backfill(
+    state: ScheduleState, first: datetime, last: datetime, now: datetime, new_id: Callable[[], str]
+) -> tuple[ScheduleChange, list[str]]:
+    """Start the runs of a time that has passed, whatever the overlap, and return their ids.
+
+    Raises:
+        InvalidRequestError: the time has not passed, ends before it begins, or has too many runs.
+    """
+    configuration = _existing(state, "backfilled")
+    if last < first:
+        raise InvalidRequestError(
+            f"last={last.isoformat()} is before first={first.isoformat()}. Give the earlier time first."
+        )
+    if last > now:
+        raise InvalidRequestError(
+            f"last={last.isoformat()} is in the future. Backfill runs of the past; the schedule starts the others."
+        )
+    draft = _Draft(state, configuration, now, new_id)
+    runs = list(islice(draft.timing.between(first, last), _MOST_STARTED_AT_ONCE + 1))
+    if len(runs) > _MOST_STARTED_AT_ONCE:
+        raise InvalidRequestError(
+            f"Schedule {configuration.schedule_id!r} has more than {_MOST_STARTED_AT_ONCE} runs from "
+            f"{first.isoformat()} to {last.isoformat()}. Backfill a shorter time."
+        )
+    for moment in runs:
+        draft.begin(moment)
+    return draft.outcome(), [configuration.run_id(moment) for moment in runs]
+
+
+def run_ended(
+    state: ScheduleState, helper_id: str, *, succeeded: bool, now: datetime, new_id: Callable[[], str]
+) -> ScheduleChange:
+    """A watched run has ended. Reports about runs that the schedule no longer knows are ignored."""
+    configuration, progress = state.schedule_configuration, state.progress
+    if configuration is None:
+        return ScheduleChange(None)
+    ended = next((run_id for run_id, helper in progress.running.items() if helper == helper_id), None)
+    if ended is None:
+        return ScheduleChange(state)
+    draft = _Draft(state, configuration, now, new_id)
+    draft.note(running={run_id: helper for run_id, helper in progress.running.items() if run_id != ended})
+    is_active = state.status == ScheduleStatus.ACTIVE
+    if not succeeded:
+        draft.note(last_failure=ended)
+    if not succeeded and configuration.options.pause_on_failure and is_active:
+        draft.pause()
+    elif progress.buffered is not None and not draft.progress.running and is_active:
+        draft.note(buffered=None)
+        draft.begin(progress.buffered)
+    return draft.outcome()
+
+
+# --- parts ---------------------------------------------------------------------------------------------------
+
+
+def _existing(state: ScheduleState, what: str, needed: ScheduleStatus | None = None) -> ScheduleConfiguration:
+    configuration = state.schedule_configuration
+    if state.status == ScheduleStatus.UNINITIALIZED or configuration is None:
+        raise InvalidOperationError(f"The schedule does not exist and cannot be {what}. Create it first.")
+    if needed is not None and state.status != needed:
+        status = ScheduleStatus(state.status).name
+        raise InvalidOperationError(
+            f"Schedule {configuration.schedule_id!r} is {status} and cannot be {what}: it must be {needed.name}."
+        )
+    return configuration
+
+
+def _times_of(configuration: ScheduleConfiguration) -> tuple[object, ...]:
+    """The members that decide when runs are due."""
+    options = configuration.options
+    return (
+        configuration.start_at,
+        configuration.interval,
+        configuration.start_immediately_if_late,
+        options.cron,
+        options.time_zone,
+    )
+
+
+class _Draft:
+    """The state and the effects that one operation builds up."""
+
+    __slots__ = ("configuration", "effects", "new_id", "now", "state", "timing")
+
+    def __init__(
+        self,
+        state: ScheduleState,
+        configuration: ScheduleConfiguration,
+        now: datetime,
+        new_id: Callable[[], str],
+    ) -> None:
+        self.state: ScheduleState = state
+        self.configuration: ScheduleConfiguration = configuration
+        self.now: datetime = now
+        self.new_id: Callable[[], str] = new_id
+        self.effects: list[Effect] = []
+        self.timing: Timing = configuration.timing(state.schedule_created_at or now)
+
+    def outcome(self) -> ScheduleChange:
+        return ScheduleChange(self.state, tuple(self.effects))
+
+    @property
+    def progress(self) -> ScheduleProgress:
+        return self.state.progress
+
+    def note(self, **changes: object) -> None:
+        """Change members of the progress."""
+        self.state = msgspec.structs.replace(
+            self.state, progress=msgspec.structs.replace(self.progress, **changes)
+        )
+
+    def pause(self) -> None:
+        self.note(buffered=None)
+        self.state = msgspec.structs.replace(
+            self.state,
+            status=ScheduleStatus.PAUSED,
+            execution_token=self.new_id(),
+            next_run_at=None,
+            schedule_last_modified_at=self.now,
+        )
+
+    def arm(self) -> None:
+        """Set the time of the next run and signal ``run`` for then; a schedule deletes itself after its end."""
+        due, ends_at = self.next_run(), self.configuration.end_at
+        if ends_at is not None and (due is None or due > ends_at):
+            due = None
+            self.effects.append(RunAt(self.state.execution_token, max(ends_at + _EARLY, self.now)))
+        elif due is not None:
+            self.effects.append(RunAt(self.state.execution_token, due))
+        self.state = msgspec.structs.replace(self.state, next_run_at=due)
+
+    def next_run(self) -> datetime | None:
+        """The time of the next run, which may have passed; ``None`` when there is none."""
+        if self._is_used_up:
+            return None
+        if self.state.next_run_at is not None:
+            return self.state.next_run_at
+        starts_at, now = self.configuration.start_at, self.now
+        if self.configuration.options.cron is not None:
+            just_before = timedelta(microseconds=1)
+            return self.timing.next_after(now if starts_at is None else max(now, starts_at - just_before))
+        if starts_at is not None and starts_at > now:
+            return starts_at
+        if self.state.last_run_at is None and self.configuration.start_immediately_if_late:
+            return now
+        return self.timing.next_after(now)
+
+    def start_due(self, due: datetime) -> None:
+        """Start the runs that were due from ``due`` until now: all that ``catch_up`` covers, at least the latest."""
+        now = max(self.now, due)
+        earliest = now - timedelta(seconds=self.configuration.options.catch_up)
+        just_after = due + timedelta(microseconds=1)  # `due` itself need not be a time of the timing
+        runs = self.timing.latest(max(just_after, earliest), now, _MOST_STARTED_AT_ONCE)
+        if due >= earliest:
+            runs.insert(0, due)
+        if not runs:
+            runs.append(max(due, self.timing.latest_until(now) or due))
+        for moment in runs:
+            if not self._is_used_up:
+                skipped = self.progress.skipped
+                self.start(moment)
+                self.note(started=self.progress.started + (self.progress.skipped == skipped))
+        self.state = msgspec.structs.replace(
+            self.state, last_run_at=runs[-1], next_run_at=self.timing.next_after(now)
+        )
+
+    def start(self, moment: datetime) -> None:
+        """Start a run, or do what ``overlap`` says if the one before has not ended."""
+        running, overlap = self.progress.running, self.configuration.options.overlap
+        if not running or overlap == "allow":
+            self.begin(moment)
+        elif overlap == "terminate_other":
+            self.note(running={})
+            self.begin(moment, stopped=tuple(running.values()))
+        elif overlap == "buffer_one" and self.progress.buffered is None:
+            self.note(buffered=moment)
+        else:
+            self.note(skipped=self.progress.skipped + 1)
+
+    def begin(self, moment: datetime, stopped: tuple[str, ...] = ()) -> None:
+        """Start a run whatever the overlap."""
+        options, running = self.configuration.options, self.progress.running
+        run_id = self.configuration.run_id(moment)
+        if run_id in running:
+            return
+        # The delay is a function of the id, so a run that is asked for twice is delayed by the same time.
+        delay = random.Random(run_id).uniform(0, options.jitter)  # noqa: S311
+        at = moment + timedelta(seconds=delay) if delay else None
+        helper_id = self.new_id() if options.watches_runs else None
+        self.effects.append(StartRun(instance_id=run_id, at=at, helper_id=helper_id, stopped=stopped))
+        if helper_id is not None:
+            self.note(running={**running, run_id: helper_id})
+
+    @property
+    def _is_used_up(self) -> bool:
+        limit = self.configuration.options.limit
+        return limit is not None and self.progress.started >= limit
