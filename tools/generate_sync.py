@@ -42,7 +42,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = [ROOT / "packages" / f"durabletask-{name}/src" for name in ("core", "testing")]
 
 MODULES = (
-    ROOT / "packages/durabletask-core/src/durabletask/sync.py",
+    ROOT / "packages/durabletask-core/src/durabletask/sync/__init__.py",
+    ROOT / "packages/durabletask-core/src/durabletask/sync/entities.py",
     ROOT / "packages/durabletask-testing/src/durabletask/testing/sync.py",
 )
 

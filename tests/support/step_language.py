@@ -167,7 +167,7 @@ class Interpreter:
 
     def _do_signalEntity(self, step: Mapping[str, Any]) -> Waits:
         yield from ()
-        options = {"signal_time": time_from_json(self._member(step, "at"))} if step.get("at") else {}
+        options = {"at": time_from_json(self._member(step, "at"))} if step.get("at") else {}
         self._context.signal_entity(
             EntityId.parse(step["entity"]), step["operation"], self._member(step, "input"), **options
         )

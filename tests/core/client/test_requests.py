@@ -192,6 +192,23 @@ async def test_a_query_goes_over_all_pages(client: DurableTaskClient, hub: FakeT
     assert [call[1].continuation_token for call in hub.calls] == [None, "t1", "t2"]
 
 
+async def test_listings_leave_helper_orchestrations_out(
+    client: DurableTaskClient, hub: FakeTransport
+) -> None:
+    """Unless the prefix of a query asks for them."""
+    both = InstancePage([a_state("a"), a_state("durabletask~b")])
+    hub.answers["query_instances"] = [both, both, both]
+    hub.answers["list_instance_ids"] = [InstanceIdPage(["durabletask~b", "a"])]
+
+    listings = [
+        client.query_orchestrations(instance_id_prefix=prefix) for prefix in (None, "a", "durabletask~b")
+    ]
+    found = [[state.instance_id for state in await listing.to_list()] for listing in listings]
+
+    assert found == [["a"], ["a"], ["a", "durabletask~b"]]
+    assert await client.list_instance_ids().to_list() == ["a"]
+
+
 async def test_a_hub_that_repeats_its_token_ends_the_listing(
     client: DurableTaskClient, hub: FakeTransport
 ) -> None:

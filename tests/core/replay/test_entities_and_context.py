@@ -19,7 +19,7 @@ def test_call_and_signal_an_entity() -> None:
     """A call is answered under its request id; a signal is not."""
 
     async def main(ctx, _):
-        ctx.signal_entity(A, "note", 1, signal_time=datetime(2025, 1, 2, tzinfo=timezone.utc))
+        ctx.signal_entity(A, "note", 1, at=datetime(2025, 1, 2, tzinfo=timezone.utc))
         return await ctx.call_entity("@acct@b", "get", {"k": 1}, return_type=list)
 
     story = Story(main, started={"execution_id": "run"})

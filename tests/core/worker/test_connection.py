@@ -7,6 +7,7 @@ import logging
 
 import pytest
 from durabletask.core.authoring import ActivityContext
+from durabletask.core.built_ins import CALL_ENTITY
 from durabletask.core.errors import ConfigurationError
 from durabletask.core.hosting.backoff import Backoff
 from durabletask.core.versioning import VersioningOptions, VersionMatchStrategy
@@ -208,12 +209,13 @@ async def test_automatic_filters_name_what_is_registered() -> None:
             while len(transport.options) < (1 if versioning is None else 2):  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
+    helper = OrchestrationFilter(CALL_ENTITY)
     assert [options.filters for options in transport.options] == [
         WorkItemFilters(
-            (OrchestrationFilter("order"),), (ActivityFilter("ping"),), (EntityFilter("counter"),)
+            (OrchestrationFilter("order"), helper), (ActivityFilter("ping"),), (EntityFilter("counter"),)
         ),
         WorkItemFilters(
-            (OrchestrationFilter("order", ("2",)),),
+            (OrchestrationFilter("order", ("2",)), helper),
             (ActivityFilter("ping", ("2",)),),
             (EntityFilter("counter"),),
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 from durabletask.core.entity_context import EntityContext, TaskEntity
@@ -193,3 +194,86 @@ def test_a_class_without_the_base_is_refused() -> None:
 
     with pytest.raises(RegistrationError, match="must derive from TaskEntity"):
         DurableTaskWorker(FakeTransport(), entities=[Plain])
+
+
+class Ledger(TaskEntity):
+    """Attributes are the state."""
+
+    limit: ClassVar[int] = 100
+
+    balance: int = 0
+    entries: list[Cart] = []  # noqa: RUF012 - a default is copied for each entity
+    owner: str
+    _hidden_note = ""
+
+    def book(self, amount: int) -> int:
+        self.balance += amount
+        self.entries.append(Cart([str(amount)]))
+        return self.balance
+
+    async def own(self, owner: str) -> None:
+        self.owner = owner
+
+    def fail_after_change(self, amount: int) -> None:
+        self.book(amount)
+        raise ValueError("no")
+
+    def look(self) -> list[object]:
+        return [self.balance, [entry.items for entry in self.entries], getattr(self, "owner", None)]
+
+
+class Savings(Ledger):
+    rate: float = 0.5
+
+    def balance_of(self) -> float:
+        return self.balance * self.rate
+
+
+async def test_annotated_attributes_are_the_state() -> None:
+    """They are saved after each operation that succeeds, and converted to their types when they are read."""
+    batch = await run([("book", "2"), ("own", '"ada"'), ("look", None)], entity=Ledger)
+    again = await run([("book", "3"), ("look", None)], entity=Ledger, state=batch.state)
+
+    assert results_of(batch) == ["2", None, '[2,[["2"]],"ada"]']
+    assert batch.state == '{"balance":2,"entries":[{"items":["2"]}],"owner":"ada"}'
+    assert results_of(again) == ["5", '[5,[["2"],["3"]],"ada"]']
+
+
+async def test_a_failed_operation_undoes_changes_of_attributes() -> None:
+    """Also those made in place; a default is not shared between entities or operations."""
+    batch = await run([("fail_after_change", "50"), ("look", None), ("book", "1")], entity=Ledger)
+
+    assert results_of(batch) == ["builtins.ValueError", "[0,[],null]", "1"]
+    assert batch.state == '{"balance":1,"entries":[{"items":["1"]}]}'
+
+
+async def test_an_entity_with_attributes_that_was_only_looked_at_does_not_exist() -> None:
+    """The same rule as for ``initial_state``."""
+    assert (await run([("look", None)], entity=Ledger)).state is None
+
+
+async def test_delete_removes_the_attributes() -> None:
+    """The next operation starts with the defaults."""
+    batch = await run([("delete", None), ("look", None)], entity=Ledger, state='{"balance":7}')
+
+    assert results_of(batch) == [None, "[0,[],null]"]
+    assert batch.state is None
+
+
+async def test_a_subclass_adds_attributes_and_reads_the_state_of_its_base() -> None:
+    """What the stored state lacks takes its default."""
+    batch = await run([("balance_of", None), ("book", "2")], entity=Savings, state='{"balance":4}')
+
+    assert results_of(batch) == ["2.0", "6"]
+    assert batch.state == '{"balance":6,"entries":[{"items":["2"]}],"rate":0.5}'
+
+
+async def test_a_state_that_does_not_fit_the_attributes_is_a_failure_that_names_the_member() -> None:
+    """The state is handed back as it was."""
+    batch = await run([("look", None)], entity=Ledger, state='{"balance":"much"}')
+
+    failure = batch.results[0].failure
+    assert failure is not None
+    assert "State of entity @counter@k" in failure.message
+    assert "balance" in failure.message
+    assert batch.state == '{"balance":"much"}'

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from os import PathLike
@@ -30,10 +29,10 @@ from .arguments import (
     as_time,
     as_timeout,
 )
+from .built_ins import is_helper
 from .connection import attach
 from .connection_string import ConnectionString
-from .entities import CleanEntityStorageResult, EntityId, EntityMetadata, EntityQuery
-from .errors import SerializationError
+from .entity_client import EntityClient
 from .history import HistoryEvent, encode_history
 from .instances import (
     CreateInstanceRequest,
@@ -46,9 +45,9 @@ from .instances import (
     ReusePolicy,
 )
 from .options import ClientOptions, check_options
-from .paging import AsyncPages, clean_all, purge_all
+from .paging import AsyncPages, purge_all
 from .registry import Registrations, Registry, check_input_given, name_of
-from .requests import Statuses, batches_of, checked_policy, entity_key, new_instance_id, purge_requests
+from .requests import Statuses, batches_of, checked_policy, new_instance_id, purge_requests
 from .serialization import DEFAULT_CONVERTER
 from .transport import Transport
 
@@ -63,7 +62,7 @@ InputT = TypeVar("InputT")
 _DEFAULT_WAIT = 60.0
 
 
-class DurableTaskClient:
+class DurableTaskClient(EntityClient):
     """A client of one task hub. Connects when it is first used; ``async with`` closes it at the end.
 
     Times without a zone are taken as UTC; a number is a duration in seconds. Arguments are checked before anything is
@@ -90,13 +89,13 @@ class DurableTaskClient:
         **options: Unpack[ClientOptions],
     ) -> None:
         check_options(self, ClientOptions, options)
-        self._transport, self._owns_transport = attach(
+        transport, self._owns_transport = attach(
             connection,
             task_hub,
             credential,
             allow_insecure_credential=options.get("allow_insecure_credential", False),
         )
-        self._converter = options.get("data_converter") or DEFAULT_CONVERTER
+        super().__init__(transport, options.get("data_converter") or DEFAULT_CONVERTER)
         self._default_version = as_optional_text(options.get("default_version"), "default_version")
 
     def __repr__(self) -> str:
@@ -345,6 +344,9 @@ class DurableTaskClient:
     ) -> AsyncPages[OrchestrationState]:
         """Instances by creation time: ``async for state in client.query_orchestrations(...)``.
 
+        Helper orchestrations, whose ids begin with ``durabletask~``, are left out unless ``instance_id_prefix`` begins
+        with that text.
+
         Args:
             runtime_statuses: only these; all by default. One or several, as members or by their names.
             created_from: created at this time or later.
@@ -361,12 +363,17 @@ class DurableTaskClient:
             include_payloads=as_flag(fetch_payloads, "fetch_payloads"),
             page_size=as_page_size(page_size),
         )
+        wants_helpers = is_helper(query.instance_id_prefix or "")
 
         async def fetch(token: str | None) -> tuple[Sequence[OrchestrationState], str | None]:
             page = await self._transport.query_instances(
                 msgspec.structs.replace(query, continuation_token=token)
             )
-            states = [msgspec.structs.replace(state, reader=self._converter) for state in page.states]
+            states = [
+                msgspec.structs.replace(state, reader=self._converter)
+                for state in page.states
+                if wants_helpers or not is_helper(state.instance_id)
+            ]
             return states, page.continuation_token
 
         return AsyncPages(fetch)
@@ -379,7 +386,10 @@ class DurableTaskClient:
         completed_to: datetime | None = None,
         page_size: int = 100,
     ) -> AsyncPages[str]:
-        """Ids of instances that have ended, by completion time; arguments as for ``query_orchestrations``."""
+        """Ids of instances that have ended, by completion time; arguments as for ``query_orchestrations``.
+
+        Helper orchestrations, whose ids begin with ``durabletask~``, are left out.
+        """
         query = InstanceIdQuery(
             runtime_statuses=as_members(runtime_statuses, OrchestrationStatus, "runtime_statuses"),
             completed_from=as_time(completed_from, "completed_from"),
@@ -391,7 +401,7 @@ class DurableTaskClient:
             page = await self._transport.list_instance_ids(
                 msgspec.structs.replace(query, last_instance_key=token)
             )
-            return page.instance_ids, page.last_instance_key
+            return [each for each in page.instance_ids if not is_helper(each)], page.last_instance_key
 
         return AsyncPages(fetch)
 
@@ -486,88 +496,6 @@ class DurableTaskClient:
         instance_id = as_id(instance_id)
         return await explain(self._transport, instance_id, registry=registry, converter=self._converter)
 
-    # --- entities ------------------------------------------------------------------------------------------
-
-    async def signal_entity(
-        self,
-        entity_id: EntityId | str,
-        operation: str,
-        input: object = None,
-        *,
-        start_at: datetime | timedelta | float | None = None,
-    ) -> None:
-        """Send a one-way message to an entity; the first one creates it.
-
-        Args:
-            entity_id: the id, or its text form ``@name@key``.
-            operation: name of the operation.
-            input: what the operation gets as its input.
-            start_at: not before this time, or not before this long from now (``timedelta`` or seconds).
-        """
-        operation = as_name(operation, "operation")
-        await self._transport.signal_entity(
-            entity_key(entity_id),
-            operation,
-            input=self._serialize(input, f"Input of entity operation {operation!r}"),
-            request_id=str(uuid.uuid4()),
-            scheduled_time=as_time(start_at, "start_at", self._transport.now()),
-        )
-
-    async def get_entity(
-        self, entity_id: EntityId | str, *, include_state: bool = True
-    ) -> EntityMetadata | None:
-        """What is known of an entity, or ``None`` when it does not exist."""
-        return await self._transport.get_entity(
-            entity_key(entity_id), include_state=as_flag(include_state, "include_state")
-        )
-
-    def query_entities(
-        self,
-        *,
-        instance_id_prefix: str | None = None,
-        last_modified_from: datetime | None = None,
-        last_modified_to: datetime | None = None,
-        include_state: bool = True,
-        include_transient: bool = False,
-        page_size: int = 100,
-    ) -> AsyncPages[EntityMetadata]:
-        """Entities by id: ``async for entity in client.query_entities(...)``.
-
-        Args:
-            instance_id_prefix: only ids that begin with this text, ``@name@...``.
-            last_modified_from: modified at this time or later.
-            last_modified_to: modified before this time.
-            include_state: whether the states are wanted.
-            include_transient: also entities without state.
-            page_size: how many to ask the hub for at a time.
-        """
-        query = EntityQuery(
-            instance_id_prefix=as_optional_text(instance_id_prefix, "instance_id_prefix"),
-            last_modified_from=as_time(last_modified_from, "last_modified_from"),
-            last_modified_to=as_time(last_modified_to, "last_modified_to"),
-            include_state=as_flag(include_state, "include_state"),
-            include_transient=as_flag(include_transient, "include_transient"),
-            page_size=as_page_size(page_size),
-        )
-
-        async def fetch(token: str | None) -> tuple[Sequence[EntityMetadata], str | None]:
-            page = await self._transport.query_entities(
-                msgspec.structs.replace(query, continuation_token=token)
-            )
-            return page.entities, page.continuation_token
-
-        return AsyncPages(fetch)
-
-    async def clean_entity_storage(
-        self, *, remove_empty_entities: bool = True, release_orphaned_locks: bool = True
-    ) -> CleanEntityStorageResult:
-        """Remove empty entities and release locks whose holder is gone; returns what was done."""
-        return await clean_all(
-            self._transport,
-            remove_empty_entities=as_flag(remove_empty_entities, "remove_empty_entities"),
-            release_orphaned_locks=as_flag(release_orphaned_locks, "release_orphaned_locks"),
-        )
-
     # --- the task hub --------------------------------------------------------------------------------------
 
     async def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:
@@ -581,12 +509,6 @@ class DurableTaskClient:
         await self._transport.delete_task_hub()
 
     # --- parts ---------------------------------------------------------------------------------------------
-
-    def _serialize(self, value: object, subject: str) -> str | None:
-        try:
-            return self._converter.serialize(value)
-        except SerializationError as error:
-            raise SerializationError(f"{subject}: {error}") from error
 
     def _readable(self, state: OrchestrationState | None) -> OrchestrationState | None:
         return None if state is None else msgspec.structs.replace(state, reader=self._converter)

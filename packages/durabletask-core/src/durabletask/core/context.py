@@ -510,9 +510,15 @@ class OrchestrationContext(ABC):
         operation: str,
         input: object = None,
         *,
-        signal_time: datetime | None = None,
+        at: datetime | timedelta | float | None = None,
     ) -> None:
-        """Send an operation to an entity without waiting for an answer, now or at ``signal_time``.
+        """Send an operation to an entity without waiting for an answer.
+
+        Args:
+            entity: the id, or its text form ``@name@key``.
+            operation: name of the operation.
+            input: serialized at once.
+            at: deliver it at this time (naive ones are UTC), or after this delay (``timedelta`` or seconds).
 
         Raises:
             EntityLockError: the entity is locked by the present critical section.

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, cast, get_args, get_origin, overload
@@ -34,13 +34,21 @@ class EntityContext:
     State and messages take effect when the operation ends; an exception undoes both.
     """
 
-    def __init__(self, entity_id: EntityId, converter: DataConverter, serialized_state: str | None) -> None:
+    def __init__(
+        self,
+        entity_id: EntityId,
+        converter: DataConverter,
+        serialized_state: str | None,
+        *,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._entity_id = entity_id
+        self._now = now
         self._converter = converter
         self._text = serialized_state
         self._value: object = None
         self._is_loaded = False
-        self._untouched: str | None = None  # what an initial state looked like before anybody changed it
+        self._untouched: str | None = None  # what an initial state looked like before it was changed
         self._operation = ""
         self._actions: list[EntityAction] = []
 
@@ -61,6 +69,11 @@ class EntityContext:
     def operation(self) -> str:
         """Name of the operation that runs."""
         return self._operation
+
+    @property
+    def current_utc_datetime(self) -> datetime:
+        """The time in UTC, by the clock of the hub, which tests control."""
+        return self._now()
 
     # --- state ---------------------------------------------------------------------------------------------
 
@@ -110,19 +123,26 @@ class EntityContext:
         operation: str,
         input: object = None,
         *,
-        start_at: datetime | timedelta | float | None = None,
+        at: datetime | timedelta | float | None = None,
     ) -> None:
-        """Send a one-way message to an entity."""
+        """Send an operation to an entity when this operation has succeeded; there is no answer.
+
+        Args:
+            entity_id: the id, or its text form ``@name@key``.
+            operation: name of the operation.
+            input: input of the operation.
+            at: deliver it at this time, or after this delay (``timedelta`` or seconds).
+        """
         target = entity_key(entity_id)
         operation = as_name(operation, "operation")
-        now = utc_now()
+        now = self._now()
         self._actions.append(
             EntitySendSignal(
                 id=len(self._actions),
                 instance_id=target,
                 name=operation,
                 input=self._serialize(input, f"Input of entity operation {operation!r}"),
-                scheduled_time=as_time(start_at, "start_at", now),
+                scheduled_time=as_time(at, "at", now),
                 request_time=now,
                 trace_context=telemetry.current(),
             )
@@ -141,7 +161,7 @@ class EntityContext:
         name = as_name(name_of(orchestrator), "The name of the orchestrator")
         version = as_optional_text(version, "version")
         instance_id = new_instance_id(instance_id, None)
-        now = utc_now()
+        now = self._now()
         self._actions.append(
             EntityStartOrchestration(
                 id=len(self._actions),
@@ -183,19 +203,26 @@ class EntityContext:
 
 
 class TaskEntity(Generic[StateT]):
-    """An entity written as a class: every public method is an operation, ``self.state`` is its state.
+    """An entity written as a class: every public method is an operation.
 
-    The parameter is the type of the state. An object serves one operation; what it is to remember belongs
-    into ``state``. Operations take no argument or one, the input, and may be ``async def``. A plain method
-    runs in a thread.
+    The state is either what the annotations of the class declare, or one value of the type given as parameter, in
+    ``self.state``. An object serves one operation; what it is to remember belongs into the state, which is saved when
+    the operation succeeds. Operations take no argument or one, the input, and may be ``async def``. A plain method
+    runs in a thread. The operation ``delete`` is built in.
 
-        class Counter(TaskEntity[int]):
-            def initial_state(self) -> int:
-                return 0
+        class Counter(TaskEntity):
+            value: int = 0
 
             def add(self, amount: int) -> int:
-                self.state += amount
-                return self.state
+                self.value += amount
+                return self.value
+
+        class Carts(TaskEntity[Cart]):
+            def initial_state(self) -> Cart:
+                return Cart()
+
+            def put(self, item: str) -> None:
+                self.state.items.append(item)
     """
 
     _context: EntityContext

@@ -16,6 +16,7 @@ import types
 import typing
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, Union
 
 from .authoring import TaskActivity
@@ -99,6 +100,7 @@ class Definition:
         name: the registered name.
         target: what was registered.
         function: the callable that runs: the function itself, or the bound ``run`` of an object.
+        is_built_in: whether the SDK brings it. Versions of the program do not apply to it.
     """
 
     role: ClassVar[str] = "function"
@@ -112,6 +114,7 @@ class Definition:
         self._input: inspect.Parameter | None = self._read_signature()
         annotation = self._input.annotation if self._input is not None else inspect.Parameter.empty
         self._annotation: object = None if annotation is inspect.Parameter.empty else annotation
+        self.is_built_in: bool = False
         self._input_type: object | None = None
         self._is_resolved = False
         if self._annotation is not None and "<locals>" in getattr(self.function, "__qualname__", ""):
@@ -423,6 +426,8 @@ class _Table(Generic[_D]):
         self.by_name: dict[str, _D] = {}
         # Own names of what is registered under another name; ``None`` for an own name that several share.
         self._by_own_name: dict[str, _D | None] = {}
+        self.built_ins: dict[str, Callable[[], object]] = {}
+        self._built_in_definitions: dict[str, _D] = {}
 
     def add(self, target: object, name: object) -> _D:
         if name is None:
@@ -474,9 +479,17 @@ class _Table(Generic[_D]):
         if self._fold and name.lower() in self.by_name:
             return self.by_name[name.lower()]
         definition = self._by_own_name.get(name)  # what a reference to the function is called by
-        if definition is not None:
-            return definition
-        raise self._missing(name, self.by_name)
+        return definition if definition is not None else self._get_built_in(name)
+
+    def _get_built_in(self, name: str) -> _D:
+        key = name.lower() if self._fold else name
+        definition = self._built_in_definitions.get(key)
+        if definition is None:
+            if key not in self.built_ins:
+                raise self._missing(name, self.by_name)
+            definition = self._built_in_definitions[key] = self._kind(key, self.built_ins[key]())
+            definition.is_built_in = True
+        return definition
 
 
 class Registry:
@@ -512,6 +525,22 @@ class Registry:
     def add_entity(self, target: object, name: str | None = None) -> EntityDefinition:
         """Register an entity; without a name, under its own. Names are folded to lower case."""
         return self._entities.add(target, name)
+
+    def add_built_ins(
+        self,
+        *,
+        orchestrators: Mapping[str, Callable[[], object]] = MappingProxyType({}),
+        activities: Mapping[str, Callable[[], object]] = MappingProxyType({}),
+        entities: Mapping[str, Callable[[], object]] = MappingProxyType({}),
+    ) -> None:
+        """Add definitions that are found where the program has none of that name. The lists of names leave them out.
+
+        Each value returns what to register, when it is first needed, so that its modules are imported only then.
+        Names of entities are in lower case.
+        """
+        self._orchestrators.built_ins.update(orchestrators)
+        self._activities.built_ins.update(activities)
+        self._entities.built_ins.update(entities)
 
     def orchestrator(self, name: str) -> OrchestratorDefinition:
         """The orchestrator of that name.
@@ -561,3 +590,9 @@ class Registry:
     def activity_aliases(self) -> Sequence[str]:
         """The same for activities."""
         return self._activities.aliases
+
+    @property
+    def built_in_names(self) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+        """Names of the built-in orchestrators, activities and entities."""
+        orchestrators, activities, entities = self._orchestrators, self._activities, self._entities
+        return list(orchestrators.built_ins), list(activities.built_ins), list(entities.built_ins)

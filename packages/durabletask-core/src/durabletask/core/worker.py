@@ -12,6 +12,7 @@ import msgspec
 from typing_extensions import Self, Unpack
 
 from .arguments import as_count, as_duration
+from .built_ins import add_built_ins
 from .connection import attach
 from .connection_string import ConnectionString
 from .execution.activities import ActivityExecutor
@@ -178,6 +179,7 @@ class DurableTaskWorker:
             activities=given["activities"],
             entities=given["entities"],
         )
+        add_built_ins(self._registry)
         self._transport, self._owns_transport = attach(
             connection,
             task_hub,
@@ -358,7 +360,7 @@ class DurableTaskWorker:
             sender,
             episodes=episodes,
             activities=ActivityExecutor(self._registry, self._converter, runner),
-            entities=EntityExecutor(self._registry, self._converter, runner),
+            entities=EntityExecutor(self._registry, self._converter, runner, self._transport.now),
             logger=self._logger,
         )
         loop = WorkItemLoop(
@@ -376,7 +378,21 @@ class DurableTaskWorker:
             max_orchestrations=limits.max_orchestrations or 0,
             max_activities=limits.max_activities or 0,
             max_entities=limits.max_entities or 0,
-            filters=self._automatic_filters() if self._filters == "auto" else self._filters,
+            filters=self._with_built_ins(
+                self._automatic_filters() if self._filters == "auto" else self._filters
+            ),
+        )
+
+    def _with_built_ins(self, filters: WorkItemFilters | None) -> WorkItemFilters | None:
+        """Filters that also accept the built-ins, in every version; a hub without a filter sends everything."""
+        if filters is None:
+            return None
+        orchestrations, activities, entities = self._registry.built_in_names
+        return msgspec.structs.replace(
+            filters,
+            orchestrations=(*filters.orchestrations, *map(OrchestrationFilter, orchestrations)),
+            activities=(*filters.activities, *map(ActivityFilter, activities)),
+            entities=(*filters.entities, *map(EntityFilter, entities)),
         )
 
     def _automatic_filters(self) -> WorkItemFilters:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from datetime import datetime
 from typing import ClassVar, cast
 
 from durabletask.core import telemetry
 from durabletask.core.entities import EntityId
 from durabletask.core.entity_context import EntityContext, TaskEntity
+from durabletask.core.entity_state import DeclaredState, declared_state
 from durabletask.core.errors import EntityOperationNotFoundError, SerializationError
 from durabletask.core.history import EntityOperationCalled, EntityOperationSignaled
 from durabletask.core.registry import Definition, EntityDefinition, Registry
@@ -33,8 +35,15 @@ class _Operation(Definition):
 class EntityExecutor:
     """Runs entities of a registry."""
 
-    def __init__(self, registry: Registry, converter: DataConverter, runner: UserCodeRunner) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        converter: DataConverter,
+        runner: UserCodeRunner,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._registry = registry
+        self._now = now
         self._converter = converter
         self._runner = runner
         self._operations: dict[tuple[type, str], Definition] = {}
@@ -46,7 +55,7 @@ class EntityExecutor:
             asyncio.CancelledError: the worker stops; the item is not answered.
         """
         entity_id = EntityId.parse(item.instance_id)
-        context = EntityContext(entity_id, self._converter, item.state)
+        context = EntityContext(entity_id, self._converter, item.state, now=self._now)
         with set_running_item(item.completion_token):
             results = [await self._run(operation, entity_id, context) for operation in item.operations]
         return EntityBatchResult(
@@ -85,14 +94,20 @@ class EntityExecutor:
         subject = f"entity operation {definition.name}.{context.operation} ({definition.location})"
         called: Definition = definition
         receiver: object = context
+        declared: DeclaredState | None = None
         if isinstance(definition.target, type):
             called = self._method(definition.target, context.operation)
             entity = cast("TaskEntity[object]", definition.target())
             entity._context = context  # noqa: SLF001
             receiver = entity
+            declared = declared_state(definition.target, TaskEntity)
+            if declared is not None:
+                declared.load(entity, context)
         value = called.read_input(payload, self._converter.deserialize)
         is_async = inspect.iscoroutinefunction(called.function)
         result = await self._runner.call(called.invoke, is_async, receiver, value)
+        if declared is not None:
+            declared.store(receiver, context)
         try:
             return self._converter.serialize(result)
         except SerializationError as error:

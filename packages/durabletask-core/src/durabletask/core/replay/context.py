@@ -258,7 +258,7 @@ class ReplayContext(OrchestrationContext):
         operation: str,
         input: object = None,
         *,
-        signal_time: datetime | None = None,
+        at: datetime | timedelta | float | None = None,
     ) -> None:
         sink = self._sink
         sink.check_open("signal_entity")
@@ -272,7 +272,7 @@ class ReplayContext(OrchestrationContext):
             operation=operation,
             target_instance_id=target,
             input=payload,
-            scheduled_time=None if signal_time is None else sink.execution.time_of(signal_time),
+            scheduled_time=None if at is None else sink.execution.time_of(at),
         )
         sink.send(action, *_place())
 

@@ -30,7 +30,7 @@ def start_orchestrator(run: Run, event: ExecutionStarted) -> None:
     except NotRegisteredError as error:
         completion.fail(error)
         return
-    if not _accepts_version(run, event):
+    if not definition.is_built_in and not _accepts_version(run, event):
         return
     try:
         value = definition.read_input(event.input, run.sink.converter.deserialize)

@@ -25,30 +25,31 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self, Unpack
 
-from .core import client as _client
-from .core import worker as _worker
-from .core.connection_string import ConnectionString
-from .core.entities import CleanEntityStorageResult, EntityId, EntityMetadata
-from .core.history import HistoryEvent
-from .core.hosting.stop_signals import stop_signals
-from .core.instances import OrchestrationState, PurgeResult, ReusePolicy
-from .core.options import ClientOptions, WorkerOptions
-from .core.paging import Pages
-from .core.portal import Portal
-from .core.registry import (
+from durabletask.core import client as _client
+from durabletask.core import worker as _worker
+from durabletask.core.connection_string import ConnectionString
+from durabletask.core.history import HistoryEvent
+from durabletask.core.hosting.stop_signals import stop_signals
+from durabletask.core.instances import OrchestrationState, PurgeResult, ReusePolicy
+from durabletask.core.options import ClientOptions, WorkerOptions
+from durabletask.core.paging import Pages
+from durabletask.core.portal import Portal
+from durabletask.core.registry import (
     ActivityDefinition,
     EntityDefinition,
     OrchestratorDefinition,
     Registrations,
     Registry,
 )
-from .core.requests import Statuses
-from .core.transport import Transport
-from .core.worker import WorkerMetrics
+from durabletask.core.requests import Statuses
+from durabletask.core.transport import Transport
+from durabletask.core.worker import WorkerMetrics
+
+from .entities import EntityClient
 
 if TYPE_CHECKING:
-    from .core.context import RunsSync
-    from .core.diagnosis import Diagnosis
+    from durabletask.core.context import RunsSync
+    from durabletask.core.diagnosis import Diagnosis
 
 __all__ = ["DurableTaskClient", "DurableTaskWorker", "Pages"]
 
@@ -60,7 +61,7 @@ _DEFAULT_WAIT = 60.0
 _portal = Portal("durabletask-sync")
 
 
-class DurableTaskClient:
+class DurableTaskClient(EntityClient):
     """The blocking twin of ``durabletask.DurableTaskClient``: same arguments, results and errors.
 
     Safe to use from several threads. ``with`` closes it at the end; without, call ``close``.
@@ -78,7 +79,7 @@ class DurableTaskClient:
             return _client.DurableTaskClient(connection, task_hub, credential=credential, **options)
 
         try:
-            self._inner = self._call(make)
+            self._inner: _client.DurableTaskClient = self._call(make)
         except BaseException:
             _portal.leave(self)
             raise
@@ -304,6 +305,9 @@ class DurableTaskClient:
     ) -> Pages[OrchestrationState]:
         """Instances by creation time: ``for state in client.query_orchestrations(...)``.
 
+        Helper orchestrations, whose ids begin with ``durabletask~``, are left out unless ``instance_id_prefix`` begins
+        with that text.
+
         Args:
             runtime_statuses: only these; all by default. One or several, as members or by their names.
             created_from: created at this time or later.
@@ -332,7 +336,10 @@ class DurableTaskClient:
         completed_to: datetime | None = None,
         page_size: int = 100,
     ) -> Pages[str]:
-        """Ids of instances that have ended, by completion time; arguments as for ``query_orchestrations``."""
+        """Ids of instances that have ended, by completion time; arguments as for ``query_orchestrations``.
+
+        Helper orchestrations, whose ids begin with ``durabletask~``, are left out.
+        """
         return Pages(
             self._inner.list_instance_ids(
                 runtime_statuses=runtime_statuses,
@@ -421,70 +428,6 @@ class DurableTaskClient:
         """
         return self._call(
             lambda: self._inner.explain(instance_id, orchestrators=orchestrators, activities=activities)
-        )
-
-    def signal_entity(
-        self,
-        entity_id: EntityId | str,
-        operation: str,
-        input: object = None,
-        *,
-        start_at: datetime | timedelta | float | None = None,
-    ) -> None:
-        """Send a one-way message to an entity; the first one creates it.
-
-        Args:
-            entity_id: the id, or its text form ``@name@key``.
-            operation: name of the operation.
-            input: what the operation gets as its input.
-            start_at: not before this time, or not before this long from now (``timedelta`` or seconds).
-        """
-        self._call(lambda: self._inner.signal_entity(entity_id, operation, input, start_at=start_at))
-
-    def get_entity(self, entity_id: EntityId | str, *, include_state: bool = True) -> EntityMetadata | None:
-        """What is known of an entity, or ``None`` when it does not exist."""
-        return self._call(lambda: self._inner.get_entity(entity_id, include_state=include_state))
-
-    def query_entities(
-        self,
-        *,
-        instance_id_prefix: str | None = None,
-        last_modified_from: datetime | None = None,
-        last_modified_to: datetime | None = None,
-        include_state: bool = True,
-        include_transient: bool = False,
-        page_size: int = 100,
-    ) -> Pages[EntityMetadata]:
-        """Entities by id: ``for entity in client.query_entities(...)``.
-
-        Args:
-            instance_id_prefix: only ids that begin with this text, ``@name@...``.
-            last_modified_from: modified at this time or later.
-            last_modified_to: modified before this time.
-            include_state: whether the states are wanted.
-            include_transient: also entities without state.
-            page_size: how many to ask the hub for at a time.
-        """
-        return Pages(
-            self._inner.query_entities(
-                instance_id_prefix=instance_id_prefix,
-                last_modified_from=last_modified_from,
-                last_modified_to=last_modified_to,
-                include_state=include_state,
-                include_transient=include_transient,
-                page_size=page_size,
-            ),
-            self._call,
-        )
-
-    def clean_entity_storage(
-        self, *, remove_empty_entities: bool = True, release_orphaned_locks: bool = True
-    ) -> CleanEntityStorageResult:
-        """Remove empty entities and release locks whose holder is gone; returns what was done."""
-        return self._call(
-            lambda: self._inner.clean_entity_storage(
-                remove_empty_entities=remove_empty_entities, release_orphaned_locks=release_orphaned_locks
-            )
         )
 
     def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:

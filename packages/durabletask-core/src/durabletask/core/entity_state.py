@@ -1,0 +1,109 @@
+"""State of entity classes that declare it as annotated attributes.
+
+    class Counter(TaskEntity):
+        value: int = 0
+
+The payload is a JSON object with one member for each declared attribute. An object of the class serves one operation:
+``load`` fills its attributes before the operation, ``store`` takes them over after it. A failed operation is not
+stored, so its changes are lost with the object.
+
+Not covered: attributes without an annotation, names that begin with an underscore and ``ClassVar`` are no state.
+A member of the payload that the class no longer declares is dropped with the next change.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_origin, get_type_hints
+
+from typing_extensions import TypedDict
+
+from .logs import get_logger
+
+if TYPE_CHECKING:
+    from .entity_context import EntityContext
+
+__all__ = ["DeclaredState", "declared_state"]
+
+_logger = get_logger("durabletask.registry")
+
+
+class DeclaredState:
+    """The attributes of one entity class that are its state.
+
+    Attributes:
+        fields: type of each attribute, by name.
+        shape: the payload as a ``TypedDict``, from which the converter reads it.
+    """
+
+    __slots__ = ("fields", "shape")
+
+    def __init__(self, name: str, fields: dict[str, object]) -> None:
+        self.fields: dict[str, object] = fields
+        make = cast(
+            "Callable[..., type[dict[str, object]]]", TypedDict
+        )  # its fields are known at run time only
+        self.shape: type[dict[str, object]] = make(name, fields, total=False)
+
+    def load(self, entity: object, context: EntityContext) -> None:
+        """Set the attributes of a new object from the state of the entity, where it has one.
+
+        Raises:
+            SerializationError: the state does not fit the declaration.
+        """
+        own = vars(entity)
+        for name in self.fields:
+            if name not in own and hasattr(entity, name):
+                # Without a copy, a mutable default would be shared by all entities of the class.
+                setattr(entity, name, copy.deepcopy(getattr(entity, name)))
+        values = context.get_state(self.shape, self._values(entity))
+        for name, value in values.items():
+            setattr(entity, name, value)
+
+    def store(self, entity: object, context: EntityContext) -> None:
+        """Make the attributes the state of the entity, unless the operation has deleted it."""
+        values = context.get_state(self.shape)
+        if values is not None:
+            values.clear()
+            values.update(self._values(entity))
+
+    def _values(self, entity: object) -> dict[str, object]:
+        return {name: getattr(entity, name) for name in self.fields if hasattr(entity, name)}
+
+
+@lru_cache(maxsize=1024)
+def declared_state(kind: type, base: type) -> DeclaredState | None:
+    """What ``kind`` and the classes between it and ``base`` declare; ``None`` if that is nothing."""
+    fields = dict(_fields(kind, base))
+    return DeclaredState(f"State of {kind.__qualname__}", fields) if fields else None
+
+
+def _fields(kind: type, base: type) -> Iterator[tuple[str, object]]:
+    for part in reversed(kind.__mro__):
+        if part is base or not issubclass(part, base):
+            continue
+        for name in inspect.get_annotations(part):
+            if not name.startswith("_"):
+                annotation = _resolve(part, name)
+                if annotation is not ClassVar and get_origin(annotation) is not ClassVar:
+                    yield name, annotation
+
+
+def _resolve(part: type, name: str) -> object:
+    """One annotation as an object. Each is resolved alone, so that one bad name does not cost the others."""
+    holder = type(part.__name__, (), {"__annotations__": {name: inspect.get_annotations(part)[name]}})
+    module = sys.modules.get(part.__module__)
+    try:
+        return get_type_hints(holder, vars(module) if module else {}, vars(part), include_extras=True)[name]
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        _logger.warning(
+            "The annotation of %s.%s cannot be resolved (%s); the attribute will hold plain JSON values.",
+            part.__qualname__,
+            name,
+            error,
+        )
+        return Any
