@@ -128,10 +128,10 @@ class Stream:
         versions = self.accepted[kind].get(lane[0])
         return versions is not None and (not versions or lane[1] in versions)
 
-    def has_room(self, kind: Kind) -> bool:
-        """Whether another item of the kind may be given to the stream now. A limit of 0 is none."""
-        limit = self.limits[kind]
-        return len(self.buffer) < _BUFFER and (not limit or self.outstanding[kind] < limit)
+    def room(self, kind: Kind) -> int:
+        """How many items of the kind may be given to the stream now. A limit of 0 is none."""
+        limit, room = self.limits[kind], _BUFFER - len(self.buffer)
+        return min(room, limit - self.outstanding[kind]) if limit else room
 
     def wake(self) -> None:
         """Let the reader look again."""
@@ -180,7 +180,7 @@ class _Group:
         """A stream for work of a lane: one whose reader waits, else one that has room."""
         found, has_room = None, False
         for stream in self.streams:
-            if not stream.has_room(kind):
+            if stream.room(kind) <= 0:
                 continue
             has_room = True
             if stream.accepted is None or stream.accepts(kind, lane):
@@ -202,14 +202,17 @@ class _Queue:
         self.lanes: OrderedDict[_Lane, OrderedDict[Job, None]] = OrderedDict()
         self._of_name: dict[str, dict[_Lane, None]] = {}
 
-    def add(self, job: Job, *, first: bool = False) -> None:
+    def add(self, job: Job, *, first: bool) -> bool:
+        """Add a job; whether its lane is new."""
         lane = self.lanes.get(job.lane)
+        is_new = lane is None
         if lane is None:
             lane = self.lanes[job.lane] = OrderedDict()
             self._of_name.setdefault(job.lane[0], {})[job.lane] = None
         lane[job] = None
         if first:
             lane.move_to_end(job, last=False)
+        return is_new
 
     def pop(self, key: _Lane) -> Job:
         """Take the next job of a lane, which goes behind the others."""
@@ -299,8 +302,9 @@ class Dispatcher:
             if stream is not None:
                 self._push(stream, job)
                 return
-        queue.add(job, first=first)
-        self._fresh[queue, job.lane] = None
+        # Work behind other work of its lane waits for a stream to gain room, as that does.
+        if queue.add(job, first=first):
+            self._fresh[queue, job.lane] = None
 
     def discard(self, job: Job) -> None:
         """Take a job out of the queue, if it is there."""
@@ -344,7 +348,7 @@ class Dispatcher:
         if stream not in self.streams:
             return
         for queue in self._queues:
-            while queue.lanes and stream.has_room(queue.kind):
+            for _ in range(stream.room(queue.kind) if queue.lanes else 0):
                 lane = queue.lane_for(stream)
                 if lane is None:
                     break
@@ -352,9 +356,10 @@ class Dispatcher:
 
     def _push(self, stream: Stream, job: Job) -> None:
         stream.outstanding[job.kind] += 1
+        if not stream.buffer:
+            self._laden[stream] = None
+            stream.wake()
         stream.buffer.append(job)
-        self._laden[stream] = None
-        stream.wake()
 
     def take(self, stream: Stream) -> Job:
         """The next job of a stream, for its reader."""
@@ -364,9 +369,11 @@ class Dispatcher:
         return job
 
     def let_go(self, stream: Stream, kind: Kind) -> None:
-        """An item of a stream is over; there is room for another."""
-        stream.outstanding[kind] -= 1
-        self.has_gained_room(stream)
+        """An item of a stream is over; there is room for another if it had reached its limit."""
+        outstanding = stream.outstanding
+        if outstanding[kind] == stream.limits[kind]:
+            self.has_gained_room(stream)
+        outstanding[kind] -= 1
 
     def has_gained_room(self, stream: Stream) -> None:
         """A stream may take more than before."""
@@ -381,7 +388,7 @@ class Dispatcher:
             if not stream.is_away or stream is idle:
                 continue
             for place, job in enumerate(stream.buffer):
-                if idle.has_room(job.kind) and idle.accepts(job.kind, job.lane):
+                if idle.room(job.kind) > 0 and idle.accepts(job.kind, job.lane):
                     del stream.buffer[place]
                     stream.outstanding[job.kind] -= 1
                     if not stream.buffer:
@@ -448,5 +455,6 @@ class Dispatcher:
         for stream in list(self._laden):
             while stream.buffer:
                 self.let_go(stream, self.take(stream).kind)
+            self.has_gained_room(stream)
         for lease in list(self.leases.values()):
             self.settle(lease)
