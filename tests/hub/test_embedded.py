@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from durabletask.core.actions import ScheduleTask
 from durabletask.core.connection import ConnectionString, resolve_transport
-from durabletask.core.entities import EntityQuery
-from durabletask.core.errors import ConfigurationError, InstanceNotFoundError, NotSupportedError
+from durabletask.core.entities import CleanEntityStorageResult, EntityQuery
+from durabletask.core.errors import ConfigurationError, InstanceNotFoundError
 from durabletask.core.instances import (
     CreateInstanceRequest,
     InstanceIdQuery,
@@ -20,7 +20,12 @@ from durabletask.core.instances import (
     PurgeInstance,
 )
 from durabletask.core.transport import Transport
-from durabletask.core.work_items import EntityBatchResult, EntityWorkItem, OrchestratorWorkItem
+from durabletask.core.work_items import (
+    EntityBatchResult,
+    EntityOperationResult,
+    EntityWorkItem,
+    OrchestratorWorkItem,
+)
 from durabletask.testing import VirtualClock
 from durabletask.testing.hub.embedded import EmbeddedTransport, from_connection_string
 from scripted_worker import Reader, ScriptedWorker, complete
@@ -163,16 +168,21 @@ async def test_every_call_reaches_the_hub(endpoint: str) -> None:
     new_id = await hub.restart_instance("i", with_new_instance_id=True)
     assert new_id != "i"
     assert (await hub.purge_instances(PurgeInstance(instance_id="i"))).deleted_instance_count == 1
-    for call in (
-        hub.signal_entity("@e@k", "op"),
-        hub.get_entity("@e@k"),
-        hub.query_entities(EntityQuery()),
-        hub.clean_entity_storage(),
-        hub.complete_entity(EntityBatchResult(instance_id="@e@k", results=())),
-        hub.abandon_entity(EntityWorkItem(instance_id="@e@k", operations=())),
-    ):
-        with pytest.raises(NotSupportedError, match="entities"):
-            await call
+    await hub.signal_entity("@e@k", "op")
+    batch = await reader.take()
+    assert isinstance(batch, EntityWorkItem)
+    await hub.abandon_entity(batch)
+    batch = await reader.take()
+    done = EntityOperationResult(result="1")
+    await hub.complete_entity(
+        EntityBatchResult(
+            instance_id="@e@k", results=(done,), state="1", completion_token=batch.completion_token
+        )
+    )
+    entity = await hub.get_entity("@e@k")
+    assert entity is not None
+    assert list((await hub.query_entities(EntityQuery())).entities) == [entity]
+    assert await hub.clean_entity_storage() == CleanEntityStorageResult()
     await hub.delete_task_hub()
     assert await hub.get_instance(new_id) is None
     await reader.close()

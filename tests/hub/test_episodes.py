@@ -6,20 +6,15 @@ from datetime import timedelta
 
 import pytest
 from durabletask.core.actions import (
-    CallEntity,
     CompleteOrchestration,
     CreateTimer,
-    RequestEntityLock,
     ScheduleTask,
     SendEvent,
-    SignalEntity,
     TerminateOrchestration,
-    UnlockEntity,
 )
 from durabletask.core.errors import InvalidRequestError
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import (
-    EntityOperationFailed,
     EventRaised,
     ExecutionStarted,
     ExecutionTerminated,
@@ -276,20 +271,4 @@ async def test_duplicate_activity_answers_are_dropped(hub: InMemoryBackend) -> N
     episode = await reader.episode()
 
     assert [event.result for event in episode.new_events if isinstance(event, TaskCompleted)] == ["1"]
-    await reader.close()
-
-
-async def test_entity_actions_are_answered_clearly(hub: InMemoryBackend) -> None:
-    """A call fails, a signal and an unlock are recorded and dropped, a lock request ends the orchestration."""
-    reader = Reader(hub)
-    await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
-    await reader.answer(
-        await reader.episode(), CallEntity(1, "r", "add", "@c@1"), SignalEntity(2, "s", "add", "@c@1")
-    )
-    item = await reader.episode()
-    answer = item.new_events[1]
-    assert isinstance(answer, EntityOperationFailed)
-    assert answer.request_id == "r"
-    await reader.answer(item, RequestEntityLock(3, "cs", ("@c@1",)), UnlockEntity(4, "cs", "@c@1"))
-    assert isinstance((await reader.episode()).new_events[1], ExecutionTerminated)
     await reader.close()

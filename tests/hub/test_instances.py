@@ -12,7 +12,6 @@ from durabletask.core.errors import (
     InstanceNotFoundError,
     InvalidOperationError,
     InvalidRequestError,
-    NotSupportedError,
     TransportUnavailableError,
 )
 from durabletask.core.failures import FailureDetails
@@ -25,7 +24,6 @@ from durabletask.core.history import (
 from durabletask.core.instances import (
     CreateInstanceRequest,
     OrchestrationStatus,
-    PurgeInstance,
     ReusePolicy,
 )
 from durabletask.testing import InMemoryBackend, VirtualClock
@@ -311,18 +309,6 @@ async def test_a_restart_keeps_input_version_and_tags(hub: InMemoryBackend) -> N
             S.PENDING,
         )
     await reader.close()
-
-
-async def test_entities_are_refused_clearly(hub: InMemoryBackend) -> None:
-    """Every entity call says that the local hub has no entities yet."""
-    with pytest.raises(NotSupportedError, match="entities"):
-        await hub.signal_entity("@c@1", "add")
-    with pytest.raises(NotSupportedError, match="entities"):
-        await hub.get_entity("@c@1")
-    with pytest.raises(NotSupportedError, match="entities"):
-        await hub.clean_entity_storage()
-    with pytest.raises(NotSupportedError, match="entities"):
-        await hub.purge_instances(PurgeInstance(instance_id="@c@1", is_orchestration=False))
 
 
 async def test_finished_instances_can_be_capped() -> None:

@@ -365,7 +365,7 @@ async def test_a_file_of_the_first_layout_is_migrated(tmp_path: Path) -> None:
     await reader.close()
     await hub.close()
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
         assert connection.execute("SELECT id, parent FROM instances ORDER BY id").fetchall() == [
             ("live", None),
             ("pending", "live"),

@@ -10,7 +10,6 @@ from durabletask.core.transport import Transport
 from durabletask.testing.clock import VirtualClock
 from durabletask.testing.conformance import Capabilities, ConformanceHub
 from durabletask.testing.hub import InMemoryBackend, SqliteStore
-from durabletask.testing.hub.transitions import entities as entity_transitions
 
 
 class LocalCapabilities(Capabilities):
@@ -34,7 +33,7 @@ class LocalCapabilities(Capabilities):
     filters = True
     lock_expiry = True
     cancels_calls_on_close = True
-    entities = not hasattr(entity_transitions, "NOT_YET")  # opens by itself once the hub has them
+    entities = True
 
 
 class SqliteCapabilities(LocalCapabilities):

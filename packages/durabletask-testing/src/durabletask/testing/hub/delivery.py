@@ -1,6 +1,6 @@
 """Work that is ready, and its way to the workers.
 
-A ``Job`` is one episode or one activity on its way, in exactly one of these places:
+A ``Job`` is one episode, one activity or the batch of one entity on its way, in exactly one of these places:
 
     queued ──> buffered ──> leased ──> gone (answered)
       ^ ^          │           │
@@ -32,6 +32,7 @@ from datetime import datetime
 from durabletask.core.work_items import WorkItemFilters, WorkItemStreamOptions
 
 from .tasks import Activity
+from .transitions.entity_batches import Batch
 from .transitions.episodes import Episode
 
 __all__ = ["Dispatcher", "Job", "Kind", "Lease", "Stream"]
@@ -45,13 +46,15 @@ class Kind(enum.IntEnum):
 
     ORCHESTRATION = 0
     ACTIVITY = 1
+    ENTITY = 2
 
 
 class Job:
-    """An episode of an instance, known by id and key, or an activity, on its way to an answer."""
+    """An episode or a batch, of what is known by id and key, or an activity, on its way to an answer."""
 
     __slots__ = (
         "activity",
+        "batch",
         "deliveries",
         "episode",
         "instance_id",
@@ -71,6 +74,7 @@ class Job:
         self.key: int = key
         self.activity: Activity | None = activity
         self.episode: Episode | None = None
+        self.batch: Batch | None = None
         self.lease: Lease | None = None
         self.deliveries: int = 0
         self.returns: int = 0  # how often it came back without an answer
@@ -111,8 +115,12 @@ class Stream:
     )
 
     def __init__(self, options: WorkItemStreamOptions) -> None:
-        self.limits: tuple[int, int] = (max(options.max_orchestrations, 0), max(options.max_activities, 0))
-        self.outstanding: list[int] = [0, 0]
+        self.limits: tuple[int, int, int] = (
+            max(options.max_orchestrations, 0),
+            max(options.max_activities, 0),
+            max(options.max_entities, 0),
+        )
+        self.outstanding: list[int] = [0, 0, 0]
         self.buffer: deque[Job] = deque()
         self.leases: dict[str, Lease] = {}
         self.failure: Exception | None = None
@@ -164,6 +172,7 @@ def _accepted(filters: WorkItemFilters | None) -> tuple[dict[str, frozenset[str]
             # No versions means any version, also where the same name is listed with some.
             names[entry.name] = versions if known is None else (known and versions and known | versions)
         tables.append(names)
+    tables.append({entity.name.lower(): frozenset() for entity in filters.entities})
     return tuple(tables)
 
 
@@ -258,9 +267,9 @@ class Dispatcher:
     """Shares ready work among the streams by rotation, within their limits and filters."""
 
     def __init__(self) -> None:
-        self._queues = (_Queue(Kind.ORCHESTRATION), _Queue(Kind.ACTIVITY))
-        self._everything = (_Group(), _Group())
-        self._named: tuple[dict[str, _Group], dict[str, _Group]] = ({}, {})
+        self._queues = tuple(_Queue(kind) for kind in Kind)
+        self._everything = tuple(_Group() for _ in Kind)
+        self._named: tuple[dict[str, _Group], ...] = tuple({} for _ in Kind)
         self._fresh: dict[tuple[_Queue, _Lane], None] = {}
         self._hungry: dict[Stream, None] = {}
         self._laden: dict[Stream, None] = {}
@@ -271,7 +280,13 @@ class Dispatcher:
     @property
     def is_busy(self) -> bool:
         """Whether work waits for a worker, or is with one and does not itself wait for this hub."""
-        return bool(self._queues[0].lanes or self._queues[1].lanes or self._laden or self.is_running)
+        return bool(self.has_queued or self._laden or self.is_running)
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether work waits for a stream that takes it."""
+        episodes, activities, batches = self._queues
+        return bool(episodes.lanes or activities.lanes or batches.lanes)
 
     @property
     def is_running(self) -> bool:
@@ -320,7 +335,7 @@ class Dispatcher:
                 fresh[mark] = None  # behind the other lanes
         while self._hungry:
             stream, _ = self._hungry.popitem()
-            if self._queues[0].lanes or self._queues[1].lanes:
+            if self.has_queued:
                 self._feed(stream)
 
     def _offer(self, queue: _Queue, lane: _Lane) -> bool:

@@ -4,7 +4,8 @@ The functions of ``transitions`` take a ``Transition`` and change nothing but th
 applies it, the hub is as it was; a command that raises leaves nothing behind. What has to happen outside is written
 down in the lists:
 
-* at once: episodes may be handed to workers (an episode has no effect before its result is committed), timers are set;
+* at once: episodes and batches may be handed to workers (they have no effect before their result is committed), timers
+  are set;
 * after the commit: activities are handed to workers, waiting clients are answered.
 
 Which instances became runnable, ended, or satisfy a waiting client follows from their drafts; the engine compares
@@ -18,8 +19,11 @@ from datetime import datetime
 
 from durabletask.core.history import EventRaised
 
+from .entity_state import Entity
+from .request_ids import RequestId
 from .state import HubState, Instance
-from .tasks import Activity, DurableTimer
+from .tasks import Activity
+from .timers import Timer
 
 __all__ = ["Transition"]
 
@@ -37,6 +41,9 @@ class Transition:
         detached: activities whose execution ended before they answered, with their numbers.
         attended: detached activities that have answered.
         clears_hub: everything in the hub goes, also what is not in memory.
+        entities: what takes the place of entities, by id; ``None``: the entity is gone.
+        request_ids: signals of clients to remember.
+        forgets: signals with a lower number may be forgotten.
     """
 
     __slots__ = (
@@ -45,8 +52,11 @@ class Transition:
         "clears_hub",
         "detached",
         "drafts",
+        "entities",
+        "forgets",
         "now",
         "removed",
+        "request_ids",
         "state",
         "timers",
     )
@@ -56,11 +66,14 @@ class Transition:
         self.now: datetime = now
         self.drafts: dict[str, Instance | None] = {}
         self.activities: list[Activity] = []
-        self.timers: list[DurableTimer] = []
+        self.timers: list[Timer] = []
         self.removed: list[tuple[Instance, bool]] = []
         self.detached: dict[Activity, int] = {}
         self.attended: list[Activity] = []
         self.clears_hub: bool = False
+        self.entities: dict[str, Entity | None] = {}
+        self.request_ids: list[RequestId] = []
+        self.forgets: int | None = None
 
     def read(self, instance_id: str) -> Instance | None:
         """An instance as the command sees it by now, not to be changed."""
@@ -95,6 +108,37 @@ class Transition:
             child = self.read(child_id)
             if child is not None and child.parent_id == instance_id:
                 yield child
+
+    def read_entity(self, entity_id: str) -> Entity | None:
+        """An entity as the command sees it by now, not to be changed."""
+        if entity_id in self.entities:
+            return self.entities[entity_id]
+        return self.state.entities.get(entity_id)
+
+    def edit_entity(self, entity: Entity) -> Entity:
+        """The draft of an entity that ``read_entity`` has returned."""
+        draft = self.entities.get(entity.entity_id)
+        if draft is None:
+            draft = self.entities[entity.entity_id] = entity.draft()
+        return draft
+
+    def open_entity(self, entity_id: str) -> Entity:
+        """The draft of an entity; the first message makes it."""
+        entity = self.read_entity(entity_id)
+        if entity is not None:
+            return self.edit_entity(entity)
+        return self.add_entity(Entity(key=self.state.take_key(), entity_id=entity_id, modified_at=self.now))
+
+    def add_entity(self, entity: Entity) -> Entity:
+        """Have a new entity, or one in the place of another."""
+        self.entities[entity.entity_id] = entity
+        return entity
+
+    def drop_void_entities(self) -> None:
+        """Let the entities go of which there is nothing to remember; the last step of a command."""
+        for entity_id, draft in self.entities.items():
+            if draft is not None and draft.is_void:
+                self.entities[entity_id] = None
 
     def raise_event(
         self, instance_id: str, name: str, data: str | None, execution_id: str | None = None

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -25,18 +25,27 @@ from durabletask.core.execution.runner import running_item
 from durabletask.core.instances import OrchestrationState
 from durabletask.core.logs import get_logger
 from durabletask.core.portal import running_loop
-from durabletask.core.work_items import ActivityResult, OrchestratorResult, WorkItemStreamOptions
+from durabletask.core.work_items import (
+    ActivityResult,
+    EntityBatchResult,
+    OrchestratorResult,
+    WorkItemStreamOptions,
+)
 from durabletask.testing.clock import Clock
 
 from .delivery import Lease, Stream
 from .effects import Transition
+from .entity_state import Entity
 from .journal import CommitLog
+from .request_ids import RequestId
 from .retention import Retention
 from .state import HubState, Instance, restore_flags
-from .tasks import Activity, DurableTimer
-from .timers import Alarm, TimerQueue
+from .tasks import Activity, DelayedMessage
+from .timers import Alarm, Timer, TimerQueue
 from .transitions.creation import start_scheduled
 from .transitions.ending import fail
+from .transitions.entity_batches import complete_batch
+from .transitions.entity_messages import deliver_delayed
 from .transitions.episodes import complete_episode
 from .transitions.messages import answer_activity, fire_timer
 from .transitions.restoring import restore_open_tasks
@@ -82,10 +91,11 @@ class Engine:
 
     @property
     def is_unused(self) -> bool:
-        """Whether there is no instance, no stream, and nothing that waits."""
+        """Whether there is no instance, no entity, no stream, and nothing that waits."""
         work = self.workers.work
         return not (
             self.state.instances
+            or self.state.entities
             or work.streams
             or work.is_busy
             or self._waiting.is_waited
@@ -107,13 +117,16 @@ class Engine:
             self._is_waking = False
         self.notify_clock()
 
-    def _run_due(self, entry: DurableTimer | Alarm, now: datetime) -> None:
+    def _run_due(self, entry: Timer | Alarm, now: datetime) -> None:
         try:
             if isinstance(entry, Alarm):
                 entry.ring()
             elif self._is_awaited(entry):
                 tx = self.begin()
-                fire_timer(tx, entry)
+                if isinstance(entry, DelayedMessage):
+                    deliver_delayed(tx, entry)
+                else:
+                    fire_timer(tx, entry)
                 self.apply(tx)
         except Exception:  # a defect must not stop the other timers
             _logger.exception("Task hub %r could not run what was due; it tries again.", self.task_hub)
@@ -124,7 +137,10 @@ class Engine:
         if not self._is_waking:
             self.clock.notify(self)
 
-    def _is_awaited(self, timer: DurableTimer) -> bool:
+    def _is_awaited(self, timer: Timer) -> bool:
+        if isinstance(timer, DelayedMessage):
+            entity = self.state.entities.get(timer.entity_id)
+            return entity is not None and entity.delayed.get(timer.number) is timer
         instance = self.state.instances.get(timer.instance_id)
         return instance is not None and instance.open.get(timer.timer_id) is timer
 
@@ -161,6 +177,8 @@ class Engine:
         Raises:
             Exception: the change cannot be encoded; nothing has happened.
         """
+        if tx.entities:
+            tx.drop_void_entities()
         commit = self.commits.prepare(tx)
         answers = self._waiting.answers(tx)
         if answered is not None:
@@ -172,14 +190,14 @@ class Engine:
         if commit is None:
             release()
             return
-        # An episode has no effect outside before its result is committed: the two may share a commit.
+        # An episode or a batch has no effect in the hub before its result is committed: the two may share a commit.
         is_urgent = bool(tx.activities or answers or not has_queued or not self.workers.work.streams)
         self.commits.add(commit, release, is_urgent=is_urgent)
         self.workers.work.share()
         self.notify_clock()
 
     def _put_in_place(self, tx: Transition) -> bool:
-        """The drafts become the state; whether an episode was queued."""
+        """The drafts become the state; whether an episode or a batch was queued."""
         state, workers, has_queued = self.state, self.workers, False
         if tx.clears_hub:
             self._forget()
@@ -189,7 +207,7 @@ class Engine:
             if old is not None:
                 is_same = draft is not None and draft.key == old.key
                 if is_over or not is_same:
-                    workers.revoke_episode(old.key)
+                    workers.revoke(old.key)
                 if old.is_held and not (is_same and draft is not None and draft.is_held):
                     self._starts.pop(old.key).cancel()
             if draft is None:
@@ -201,6 +219,25 @@ class Engine:
         state.detached.update(tx.detached)
         for activity in tx.attended:
             state.detached.pop(activity, None)
+        if tx.entities:
+            has_queued |= self._put_entities(tx.entities)
+        for request in tx.request_ids:
+            state.request_ids.add(request)
+        if tx.forgets is not None:
+            state.request_ids.forget(tx.forgets)
+        return has_queued
+
+    def _put_entities(self, drafts: Mapping[str, Entity | None]) -> bool:
+        has_queued = False
+        for entity_id, draft in drafts.items():
+            old = self.state.entities.get(entity_id)
+            if old is not None and (draft is None or draft.key != old.key):
+                self.workers.revoke(old.key)
+            if draft is None:
+                self.state.drop_entity(entity_id)
+            else:
+                self.state.put_entity(draft)
+                has_queued |= self.workers.queue_batch(draft)
         return has_queued
 
     def _set_going(self, instance: Instance) -> bool:
@@ -238,7 +275,13 @@ class Engine:
 
     # --- storage ---------------------------------------------------------------------------------------------
 
-    def restore(self, instances: Iterable[Instance], detached: dict[Activity, int]) -> None:
+    def restore(
+        self,
+        instances: Iterable[Instance],
+        detached: Mapping[Activity, int],
+        entities: Iterable[Entity],
+        request_ids: Iterable[RequestId],
+    ) -> None:
         """Go on with what a storage remembers. Nothing of this is written again."""
         self.bind()
         tx = Transition(self.state, self.clock.now())
@@ -250,6 +293,12 @@ class Engine:
                 self._hold(instance)
             self.workers.queue_episode(instance)
         self.state.detached.update(detached)
+        for entity in entities:
+            self.state.put_entity(entity)
+            tx.timers += [one for one in entity.delayed.values() if isinstance(one, DelayedMessage)]
+            self.workers.queue_batch(entity)
+        for request in request_ids:
+            self.state.request_ids.add(request)
         for timer in tx.timers:
             self._timers.add(timer.fire_at, timer)
         self._release([*tx.activities, *detached], [])
@@ -325,6 +374,20 @@ class Engine:
             return
         tx = self.begin()
         answer_activity(tx, lease.job.activity, result)
+        self.apply(tx, answered=lease)
+
+    def complete_entity(self, result: EntityBatchResult) -> None:
+        """Commit a batch; a token that is not in flight changes nothing."""
+        lease = self.workers.find_batch(result.completion_token, result.instance_id)
+        if lease is None or lease.job.batch is None:
+            return
+        if result.requires_state or (result.failure is None and not result.results):
+            self.abandon(lease.token)  # nothing was run; try again a little later
+            return
+        tx, job = self.begin(), lease.job
+        entity = tx.read_entity(job.instance_id)
+        if entity is not None and job.batch is not None:
+            complete_batch(tx, entity, job.batch, result)
         self.apply(tx, answered=lease)
 
     def fail_instance(self, instance_id: str, error: Exception) -> None:

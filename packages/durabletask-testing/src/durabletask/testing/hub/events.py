@@ -1,4 +1,4 @@
-"""The two containers of an instance that grow, copied in constant time.
+"""The two containers of an instance or entity that grow, copied in constant time.
 
 A transition works on a draft of an instance; the draft becomes the instance or is thrown away. Copying a history of
 100,000 events for each episode would make the cost quadratic, so drafts share storage with what they were made of:
@@ -18,11 +18,11 @@ from collections.abc import Iterable, Iterator
 
 from durabletask.core.history import HistoryEvent, HistorySlice
 
-from .tasks import Activity, Child, DurableTimer
+from .tasks import Activity, Child, DelayedMessage, DurableTimer
 
 __all__ = ["EventLog", "OpenTask", "OpenTasks"]
 
-OpenTask = Activity | DurableTimer | Child
+OpenTask = Activity | DurableTimer | Child | DelayedMessage
 
 _COMPACT_AT = 64  # events that were dropped from the front, before the rest moves to a new list
 
@@ -60,6 +60,11 @@ class EventLog:
     def __reversed__(self) -> Iterator[HistoryEvent]:
         events = self._events
         return (events[place] for place in range(self._stop - 1, self._start - 1, -1))
+
+    @property
+    def head(self) -> HistoryEvent | None:
+        """The first event."""
+        return self._events[self._start] if self._stop > self._start else None
 
     @property
     def last(self) -> HistoryEvent | None:
@@ -112,7 +117,7 @@ class EventLog:
 
 
 class OpenTasks:
-    """What an execution waits for, by the id of the action that asked for it."""
+    """What an execution waits for, by the id of the action that asked for it; delayed messages by number."""
 
     __slots__ = ("_base", "_changes")
 
@@ -144,6 +149,16 @@ class OpenTasks:
             return list(self._base.items())
         merged = {**self._base, **self._changes}
         return [(task_id, task) for task_id, task in merged.items() if task is not None]
+
+    def changes(self) -> Iterable[tuple[int, OpenTask | None]]:
+        """What a draft has opened or, as ``None``, discarded."""
+        return self._changes.items()
+
+    def __bool__(self) -> bool:
+        changes, base = self._changes, self._base
+        if any(task is not None for task in changes.values()):
+            return True
+        return len(base) > sum(task_id in base for task_id in changes)
 
     def fork(self) -> OpenTasks:
         """Tasks that share storage with these; these must not change any more, and must be settled."""

@@ -67,7 +67,7 @@ class CommitLog(ABC):
 
     @abstractmethod
     def holds(self, key: int) -> bool:
-        """Whether something of an instance is not yet on disk."""
+        """Whether something of an instance or an entity is not yet on disk."""
 
 
 class ImmediateCommits(CommitLog):
@@ -112,8 +112,7 @@ class _Group:
 
     def add(self, entry: _Entry) -> None:
         self.entries.append(entry)
-        for change in entry.commit.instances:
-            self.keys[change.key] = change.instance_id
+        self.keys.update(entry.commit.ids())
 
 
 class Journal(CommitLog):
@@ -121,7 +120,7 @@ class Journal(CommitLog):
 
     Args:
         on_failure: throws memory away.
-        on_commit: gets the ids of the instances that are as the store has them.
+        on_commit: gets the ids of the instances and entities that are as the store has them.
     """
 
     def __init__(

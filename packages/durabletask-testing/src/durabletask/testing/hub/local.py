@@ -8,18 +8,30 @@ no difference here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final, TypeVar
 
-from durabletask.core.actions import CreateSubOrchestration, RewindOrchestration
+from durabletask.core.actions import (
+    CallEntity,
+    CreateSubOrchestration,
+    RequestEntityLock,
+    RewindOrchestration,
+    SignalEntity,
+)
 from durabletask.core.entities import CleanEntityStorageResult, EntityMetadata, EntityPage, EntityQuery
 from durabletask.core.errors import (
     InstanceNotFoundError,
-    NotSupportedError,
+    InvalidRequestError,
     TransportUnavailableError,
 )
-from durabletask.core.history import HistoryEvent, SubOrchestrationInstanceCreated, TraceContext
+from durabletask.core.history import (
+    EntityLockRequested,
+    HistoryEvent,
+    SubOrchestrationInstanceCreated,
+    TraceContext,
+)
 from durabletask.core.instances import (
     CreateInstanceRequest,
     InstanceIdPage,
@@ -48,17 +60,26 @@ from durabletask.testing.clock import Clock, SystemClock
 
 from .effects import Transition
 from .engine import Engine
-from .order import Position, page_size, read_token, write_token
-from .queries import select_completed, select_instances, select_purgeable
+from .entity_ids import checked_entity_id, fold, is_entity_id, refuse_entity_id, targets_of
+from .entity_state import Entity, metadata_of
+from .order import page_size, read_token, write_token
+from .queries import EntitySelection, select_completed, select_instances, select_purgeable
 from .residency import InMemory, Storage
 from .state import Instance, snapshot
 from .transitions import messages
 from .transitions.creation import child_id_of, create_instance, restart_instance
 from .transitions.ending import terminate
-from .transitions.entities import NOT_YET
+from .transitions.entities import purge_entities, release_orphaned_lock, signal_entity
 from .transitions.purging import purge, remove_all
 from .transitions.rewinding import rewind_instance
-from .validation import check_activity_result, check_new_instance, check_result, check_text
+from .validation import (
+    check_activity_result,
+    check_entity_result,
+    check_new_instance,
+    check_result,
+    check_text,
+    check_time,
+)
 from .waiting import ClientWait
 from .workers import EngineLimits, later
 
@@ -68,6 +89,7 @@ T = TypeVar("T")
 
 _HISTORY_CHUNK = 500  # events
 _PURGE_STEP = 200  # instances between two looks at the time
+_CLEAN_STEP = 500  # entities that one call looks at
 _FAIR_SHARE = 32  # items that one stream may take before others are served
 _FULL_PAGE = 2 * 1024 * 1024  # characters of payload after which a page ends early
 ORCHESTRATION_LOCK: Final = timedelta(minutes=2)
@@ -77,7 +99,7 @@ ACTIVITY_LOCK: Final = timedelta(hours=1)
 class LocalTaskHub(Transport):
     """A task hub in this process: the double for unit tests and the engine of the local emulator.
 
-    Everything of the protocol but entities. All clients and workers that are given the same object share the hub; use
+    All clients and workers that are given the same object share the hub; use
     it from one event loop at a time.
 
     Args:
@@ -166,8 +188,8 @@ class LocalTaskHub(Transport):
         self._residency.release((instance_id,))
         return found
 
-    async def _settled(self, *instances: Instance) -> None:
-        """Wait until what is known of some instances is on disk."""
+    async def _settled(self, *instances: Instance | Entity) -> None:
+        """Wait until what is known of some instances or entities is on disk."""
         commits = self._engine.commits
         if any(commits.holds(instance.key) for instance in instances):
             await commits.barrier()
@@ -202,6 +224,7 @@ class LocalTaskHub(Transport):
     async def _wait(
         self, instance_id: str, wants_completion: bool, include_payloads: bool, timeout: timedelta | None
     ) -> OrchestrationState | None:
+        refuse_entity_id(instance_id, "wait for")
         instance = await self._find(instance_id)
         wait = ClientWait(wants_completion=wants_completion, include_payloads=include_payloads)
         if instance is not None and wait.is_satisfied_by(instance):
@@ -213,6 +236,7 @@ class LocalTaskHub(Transport):
         return await self._engine.wait(instance_id, wait, timeout)
 
     async def raise_event(self, instance_id: str, name: str, data: str | None = None) -> None:
+        refuse_entity_id(instance_id, "raise an event at")
         check_text("The name of an event", name)
         check_text("The data of an event", data, is_name=False)
         await self._run(lambda tx: messages.raise_event(tx, instance_id, name, data), instance_id)
@@ -220,24 +244,29 @@ class LocalTaskHub(Transport):
     async def terminate_instance(
         self, instance_id: str, *, output: str | None = None, recursive: bool = True
     ) -> None:
+        refuse_entity_id(instance_id, "terminate")
         check_text("The output of a terminated instance", output, is_name=False)
         await self._run(lambda tx: terminate(tx, instance_id, output=output, recurse=recursive), instance_id)
 
     async def suspend_instance(self, instance_id: str, *, reason: str | None = None) -> None:
+        refuse_entity_id(instance_id, "suspend")
         check_text("reason", reason, is_name=False)
         await self._run(lambda tx: messages.suspend(tx, instance_id, reason), instance_id)
 
     async def resume_instance(self, instance_id: str, *, reason: str | None = None) -> None:
+        refuse_entity_id(instance_id, "resume")
         check_text("reason", reason, is_name=False)
         await self._run(lambda tx: messages.resume(tx, instance_id, reason), instance_id)
 
     async def restart_instance(self, instance_id: str, *, with_new_instance_id: bool = False) -> str:
+        refuse_entity_id(instance_id, "restart")
         return await self._run(
             lambda tx: restart_instance(tx, instance_id, with_new_instance_id=with_new_instance_id),
             instance_id,
         )
 
     async def rewind_instance(self, instance_id: str, *, reason: str | None = None) -> None:
+        refuse_entity_id(instance_id, "rewind")
         check_text("reason", reason, is_name=False)
         await self._run(lambda tx: rewind_instance(tx, instance_id, reason), instance_id, with_history=True)
 
@@ -265,7 +294,7 @@ class LocalTaskHub(Transport):
         """One page of instances, by creation time, then id. Large payloads make it shorter than was asked."""
         size, start = page_size(query.page_size), read_token(query.continuation_token)
         found, has_more = await self._residency.select(select_instances(query), start, size)
-        page = found[: _fitting(found)] if query.include_payloads else found
+        page = found[: _fitting(_payload_size(one) for _, one in found)] if query.include_payloads else found
         states = [snapshot(one, include_payloads=query.include_payloads) for _, one in page]
         await self._settled(*(one for _, one in page))
         return InstancePage(states, write_token(page[-1][0]) if has_more or len(page) < len(found) else None)
@@ -281,7 +310,7 @@ class LocalTaskHub(Transport):
         match request:
             case PurgeInstance():
                 if not request.is_orchestration:
-                    raise NotSupportedError(f"Cannot purge the entity {request.instance_id!r}. {NOT_YET}")
+                    checked_entity_id(request.instance_id)
                 ids: Sequence[str] = (request.instance_id,)
             case PurgeBatch():
                 messages.check_batch(request.instance_ids)
@@ -307,8 +336,15 @@ class LocalTaskHub(Transport):
     async def _purge_ids(self, ids: Sequence[str], recursive: bool) -> int:
         for instance_id in ids:
             check_text("instance_id", instance_id)
+        # An entity's id is known by its form; some clients do not say what it is.
+        entities = [checked_entity_id(one) for one in ids if is_entity_id(one)]
+        ids = [one for one in ids if not is_entity_id(one)]
         involved = await self._residency.descendants(ids) if recursive else ids
-        return await self._run(lambda tx: purge(tx, ids, recursive=recursive), *involved)
+
+        def both(tx: Transition) -> int:
+            return purge(tx, ids, recursive=recursive) + purge_entities(tx, entities)
+
+        return await self._run(both, *involved, *entities)
 
     async def stream_history(
         self, instance_id: str, *, execution_id: str | None = None
@@ -356,12 +392,12 @@ class LocalTaskHub(Transport):
 
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
         check_result(result)
-        children, with_history = _children_in(result)
-        await self._residency.bring(children, with_history=with_history)
+        involved, with_history = _involved_in(result)
+        await self._residency.bring(involved, with_history=with_history)
         try:
             self._engine.complete_orchestrator(result)
         finally:
-            self._residency.release(children)
+            self._residency.release(involved)
         await self._engine.commits.barrier(own=True)
 
     async def complete_activity(self, result: ActivityResult) -> None:
@@ -378,7 +414,24 @@ class LocalTaskHub(Transport):
         await self._residency.ready()
         self._engine.abandon(item.completion_token)
 
-    # --- entities: not yet ------------------------------------------------------------------------------------
+    async def complete_entity(self, result: EntityBatchResult) -> None:
+        check_entity_result(result)
+        involved = [
+            fold(one.instance_id) if is_entity_id(one.instance_id) else one.instance_id
+            for one in result.actions
+        ]
+        await self._residency.bring(involved)
+        try:
+            self._engine.complete_entity(result)
+        finally:
+            self._residency.release(involved)
+        await self._engine.commits.barrier(own=True)
+
+    async def abandon_entity(self, item: EntityWorkItem) -> None:
+        await self._residency.ready()
+        self._engine.abandon(item.completion_token)
+
+    # --- client half, entities --------------------------------------------------------------------------------
 
     async def signal_entity(
         self,
@@ -390,16 +443,37 @@ class LocalTaskHub(Transport):
         scheduled_time: datetime | None = None,
         trace_context: TraceContext | None = None,
     ) -> None:
-        """Refused: entities come later."""
-        raise NotSupportedError(f"Cannot signal {operation!r} to entity {instance_id!r}. {NOT_YET}")
+        entity_id = checked_entity_id(instance_id)
+        check_text("The name of an operation", operation)
+        if not operation:
+            raise InvalidRequestError(f"A signal for entity {entity_id!r} needs the name of an operation.")
+        check_text("The input of an operation", input, is_name=False)
+        check_text("request_id", request_id)
+        check_time("scheduled_time", scheduled_time)
+        signal = SignalEntity(-1, request_id or "", operation, entity_id, input, scheduled_time)
+        await self._run(lambda tx: signal_entity(tx, signal), entity_id)
 
     async def get_entity(self, instance_id: str, *, include_state: bool = True) -> EntityMetadata | None:
-        """Refused: entities come later."""
-        raise NotSupportedError(f"Cannot get entity {instance_id!r}. {NOT_YET}")
+        entity_id = checked_entity_id(instance_id)
+        await self._residency.bring((entity_id,))
+        entity = self._engine.state.entities.get(entity_id)
+        self._residency.release((entity_id,))
+        if entity is None:
+            return None
+        metadata = metadata_of(entity, include_state=include_state)
+        await self._settled(entity)
+        return metadata
 
     async def query_entities(self, query: EntityQuery) -> EntityPage:
-        """Refused: entities come later."""
-        raise NotSupportedError(f"Cannot query entities. {NOT_YET}")
+        """One page of entities, by id. Large states make it shorter than was asked."""
+        check_time("last_modified_from", query.last_modified_from)
+        check_time("last_modified_to", query.last_modified_to)
+        size, start = page_size(query.page_size), read_token(query.continuation_token)
+        found, has_more = await self._residency.select(EntitySelection(query), start, size)
+        page = found[: _fitting(len(one.state or "") for _, one in found)] if query.include_state else found
+        entities = [metadata_of(one, include_state=query.include_state) for _, one in page]
+        await self._settled(*(one for _, one in page))
+        return EntityPage(entities, write_token(page[-1][0]) if has_more or len(page) < len(found) else None)
 
     async def clean_entity_storage(
         self,
@@ -408,16 +482,24 @@ class LocalTaskHub(Transport):
         release_orphaned_locks: bool = True,
         continuation_token: str | None = None,
     ) -> CleanEntityStorageResult:
-        """Refused: entities come later."""
-        raise NotSupportedError(f"Cannot clean entity storage. {NOT_YET}")
+        """Release locks whose holder is gone. A locked entity is in memory; an empty one removes itself."""
+        start = read_token(continuation_token)
+        await self._residency.ready()
+        state = self._engine.state
+        found = list(islice(state.by_entity_id.after(start), _CLEAN_STEP))
+        ids = [
+            one.instance_id
+            for one in found
+            if release_orphaned_locks and state.entities[one.instance_id].lock
+        ]
 
-    async def complete_entity(self, result: EntityBatchResult) -> None:
-        """Refused: entities come later."""
-        raise NotSupportedError(f"Cannot complete a batch of entity {result.instance_id!r}. {NOT_YET}")
+        def clean(tx: Transition) -> tuple[int, int]:
+            released = sum(release_orphaned_lock(tx, one) for one in ids)
+            return released, sum(entity is not None and entity.is_void for entity in tx.entities.values())
 
-    async def abandon_entity(self, item: EntityWorkItem) -> None:
-        """Refused: entities come later."""
-        raise NotSupportedError(f"Cannot abandon a batch of entity {item.instance_id!r}. {NOT_YET}")
+        released, emptied = await self._run(clean) if ids else (0, 0)
+        token = write_token(found[-1]) if len(found) == _CLEAN_STEP else None
+        return CleanEntityStorageResult(emptied if remove_empty_entities else 0, released, token)
 
 
 class InMemoryBackend(LocalTaskHub):
@@ -451,30 +533,39 @@ class InMemoryBackend(LocalTaskHub):
         )
 
 
-def _fitting(found: Sequence[tuple[Position, Instance]]) -> int:
-    """How many instances make a page that a message can carry; at least one."""
-    size = 0
-    for count, (_, instance) in enumerate(found):
-        summary = instance.summary
-        texts = (instance.execution.input, summary.output, summary.custom_status)
-        size += sum(len(text) for text in texts if text)
-        if count and size > _FULL_PAGE:
-            return count
-    return len(found)
+def _fitting(sizes: Iterable[int]) -> int:
+    """How many rows of these sizes make a page that a message can carry; at least one."""
+    total = count = 0
+    for size in sizes:
+        total += size
+        if count and total > _FULL_PAGE:
+            break
+        count += 1
+    return count
 
 
-def _children_in(result: OrchestratorResult) -> tuple[list[str], bool]:
-    """Ids of instances that an episode may find finished, and whether it needs their histories."""
-    children: list[str] = []
+def _payload_size(instance: Instance) -> int:
+    summary = instance.summary
+    texts = (instance.execution.input, summary.output, summary.custom_status)
+    return sum(len(text) for text in texts if text)
+
+
+def _involved_in(result: OrchestratorResult) -> tuple[list[str], bool]:
+    """Ids of instances and entities that an episode may find out of memory, and whether it needs histories."""
+    involved: list[str] = []
     with_history = False
     for action in result.actions:
-        kind = type(action)
-        if kind is CreateSubOrchestration:
-            children.append(child_id_of(result.instance_id, action))  # type: ignore[arg-type]
-        elif kind is RewindOrchestration:
+        if isinstance(action, CreateSubOrchestration):
+            involved.append(child_id_of(result.instance_id, action))
+        elif isinstance(action, (CallEntity, SignalEntity)):
+            involved.append(fold(action.target_instance_id))
+        elif isinstance(action, RequestEntityLock):
+            involved += targets_of(action.lock_set)
+        elif isinstance(action, RewindOrchestration):
             with_history = True
-            history = action.new_history  # type: ignore[union-attr]
-            children += [
-                event.instance_id for event in history if type(event) is SubOrchestrationInstanceCreated
-            ]
-    return children, with_history
+            for event in action.new_history:
+                if isinstance(event, SubOrchestrationInstanceCreated):
+                    involved.append(event.instance_id)
+                elif isinstance(event, EntityLockRequested):
+                    involved += targets_of(event.lock_set)
+    return involved, with_history

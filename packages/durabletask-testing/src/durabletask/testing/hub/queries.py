@@ -1,10 +1,13 @@
-"""Selecting instances: the filters of queries (protocol sections 12.4 and 12.5)."""
+"""Selecting instances and entities: the filters of queries (protocol sections 11.8, 12.4 and 12.5)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
+from typing import Generic, TypeVar
 
+from durabletask.core.entities import EntityQuery
 from durabletask.core.instances import (
     TERMINAL_STATUSES,
     InstanceIdQuery,
@@ -13,13 +16,79 @@ from durabletask.core.instances import (
     PurgeFilter,
 )
 
-from .order import Position, microseconds
+from .entity_ids import fold, is_entity_id
+from .entity_state import Entity
+from .order import OrderedIndex, Position, microseconds
 from .state import HubState, Instance, completion_position, creation_position
 
-__all__ = ["Selection", "select_completed", "select_instances", "select_purgeable"]
+__all__ = [
+    "EntitySelection",
+    "InstanceSelection",
+    "Selection",
+    "select_completed",
+    "select_instances",
+    "select_purgeable",
+]
+
+T = TypeVar("T")
 
 
-class Selection:
+class Selection(ABC, Generic[T]):
+    """Which instances, or which entities, in which order."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def present(self, state: HubState) -> Container[str]:
+        """Ids of what is in memory."""
+
+    @abstractmethod
+    def find(self, state: HubState, start: Position | None, limit: int) -> list[tuple[Position, T]]:
+        """The first in memory after ``start``, in order."""
+
+
+class EntitySelection(Selection[Entity]):
+    """Which entities: a prefix of the id, a half-open interval of time, with or without those that have no state."""
+
+    __slots__ = ("before", "includes_transient", "prefix", "since")
+
+    def __init__(self, query: EntityQuery) -> None:
+        prefix, since, before = (
+            query.instance_id_prefix or "",
+            query.last_modified_from,
+            query.last_modified_to,
+        )
+        self.prefix: str = fold(prefix) if is_entity_id(prefix) else prefix
+        self.since: int | None = microseconds(since) if since is not None else None
+        self.before: int | None = microseconds(before) if before is not None else None
+        self.includes_transient: bool = query.include_transient
+
+    def admits(self, entity: Entity) -> bool:
+        """Whether the entity belongs to the selection."""
+        if entity.state is None and not self.includes_transient:
+            return False
+        if not entity.entity_id.startswith(self.prefix):
+            return False
+        time = microseconds(entity.modified_at)
+        return (self.since is None or time >= self.since) and (self.before is None or time < self.before)
+
+    def present(self, state: HubState) -> Container[str]:
+        """Their ids."""
+        return state.entities
+
+    def find(self, state: HubState, start: Position | None, limit: int) -> list[tuple[Position, Entity]]:
+        """In the order of this selection."""
+        found: list[tuple[Position, Entity]] = []
+        for position in state.by_entity_id.after(start):
+            entity = state.entities[position.instance_id]
+            if self.admits(entity):
+                found.append((position, entity))
+                if len(found) >= limit:
+                    break
+        return found
+
+
+class InstanceSelection(Selection[Instance]):
     """Which instances: statuses (empty: all), a half-open interval of time, a prefix of the id."""
 
     __slots__ = ("before", "by_completion", "prefix", "since", "statuses")
@@ -52,9 +121,13 @@ class Selection:
         time = position.time
         return (self.since is None or time >= self.since) and (self.before is None or time < self.before)
 
+    def present(self, state: HubState) -> Container[str]:
+        """Their ids."""
+        return state.instances
+
     def find(self, state: HubState, start: Position | None, limit: int) -> list[tuple[Position, Instance]]:
-        """The first instances in memory after ``start``, in order."""
-        index = state.by_completion if self.by_completion else state.by_creation
+        """In the order of this selection."""
+        index: OrderedIndex = state.by_completion if self.by_completion else state.by_creation
         found: list[tuple[Position, Instance]] = []
         for position in index.after(start):
             instance = state.instances[position.instance_id]
@@ -65,22 +138,22 @@ class Selection:
         return found
 
 
-def select_instances(query: InstanceQuery) -> Selection:
+def select_instances(query: InstanceQuery) -> InstanceSelection:
     """The selection of ``query_instances``."""
-    return Selection(
+    return InstanceSelection(
         query.runtime_statuses, query.created_from, query.created_to, prefix=query.instance_id_prefix or ""
     )
 
 
-def select_completed(query: InstanceIdQuery) -> Selection:
+def select_completed(query: InstanceIdQuery) -> InstanceSelection:
     """The selection of ``list_instance_ids``: finished instances only."""
     statuses = _terminal_only(query.runtime_statuses)
-    return Selection(statuses, query.completed_from, query.completed_to, by_completion=True)
+    return InstanceSelection(statuses, query.completed_from, query.completed_to, by_completion=True)
 
 
-def select_purgeable(purge: PurgeFilter) -> Selection:
+def select_purgeable(purge: PurgeFilter) -> InstanceSelection:
     """The selection of a purge by filter: finished instances only."""
-    return Selection(_terminal_only(purge.runtime_statuses), purge.created_from, purge.created_to)
+    return InstanceSelection(_terminal_only(purge.runtime_statuses), purge.created_from, purge.created_to)
 
 
 def _terminal_only(asked: Sequence[OrchestrationStatus]) -> frozenset[OrchestrationStatus]:

@@ -1,8 +1,11 @@
-"""Which instances of a hub are in memory, and how the others get there.
+"""Which instances and entities of a hub are in memory, and how the others get there.
 
 ``Residency`` is what a hub asks of its storage. In memory everything is resident, always. With a store, memory holds
 the live instances; a finished one is fetched from the file when a command is about it, and leaves memory when everything
 about it is on disk and no command needs it.
+
+Entities likewise: one with messages or a lock is in memory, and so is one that an open critical section may come to
+lock, because any command may pass the lock on to it. The others come and go.
 
 States of a ``StoreResidency``::
 
@@ -34,6 +37,8 @@ from typing import TypeVar
 from durabletask.core.errors import StorageError, TransportError
 
 from .engine import Engine
+from .entity_ids import is_entity_id
+from .entity_state import Entity
 from .events import EventLog
 from .journal import CommitLog, ImmediateCommits, Journal
 from .order import Position
@@ -44,6 +49,7 @@ from .storage.base import Found, HubStore
 __all__ = ["InMemory", "MemoryResidency", "Residency", "Storage", "StoreResidency"]
 
 T = TypeVar("T")
+ItemT = TypeVar("ItemT")
 
 
 class Residency(ABC):
@@ -69,7 +75,7 @@ class Residency(ABC):
 
     @abstractmethod
     async def bring(self, instance_ids: Sequence[str], *, with_history: bool = False) -> None:
-        """Have these instances in memory, as far as they exist, until ``release`` is called with the same ids.
+        """Have these instances and entities in memory, as far as they exist, until ``release`` is called with the same ids.
 
         Raises:
             StorageError: one of them cannot be read; there is nothing to release.
@@ -85,9 +91,9 @@ class Residency(ABC):
 
     @abstractmethod
     async def select(
-        self, selection: Selection, start: Position | None, limit: int
-    ) -> tuple[list[tuple[Position, Instance]], bool]:
-        """The first instances after ``start``, at most ``limit``, and whether there may be more."""
+        self, selection: Selection[ItemT], start: Position | None, limit: int
+    ) -> tuple[list[tuple[Position, ItemT]], bool]:
+        """The first instances, or entities, after ``start``, at most ``limit``, and whether there may be more."""
 
     @abstractmethod
     async def history(self, instance: Instance) -> EventLog:
@@ -165,8 +171,8 @@ class MemoryResidency(Residency):
         return instance_ids
 
     async def select(
-        self, selection: Selection, start: Position | None, limit: int
-    ) -> tuple[list[tuple[Position, Instance]], bool]:
+        self, selection: Selection[ItemT], start: Position | None, limit: int
+    ) -> tuple[list[tuple[Position, ItemT]], bool]:
         await self.ready()
         found = [] if self._engine is None else selection.find(self._engine.state, start, limit + 1)
         return found[:limit], len(found) > limit
@@ -244,7 +250,7 @@ class StoreResidency(Residency):
         self._unreadable = loaded.unreadable
         self._loads += 1
         self._journal.open(self._store)
-        self.engine.restore(loaded.instances, loaded.detached)
+        self.engine.restore(loaded.instances, loaded.detached, loaded.entities, loaded.request_ids)
         refused, self._refused = self._refused, {}
         for instance_id, error in refused.items():
             self.engine.fail_instance(instance_id, error)
@@ -333,6 +339,8 @@ class StoreResidency(Residency):
         self._evict(free)
 
     def _is_missing(self, instance_id: str, with_history: bool) -> bool:
+        if is_entity_id(instance_id):
+            return instance_id not in self.engine.state.entities
         instance = self.engine.state.instances.get(instance_id)
         if instance is None:
             return True
@@ -363,6 +371,8 @@ class StoreResidency(Residency):
                 found = await self._read(self._store.find(wanted, with_history=with_history))
                 for instance in found.instances.values():
                     self._admit(instance, with_history)
+                for entity in found.entities.values():
+                    self._admit_entity(entity)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the callers must not wait for ever
             error, found = failure, None
         finally:
@@ -384,19 +394,27 @@ class StoreResidency(Residency):
         elif instance.is_terminal:
             self.engine.state.put(instance)
 
+    def _admit_entity(self, entity: Entity) -> None:
+        if entity.entity_id not in self.engine.state.entities:
+            self.engine.state.put_entity(entity)
+
     def _evict(self, instance_ids: Iterable[str]) -> None:
         journal, state = self._journal, self.engine.state
         if not journal.is_open or self._holds:
             return
         for instance_id in instance_ids:
-            instance = state.instances.get(instance_id)
-            if (
-                instance is not None
-                and instance.is_terminal
-                and instance_id not in self._pins
-                and not journal.holds(instance.key)
-            ):
+            if instance_id in self._pins:
+                continue
+            instance, entity = state.instances.get(instance_id), state.entities.get(instance_id)
+            if instance is not None and instance.is_terminal and not journal.holds(instance.key):
                 state.drop(instance)
+            elif (
+                entity is not None
+                and entity.is_idle
+                and not state.is_in_section(instance_id)
+                and not journal.holds(entity.key)
+            ):
+                state.drop_entity(instance_id)
 
     async def descendants(self, instance_ids: Sequence[str]) -> Sequence[str]:
         known = dict.fromkeys(instance_ids)
@@ -415,8 +433,8 @@ class StoreResidency(Residency):
     # --- queries ----------------------------------------------------------------------------------------------
 
     async def select(
-        self, selection: Selection, start: Position | None, limit: int
-    ) -> tuple[list[tuple[Position, Instance]], bool]:
+        self, selection: Selection[ItemT], start: Position | None, limit: int
+    ) -> tuple[list[tuple[Position, ItemT]], bool]:
         await self.ready()
         load = self._loads
         # Finished instances that are not on disk yet would be in neither of the two halves that are merged below.
@@ -436,18 +454,18 @@ class StoreResidency(Residency):
         finally:
             self._holds -= 1
             if not self._holds:
-                self._evict(list(self.engine.state.instances))
+                self._evict([*self.engine.state.instances, *self.engine.state.entities])
 
     async def _select_stored(
-        self, selection: Selection, start: Position | None, limit: int
-    ) -> tuple[Sequence[tuple[Position, Instance]], Position | None]:
+        self, selection: Selection[ItemT], start: Position | None, limit: int
+    ) -> tuple[Sequence[tuple[Position, ItemT]], Position | None]:
         """Finished instances from the file, and where the search stopped if there may be more behind."""
-        found: list[tuple[Position, Instance]] = []
+        found: list[tuple[Position, ItemT]] = []
         while self._store is not None:
             page, has_more = await self._read(self._store.select(selection, start, limit))
-            instances = self.engine.state.instances
+            present = selection.present(self.engine.state)
             # The copy in memory is the newer one, and ``selection.find`` has it.
-            found += [pair for pair in page if pair[1].instance_id not in instances]
+            found += [pair for pair in page if pair[0].instance_id not in present]
             if not has_more:
                 break
             start = page[-1][0]

@@ -1,4 +1,4 @@
-"""The state of a task hub: instances, with their open tasks and inboxes, and activities without an owner.
+"""The state of a task hub: instances, with their open tasks and inboxes, entities, and activities without an owner.
 
 ``Instance`` is made of three kinds of parts. ``execution`` and ``summary`` are frozen and replaced as a whole, so a
 change is seen by identity. Logs and open tasks share storage with the draft's origin (see ``events``). The rest are
@@ -10,6 +10,7 @@ transition reads the state and changes drafts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import count
@@ -27,8 +28,11 @@ from durabletask.core.history import (
 from durabletask.core.instances import OrchestrationState, OrchestrationStatus
 from durabletask.core.work_items import OrchestrationTraceContext
 
+from .entity_state import Entity, entity_position
 from .events import EventLog, OpenTasks
 from .order import OrderedIndex, Position, microseconds
+from .request_ids import RequestIds
+from .sections import Sections, open_sections
 from .tasks import Activity
 
 __all__ = ["ExecutionStart", "HubState", "Instance", "Summary", "restore_flags", "snapshot"]
@@ -67,6 +71,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
         history: events of the present execution. Empty for a finished instance that is in memory without it.
         inbox: events that have arrived and are not yet part of the history.
         open: what the execution waits for.
+        sections: ids of critical sections, with the entities that are not unlocked yet. Replaced as a whole.
         is_held: its scheduled start has not come.
         wants_episode: runs an episode although its inbox is empty (after a rewind).
         is_suspended: the last suspend or resume request that was accepted was a suspend.
@@ -82,6 +87,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
     history: EventLog = msgspec.field(default_factory=EventLog)
     inbox: EventLog = msgspec.field(default_factory=EventLog)
     open: OpenTasks = msgspec.field(default_factory=OpenTasks)
+    sections: Sections = {}
     is_held: bool = False
     wants_episode: bool = False
     is_suspended: bool = False
@@ -135,11 +141,14 @@ class HubState:
 
     Attributes:
         new_id: makes execution ids and instance ids.
-        keys: numbers for new instances and detached activities, unique in the storage.
+        keys: numbers for whatever is new and has a row of its own, unique in the storage.
         instances: by id. With a storage of its own, finished instances may be missing.
+        entities: by id. With a storage of its own, idle entities may be missing, but none of an open critical section.
+        request_ids: of the signals that clients have sent lately.
         detached: activities whose execution has ended before they answered, with their numbers.
         by_creation: order of all instances.
         by_completion: order of the finished ones.
+        by_entity_id: order of all entities.
     """
 
     def __init__(self, new_id: Callable[[], str], keys: Iterator[int] | None = None) -> None:
@@ -149,10 +158,14 @@ class HubState:
         self.detached: dict[Activity, int] = {}
         self.by_creation: OrderedIndex = OrderedIndex()
         self.by_completion: OrderedIndex = OrderedIndex()
+        self.entities: dict[str, Entity] = {}
+        self.by_entity_id: OrderedIndex = OrderedIndex()
+        self.request_ids: RequestIds = RequestIds()
+        self._in_sections: Counter[str] = Counter()
         self._children: dict[str, dict[str, None]] = {}
 
     def take_key(self) -> int:
-        """A number for a new instance or a detached activity."""
+        """A number for a new instance or entity, a detached activity, a delayed message or a request id."""
         return next(self.keys)
 
     def children_of(self, instance_id: str) -> list[str]:
@@ -165,6 +178,8 @@ class HubState:
         instance_id = instance.execution.instance_id
         old = self.instances.get(instance_id)
         self.instances[instance_id] = instance
+        if instance.sections or (old is not None and old.sections):
+            self._count_sections(old, instance)
         if old is None or old.key != instance.key:
             if old is not None:
                 self._unlink(old)
@@ -182,8 +197,35 @@ class HubState:
 
     def drop(self, instance: Instance) -> None:
         """Forget an instance."""
-        if self.instances.pop(instance.instance_id, None) is not None:
+        old = self.instances.pop(instance.instance_id, None)
+        if old is not None:
+            self._count_sections(old, None)
             self._unlink(instance)
+
+    def put_entity(self, entity: Entity) -> None:
+        """Remember a new entity, or a draft in the place of its origin."""
+        entity.delayed.settle()
+        if entity.entity_id not in self.entities:
+            self.by_entity_id.add(entity_position(entity.entity_id))
+        self.entities[entity.entity_id] = entity
+
+    def drop_entity(self, entity_id: str) -> None:
+        """Forget an entity."""
+        if self.entities.pop(entity_id, None) is not None:
+            self.by_entity_id.discard(entity_position(entity_id))
+
+    def is_in_section(self, entity_id: str) -> bool:
+        """Whether a critical section has locked an entity or may come to lock it."""
+        return entity_id in self._in_sections
+
+    def _count_sections(self, old: Instance | None, new: Instance | None) -> None:
+        for targets in () if new is None else new.sections.values():
+            self._in_sections.update(targets)
+        for targets in () if old is None else old.sections.values():
+            for target in targets:
+                self._in_sections[target] -= 1
+                if not self._in_sections[target]:
+                    del self._in_sections[target]
 
     def _unlink(self, instance: Instance) -> None:
         self.by_creation.discard(creation_position(instance))
@@ -202,6 +244,10 @@ class HubState:
         self.detached.clear()
         self.by_creation.clear()
         self.by_completion.clear()
+        self.entities.clear()
+        self.by_entity_id.clear()
+        self.request_ids.clear()
+        self._in_sections.clear()
         self._children.clear()
 
 
@@ -222,6 +268,7 @@ def restore_flags(instance: Instance, now: datetime) -> None:
     if last is not None:
         instance.updated_at = max(instance.updated_at, last.timestamp)
         instance.wants_episode = isinstance(last, ExecutionRewound)
+    instance.sections = open_sections(instance.history)
     terminated = False
     for event in instance.history:
         kind = type(event)

@@ -1,4 +1,4 @@
-"""What an orchestration can wait for: activities, timers, children. Frozen: a task is known by its identity."""
+"""What can be waited for: activities, timers, children, messages at a time. Frozen: a task is known by its identity."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
-from durabletask.core.history import TraceContext
+from durabletask.core.history import EntityOperationCalled, EntityOperationSignaled, TraceContext
 
-__all__ = ["Activity", "Child", "DurableTimer"]
+__all__ = ["Activity", "Child", "DelayedMessage", "DurableTimer"]
 
 
 class Activity(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -37,3 +37,12 @@ class Child(msgspec.Struct, frozen=True, eq=False):
     """A child orchestration whose end is awaited."""
 
     instance_id: str
+
+
+class DelayedMessage(msgspec.Struct, frozen=True, eq=False):
+    """An operation that an entity gets at a later time."""
+
+    entity_id: str
+    number: int
+    fire_at: datetime
+    message: EntityOperationCalled | EntityOperationSignaled

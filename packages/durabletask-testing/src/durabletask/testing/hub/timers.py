@@ -1,7 +1,7 @@
 """Everything that is due at a time, in one heap.
 
-An entry may stay for years, so it holds nothing large: a ``DurableTimer`` names its instance, and an ``Alarm`` lets
-go of its action when it is cancelled.
+An entry may stay for years, so it holds little: a ``DurableTimer`` names its instance, a ``DelayedMessage`` its entity
+and the message, and an ``Alarm`` lets go of its action when it is cancelled.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import heapq
 from collections.abc import Callable
 from datetime import datetime
 
-from .tasks import DurableTimer
+from .tasks import DelayedMessage, DurableTimer
 
-__all__ = ["Alarm", "TimerQueue"]
+__all__ = ["Alarm", "Timer", "TimerQueue"]
+
+Timer = DurableTimer | DelayedMessage
 
 
 class Alarm:
@@ -36,20 +38,20 @@ class Alarm:
 class TimerQueue:
     """A heap of timers and alarms.
 
-    A timer is live as long as its instance waits for it. What is not live is skipped at the top, and swept out when
+    A timer is live as long as its instance or entity waits for it. What is not live is skipped at the top, and swept out when
     the heap has doubled, so that the cost per entry stays constant.
     """
 
-    def __init__(self, is_awaited: Callable[[DurableTimer], bool]) -> None:
+    def __init__(self, is_awaited: Callable[[Timer], bool]) -> None:
         self._is_awaited = is_awaited
-        self._heap: list[tuple[datetime, int, DurableTimer | Alarm]] = []
+        self._heap: list[tuple[datetime, int, Timer | Alarm]] = []
         self._count = 0
         self._sweep_at = 64
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, due: datetime, entry: DurableTimer | Alarm) -> None:
+    def add(self, due: datetime, entry: Timer | Alarm) -> None:
         """Have an entry at ``due``."""
         self._count += 1
         heapq.heappush(self._heap, (due, self._count, entry))
@@ -58,7 +60,7 @@ class TimerQueue:
             heapq.heapify(self._heap)
             self._sweep_at = max(64, 2 * len(self._heap))
 
-    def is_live(self, entry: DurableTimer | Alarm) -> bool:
+    def is_live(self, entry: Timer | Alarm) -> bool:
         """Whether something is to happen when the entry is due."""
         return entry.action is not None if type(entry) is Alarm else self._is_awaited(entry)  # type: ignore[arg-type]
 
@@ -72,7 +74,7 @@ class TimerQueue:
             heapq.heappop(heap)
         return None
 
-    def take_due(self, now: datetime) -> list[DurableTimer | Alarm]:
+    def take_due(self, now: datetime) -> list[Timer | Alarm]:
         """Remove and return what is due, earliest first."""
         heap, due = self._heap, []
         while heap and heap[0][0] <= now:

@@ -24,12 +24,21 @@ from durabletask.core.actions import (
     SignalEntity,
 )
 from durabletask.core.errors import InvalidRequestError
+from durabletask.core.failures import FailureDetails
 from durabletask.core.instances import CreateInstanceRequest
-from durabletask.core.work_items import ActivityResult, OrchestrationTraceContext, OrchestratorResult
+from durabletask.core.work_items import (
+    ActivityResult,
+    EntityBatchResult,
+    EntitySendSignal,
+    EntityStartOrchestration,
+    OrchestrationTraceContext,
+    OrchestratorResult,
+)
 
 __all__ = [
     "MAXIMUM_NAME",
     "check_activity_result",
+    "check_entity_result",
     "check_new_instance",
     "check_result",
     "check_text",
@@ -55,7 +64,20 @@ class _Answer(msgspec.Struct, array_like=True):
     trace_context: OrchestrationTraceContext | None
 
 
+class _BatchAnswer(msgspec.Struct, array_like=True):
+    """The parts of the result of a batch that are kept, its actions aside."""
+
+    instance_id: str
+    completion_token: str
+    results: Sequence[tuple[str | None, FailureDetails | None]]
+    state: str | None
+    failure: FailureDetails | None
+
+
 _answers = msgspec.json.Decoder(_Answer)
+_batch_answers = msgspec.json.Decoder(_BatchAnswer)
+_signals = msgspec.json.Decoder(EntitySendSignal)
+_starts = msgspec.json.Decoder(EntityStartOrchestration)
 _activity_results = msgspec.json.Decoder(ActivityResult)
 _requests = msgspec.json.Decoder(CreateInstanceRequest)
 
@@ -179,6 +201,34 @@ def check_activity_result(result: ActivityResult) -> None:
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
         subject = f"The result of activity {result.task_id} of instance {result.instance_id!r}"
         _round_trip(subject, result, _activity_results)
+
+
+def check_entity_result(result: EntityBatchResult) -> None:
+    """Refuse an answer to a batch whose values cannot be kept.
+
+    Raises:
+        InvalidRequestError: a field has a wrong type or text; the message names it.
+    """
+    subject = f"The result for entity {result.instance_id!r}"
+    kept = _BatchAnswer(
+        result.instance_id,
+        result.completion_token,
+        [(outcome.result, outcome.failure) for outcome in result.results],
+        result.state,
+        result.failure,
+    )
+    for text in (result.state, *(outcome.result for outcome in result.results)):
+        check_text(f"{subject}: a value", text, is_name=False)
+    _round_trip(subject, kept, _batch_answers)
+    for place, action in enumerate(result.actions):
+        if not isinstance(action, (EntitySendSignal, EntityStartOrchestration)):
+            raise InvalidRequestError(f"{subject}: action {place} is no action of an entity.")
+        named = f"{subject}: action {place} ({type(action).__name__})"
+        _check_fields(named, action)
+        if isinstance(action, EntitySendSignal):
+            _round_trip(named, action, _signals)
+        else:
+            _round_trip(named, action, _starts)
 
 
 def _check_action(subject: str, action: OrchestratorAction, *, is_readable: bool) -> None:

@@ -1,8 +1,8 @@
 """The workers' side of a hub: which items are on their way, who has them, and what becomes of those that return.
 
-``Workers`` turns jobs into work items and leases. An instance has at most one job at a time, from the moment it
-becomes runnable until its episode is answered; ``_episodes`` holds it, so an instance is never queued twice. Only the
-engine calls in here.
+``Workers`` turns jobs into work items and leases. An instance or an entity has at most one job at a time, from
+the moment it becomes runnable until its episode or batch is answered; ``_single`` holds it by key, so nothing is queued
+twice. Only the engine calls in here.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from durabletask.core.work_items import ActivityWorkItem, WorkItem, WorkItemStre
 from durabletask.testing.clock import Clock
 
 from .delivery import Dispatcher, Job, Kind, Lease, Stream
+from .entity_state import Entity
 from .state import HubState, Instance
 from .tasks import Activity
 from .timers import Alarm, TimerQueue
+from .transitions.entity_batches import batch_item, begin_batch
 from .transitions.episodes import begin_episode, work_item
 
 __all__ = ["EngineLimits", "Workers", "later"]
@@ -37,7 +39,8 @@ class EngineLimits:
     """Numbers that an owner may choose.
 
     Attributes:
-        orchestration_lock: after this time without an answer an episode is delivered again.
+        orchestration_lock: after this time without an answer an episode is delivered again. The same for a batch of an
+            entity, where it doubles with every delivery.
         activity_lock: the same for activities. It doubles with every delivery, so that an activity that
             takes longer than the lock ends some time.
         max_finished_instances: how many finished instances are kept in memory; ``None``: all.
@@ -65,7 +68,7 @@ class Workers:
         self._clock = clock
         self._limits = limits
         self._timers = timers
-        self._episodes: dict[int, Job] = {}
+        self._single: dict[int, Job] = {}
         self._prefix = secrets.token_hex(8)
         self._tokens = 0
         self._sweeps_at: datetime | None = None
@@ -78,12 +81,22 @@ class Workers:
 
     def queue_episode(self, instance: Instance) -> bool:
         """Queue an instance that has something to do, unless its job is on the way; whether it was queued."""
-        if not instance.is_runnable or instance.key in self._episodes:
+        if not instance.is_runnable or instance.key in self._single:
             return False
         execution = instance.execution
         lane = (execution.name, execution.version or "")
         job = Job(Kind.ORCHESTRATION, lane, execution.instance_id, instance.key, None)
-        self._episodes[instance.key] = job
+        self._single[instance.key] = job
+        self.work.add(job)
+        return True
+
+    def queue_batch(self, entity: Entity) -> bool:
+        """Queue an entity that has something to do, unless its job is on the way; whether it was queued."""
+        if entity.key in self._single or not entity.is_runnable:
+            return False
+        name = entity.entity_id[1:].partition("@")[0]
+        job = Job(Kind.ENTITY, (name, ""), entity.entity_id, entity.key, None)
+        self._single[entity.key] = job
         self.work.add(job)
         return True
 
@@ -93,9 +106,9 @@ class Workers:
             if self._is_wanted(activity):
                 self.work.add(Job.of_activity(activity))
 
-    def revoke_episode(self, key: int) -> None:
-        """The execution has ended: its episode, wherever it is, no longer counts."""
-        job = self._episodes.pop(key, None)
+    def revoke(self, key: int) -> None:
+        """The execution or the entity is over: its episode or batch, wherever it is, no longer counts."""
+        job = self._single.pop(key, None)
         if job is None:
             return
         if job.lease is not None:
@@ -106,8 +119,8 @@ class Workers:
         """An item was answered."""
         self.work.settle(lease)
         job = lease.job
-        if job.activity is None and self._episodes.get(job.key) is job:
-            del self._episodes[job.key]
+        if job.activity is None and self._single.get(job.key) is job:
+            del self._single[job.key]
 
     def _is_wanted(self, activity: Activity) -> bool:
         if activity in self._state.detached:
@@ -118,7 +131,7 @@ class Workers:
     def forget_work(self) -> None:
         """Forget all work. The streams stay."""
         self.work.forget_work()
-        self._episodes.clear()
+        self._single.clear()
         self._sweeps_at = None
 
     # --- streams -----------------------------------------------------------------------------------------------
@@ -153,15 +166,30 @@ class Workers:
             if self._is_wanted(activity):
                 lock = self._limits.activity_lock * 2 ** min(job.deliveries, 20)
                 return _activity_item(activity, self._lease(job, stream, lock, self._clock.now()).token)
-        elif self._episodes.get(job.key) is job:
-            instance = self._state.instances.get(job.instance_id)
-            if instance is not None and instance.is_runnable:
-                lease = self._lease(job, stream, self._limits.orchestration_lock, self._clock.now())
-                job.episode = begin_episode(instance, lease.since)
-                return work_item(instance, job.episode, lease.token)
-            del self._episodes[job.key]
+        elif self._single.get(job.key) is job:
+            item = self._batch(job, stream) if job.kind is Kind.ENTITY else self._episode(job, stream)
+            if item is not None:
+                return item
+            del self._single[job.key]
         self.work.let_go(stream, job.kind)
         return None
+
+    def _episode(self, job: Job, stream: Stream) -> WorkItem | None:
+        instance = self._state.instances.get(job.instance_id)
+        if instance is None or not instance.is_runnable:
+            return None
+        lease = self._lease(job, stream, self._limits.orchestration_lock, self._clock.now())
+        job.episode = begin_episode(instance, lease.since)
+        return work_item(instance, job.episode, lease.token)
+
+    def _batch(self, job: Job, stream: Stream) -> WorkItem | None:
+        entity = self._state.entities.get(job.instance_id)
+        if entity is None or not entity.is_runnable:
+            return None
+        lock = self._limits.orchestration_lock * 2 ** min(job.deliveries, 20)
+        lease = self._lease(job, stream, lock, self._clock.now())
+        job.batch = begin_batch(entity)
+        return batch_item(entity, job.batch, lease.token)
 
     # --- leases ------------------------------------------------------------------------------------------------
 
@@ -189,12 +217,44 @@ class Workers:
             return None
         job = lease.job
         own_task = None if job.activity is None else job.activity.task_id
-        if job.instance_id != instance_id or own_task != task_id:
+        if job.kind is Kind.ENTITY or job.instance_id != instance_id or own_task != task_id:
             raise InvalidRequestError(
                 f"The completion token belongs to another work item than {instance_id!r}; send back the token, the "
                 "instance id and the task id of the item together."
             )
         return lease
+
+    def find_batch(self, token: str, entity_id: str) -> Lease | None:
+        """The lease that the result of a batch belongs to; ``None`` if it is over.
+
+        On the wire a result does not name its entity, and the .NET worker sends no token with the first form of a batch
+        (decisions row 32).
+
+        Raises:
+            InvalidRequestError: there is no token and more or less than one batch in flight, or the token is that of
+                another item.
+        """
+        if not token:
+            return self._only_batch(entity_id)
+        lease = self.work.leases.get(token)
+        if lease is not None and (
+            lease.job.kind is not Kind.ENTITY or entity_id not in {"", lease.job.instance_id}
+        ):
+            raise InvalidRequestError(
+                f"The completion token belongs to another work item than a batch of entity {entity_id!r}; send back the "
+                "token of the item."
+            )
+        return lease
+
+    def _only_batch(self, entity_id: str) -> Lease:
+        leases = [lease for lease in self.work.leases.values() if lease.job.kind is Kind.ENTITY]
+        found = [lease for lease in leases if entity_id in {"", lease.job.instance_id}]
+        if len(found) == 1:
+            return found[0]
+        raise InvalidRequestError(
+            f"The result of a batch{f' of entity {entity_id!r}' if entity_id else ''} has no completion token, and "
+            f"{len(found)} batches are in flight that it may belong to; send back the token of the work item."
+        )
 
     def abandon(self, token: str) -> None:
         """Take an item back; it becomes visible again after a pause that grows with every time."""
@@ -216,9 +276,9 @@ class Workers:
             pause = min(_FIRST_BACKOFF * 2 ** min(job.returns - 1, 10), _LONGEST_BACKOFF)
         if job.returns >= _NOTEWORTHY_RETURNS:
             _logger.warning(
-                "%s of instance %r has come back without an answer %d times, this time because %s. It is delivered "
+                "%s %r has come back without an answer %d times, this time because %s. It is delivered "
                 "again in %.1f s.",
-                "An episode" if job.activity is None else f"Activity {job.activity.name!r}",
+                _name_of(job),
                 job.instance_id,
                 job.returns,
                 reason,
@@ -229,7 +289,7 @@ class Workers:
             return
 
         def bring_back() -> None:
-            if job.activity is not None or self._episodes.get(job.key) is job:
+            if job.activity is not None or self._single.get(job.key) is job:
                 self.work.add(job)
                 self.work.share()
 
@@ -249,6 +309,12 @@ class Workers:
         rest = min((lease.deadline for lease in self.work.leases.values()), default=None)
         self._sweeps_at = None if rest is None else max(rest, now + _SWEEP_PAUSE)
         self.work.share()
+
+
+def _name_of(job: Job) -> str:
+    if job.activity is not None:
+        return f"Activity {job.activity.name!r} of instance"
+    return "A batch of entity" if job.kind is Kind.ENTITY else "An episode of instance"
 
 
 def _activity_item(activity: Activity, token: str) -> ActivityWorkItem:

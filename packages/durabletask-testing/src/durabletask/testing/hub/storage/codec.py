@@ -8,24 +8,34 @@ from datetime import datetime, timedelta, timezone
 import msgspec
 from durabletask.core.errors import StorageError
 from durabletask.core.failures import FailureDetails
-from durabletask.core.history import HistoryEvent, ParentInstance, TraceContext
+from durabletask.core.history import (
+    EntityOperationCalled,
+    EntityOperationSignaled,
+    HistoryEvent,
+    ParentInstance,
+    TraceContext,
+)
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import OrchestrationTraceContext
 from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.entity_state import FIRST_DELAYED, Entity, Lock
 from durabletask.testing.hub.events import EventLog
 from durabletask.testing.hub.order import microseconds
 from durabletask.testing.hub.state import ExecutionStart, Instance, Summary
-from durabletask.testing.hub.tasks import Activity
+from durabletask.testing.hub.tasks import Activity, DelayedMessage
 
-from .base import Commit, InstanceChange
+from .base import Commit, EntityChange, InstanceChange
 
 __all__ = [
     "decode_activity",
     "decode_event",
     "decode_events",
     "encode_commit",
+    "entity_of",
     "instance_of",
+    "moment",
     "parent_of",
+    "place_message",
 ]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -50,7 +60,15 @@ class _Body(msgspec.Struct, array_like=True):
     child_ids: list[str] = []  # of an earlier layout, which had no column for the parent
 
 
+class _EntityBody(msgspec.Struct, array_like=True):
+    """The columns of an entity that are not searched by. New members go to the end, with a default."""
+
+    state: str | None
+    lock: Lock | None
+
+
 _encoder = msgspec.msgpack.Encoder()
+_entity_bodies = msgspec.msgpack.Decoder(_EntityBody)
 _bodies = msgspec.msgpack.Decoder(_Body)
 _events = msgspec.msgpack.Decoder(list[HistoryEvent])
 _event = msgspec.msgpack.Decoder(HistoryEvent)
@@ -82,6 +100,7 @@ def encode_commit(tx: Transition) -> Commit | None:
     instances = tx.state.instances
     changes: list[InstanceChange] = []
     removed = [instance.key for instance, _ in tx.removed] if not tx.clears_hub else []
+    entities: list[EntityChange] = []
     instance_id = ""
     try:
         for instance_id, draft in tx.drafts.items():
@@ -89,15 +108,90 @@ def encode_commit(tx: Transition) -> Commit | None:
                 change = _change(instances.get(instance_id), draft)
                 if change is not None:
                     changes.append(change)
+        for instance_id, entity in tx.entities.items():
+            old = tx.state.entities.get(instance_id)
+            if old is not None and (entity is None or entity.key != old.key) and not tx.clears_hub:
+                removed.append(old.key)
+            changed = None if entity is None else _entity_change(old, entity)
+            if changed is not None:
+                entities.append(changed)
         detached = [(key, _encoder.encode(activity)) for activity, key in tx.detached.items()]
     except (UnicodeError, TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
         raise StorageError(
-            f"A change of instance {instance_id!r} cannot be stored: {error}. Nothing of it was done."
+            f"A change of {instance_id!r} cannot be stored: {error}. Nothing of it was done."
         ) from error
     attended = [tx.state.detached[activity] for activity in tx.attended]
-    if not (changes or removed or detached or attended or tx.clears_hub):
+    if not (changes or removed or detached or attended or tx.clears_hub or entities or tx.request_ids):
         return None
-    return Commit(changes, removed, detached, attended, tx.clears_hub)
+    return Commit(changes, removed, detached, attended, tx.clears_hub, entities, tx.request_ids, tx.forgets)
+
+
+def _entity_change(old: Entity | None, new: Entity) -> EntityChange | None:
+    if old is not None and old.key != new.key:
+        old = None  # removed; what it had is written anew
+    change = EntityChange(new.key, new.entity_id)
+    if old is None or (old.state, old.lock, old.modified_at) != (new.state, new.lock, new.modified_at):
+        change.row = _entity_row(new)
+    _compare(change, None if old is None else old.urgent, new.urgent)
+    _compare(change, None if old is None else old.queue, new.queue)
+    for number, task in new.delayed.items() if old is None else new.delayed.changes():
+        if isinstance(task, DelayedMessage):
+            change.messages[number] = _encoder.encode(task.message)
+        else:
+            change.dropped.append(range(number, number + 1))
+    return change if change.row or change.messages or change.dropped else None
+
+
+def _compare(change: EntityChange, old: EventLog | None, new: EventLog) -> None:
+    first = new.first if old is None else max(old.end, new.first)
+    for number, event in enumerate(new.since(first), first):
+        change.messages[number] = _encoder.encode(event)
+    if old is not None and old.first < min(new.first, old.end):
+        change.dropped.append(range(old.first, min(new.first, old.end)))
+
+
+def _entity_row(entity: Entity) -> tuple[object, ...]:
+    body = _EntityBody(entity.state, entity.lock)
+    flags = entity.state is not None, entity.lock is not None
+    return entity.key, entity.entity_id, microseconds(entity.modified_at), *flags, _encoder.encode(body)
+
+
+def entity_of(row: tuple[int, str, int, bytes]) -> Entity:
+    """Read a row of the table of entities; the messages are left out.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    key, entity_id, modified, body = row
+    read = _entity_bodies.decode(body)
+    return Entity(
+        key=key, entity_id=entity_id, modified_at=moment(modified), state=read.state, lock=read.lock
+    )
+
+
+def place_message(entity: Entity, number: int, data: bytes) -> None:
+    """Put a stored message, the next by number, where it belongs.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    event = decode_event(data)
+    if number < 0:
+        if not len(entity.urgent):
+            entity.urgent = EventLog(first=number)
+        entity.urgent.append(event)
+    elif number < FIRST_DELAYED:
+        if not len(entity.queue):
+            entity.queue = EventLog(first=number)
+        entity.queue.append(event)
+    elif (
+        isinstance(event, (EntityOperationCalled, EntityOperationSignaled))
+        and event.scheduled_time is not None
+    ):
+        entity.delayed.add(number, DelayedMessage(entity.entity_id, number, event.scheduled_time, event))
+        entity.delayed.settle()
+    else:
+        raise ValueError(f"a {type(event).__name__} cannot be delayed")
 
 
 def _change(old: Instance | None, new: Instance) -> InstanceChange | None:
@@ -164,7 +258,7 @@ def instance_of(row: tuple[int, str, int, int, int | None, bytes]) -> Instance:
     read = _bodies.decode(body)
     return Instance(
         key=key,
-        created_at=_moment(created),
+        created_at=moment(created),
         updated_at=read.updated_at,
         execution=ExecutionStart(
             instance_id=instance_id,
@@ -179,7 +273,7 @@ def instance_of(row: tuple[int, str, int, int, int | None, bytes]) -> Instance:
         ),
         summary=Summary(
             status=OrchestrationStatus(status),
-            completed_at=None if completed is None else _moment(completed),
+            completed_at=None if completed is None else moment(completed),
             output=read.output,
             failure=read.failure,
             custom_status=read.custom_status,
@@ -196,5 +290,6 @@ def parent_of(body: bytes) -> str | None:
     return None if parent is None else parent.instance_id
 
 
-def _moment(microseconds_since_epoch: int) -> datetime:
+def moment(microseconds_since_epoch: int) -> datetime:
+    """A stored time."""
     return _EPOCH + timedelta(microseconds=microseconds_since_epoch)

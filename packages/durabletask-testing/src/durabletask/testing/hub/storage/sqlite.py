@@ -24,7 +24,6 @@ from durabletask.core.logs import get_logger
 from durabletask.testing.hub.order import Position
 from durabletask.testing.hub.queries import Selection
 from durabletask.testing.hub.residency import Residency, Storage, StoreResidency
-from durabletask.testing.hub.state import Instance
 
 from .base import Changes, Commit, Found, HubStore, Loaded
 from .ownership import OwnerLock
@@ -72,10 +71,23 @@ _MIGRATIONS: Final = (
     ALTER TABLE instances ADD COLUMN parent TEXT;
     CREATE INDEX children ON instances (hub, parent) WHERE parent IS NOT NULL;
     """,
+    """
+    CREATE TABLE entities (
+        key INTEGER PRIMARY KEY, hub INTEGER NOT NULL, id TEXT NOT NULL, modified INTEGER NOT NULL,
+        has_state INTEGER NOT NULL, is_locked INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (hub, id)
+    );
+    CREATE INDEX locked ON entities (hub) WHERE is_locked;
+    CREATE TABLE request_ids (
+        number INTEGER PRIMARY KEY, hub INTEGER NOT NULL, entity TEXT NOT NULL, request TEXT NOT NULL, at INTEGER NOT NULL
+    );
+    CREATE INDEX request_ids_of ON request_ids (hub);
+    """,
 )
 _FORGET_EMPTY_HUBS = """
     DELETE FROM hubs WHERE NOT EXISTS (SELECT 1 FROM instances WHERE instances.hub = hubs.hub)
     AND NOT EXISTS (SELECT 1 FROM detached WHERE detached.hub = hubs.hub)
+    AND NOT EXISTS (SELECT 1 FROM entities WHERE entities.hub = hubs.hub)
+    AND NOT EXISTS (SELECT 1 FROM request_ids WHERE request_ids.hub = hubs.hub)
 """
 _STATEMENTS = 512  # that are kept prepared: one for every number of rows
 
@@ -262,7 +274,8 @@ class _OpenFile:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
             connection.execute(_FORGET_EMPTY_HUBS)  # at no other time: open hubs know their numbers
-            tops = "SELECT max(key) FROM instances UNION ALL SELECT max(key) FROM detached"
+            keys = {"instances": "key", "detached": "key", "entities": "key", "request_ids": "number"}
+            tops = " UNION ALL ".join(f"SELECT max({key}) FROM {table}" for table, key in keys.items())  # noqa: S608
             self.keys = count(1 + max(key or 0 for (key,) in connection.execute(tops)))
         except BaseException:
             connection.close()
@@ -369,7 +382,7 @@ class _SqliteHub(HubStore):
         outcomes: list[Exception | None] = []
         spoiled: set[int] = set()
         for commit in commits:
-            keys = {*commit.removed, *(change.key for change in commit.instances)}
+            keys = {*commit.removed, *commit.ids()}
             error: Exception | None = None
             if spoiled & keys:
                 error = StorageError("An earlier change of the same instance could not be stored; try again.")
@@ -396,8 +409,8 @@ class _SqliteHub(HubStore):
         return self._on_reader(lambda connection, hub: _children(connection, hub, wanted))
 
     def select(
-        self, selection: Selection, start: Position | None, limit: int
-    ) -> Future[tuple[list[tuple[Position, Instance]], bool]]:
+        self, selection: Selection[T], start: Position | None, limit: int
+    ) -> Future[tuple[list[tuple[Position, T]], bool]]:
         return self._on_reader(lambda connection, hub: _select(connection, hub, selection, start, limit))
 
     def history(self, key: int) -> Future[list[HistoryEvent]]:

@@ -17,6 +17,8 @@ from durabletask.testing.hub.events import EventLog, OpenTasks
 from durabletask.testing.hub.state import Instance
 from durabletask.testing.hub.tasks import Activity, Child
 
+from .locks import leave_sections
+
 __all__ = ["FIRE_AND_FORGET", "drop_open_tasks", "fail", "finish", "remove", "terminate"]
 
 FIRE_AND_FORGET = "FireAndForget"
@@ -70,11 +72,12 @@ def remove(tx: Transition, instance: Instance, *, tell_waiting: bool) -> None:
 
 
 def drop_open_tasks(tx: Transition, instance: Instance) -> None:
-    """Wait for nothing any more. Activities that were promised still run; their answers are dropped."""
+    """Wait for nothing any more, and hold no lock. Activities that were promised still run; their answers are dropped."""
     for task in instance.open.values():
         if type(task) is Activity:
             tx.detached[task] = tx.state.take_key()
     instance.open = OpenTasks()
+    leave_sections(tx, instance)
 
 
 def _answer_parent(tx: Transition, instance: Instance) -> None:

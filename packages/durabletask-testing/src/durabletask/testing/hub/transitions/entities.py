@@ -1,88 +1,69 @@
-"""Entities (protocol section 11): the place for their state and scheduling; so far they are refused.
-
-A call is answered with a failure, so that the orchestrator that made it can go on. A lock request has no
-failing answer in the protocol; it is answered by ending the wait the only way there is, and the messages
-without an answer are dropped.
-"""
+"""What clients ask of entities: signal, purge, clean (protocol sections 11.8 and 12.6)."""
 
 from __future__ import annotations
 
-from durabletask.core.actions import CallEntity, RequestEntityLock, SignalEntity, UnlockEntity
-from durabletask.core.errors import NotSupportedError
-from durabletask.core.failures import FailureDetails, qualified_name
-from durabletask.core.history import (
-    EntityLockRequested,
-    EntityOperationCalled,
-    EntityOperationFailed,
-    EntityOperationSignaled,
-    EntityUnlockSent,
-    ExecutionTerminated,
-)
+from collections.abc import Iterable
+
+import msgspec
+from durabletask.core.actions import SignalEntity
+from durabletask.core.history import EntityOperationSignaled
 from durabletask.testing.hub.effects import Transition
-from durabletask.testing.hub.state import Instance
+from durabletask.testing.hub.entity_state import Entity
+from durabletask.testing.hub.request_ids import RequestId
 
-__all__ = ["NOT_YET", "call", "request_lock", "signal", "unlock"]
+from .entity_messages import deliver
+from .locks import release
 
-NOT_YET = "The local task hub does not run entities yet; use a hub that does."
+__all__ = ["purge_entities", "release_orphaned_lock", "signal_entity"]
 
 
-def call(tx: Transition, instance: Instance, action: CallEntity) -> None:
-    """Record a call and answer it with a failure."""
-    instance.history.append(
-        EntityOperationCalled(
-            action.id,
-            tx.now,
-            action.request_id,
-            action.operation,
-            action.target_instance_id,
-            action.input,
-            action.scheduled_time,
-            action.parent_instance_id,
-            action.parent_execution_id,
-        )
+def signal_entity(tx: Transition, signal: SignalEntity) -> None:
+    """Signal an entity for a client. A signal that has arrived before is dropped; one without a request id never."""
+    target, request_id = signal.target_instance_id, signal.request_id
+    if request_id:
+        if tx.state.request_ids.knows(target, request_id):
+            return
+        tx.request_ids.append(RequestId(target, request_id, tx.state.take_key(), tx.now))
+        tx.forgets = tx.state.request_ids.outdated(tx.now)
+    message = EntityOperationSignaled(
+        -1,
+        tx.now,
+        request_id or tx.state.new_id(),
+        signal.operation,
+        target,
+        signal.input,
+        signal.scheduled_time,
     )
-    failure = FailureDetails(qualified_name(NotSupportedError), NOT_YET, is_non_retriable=True)
-    instance.inbox.append(EntityOperationFailed(-1, tx.now, action.request_id, failure))
+    deliver(tx, target, message)
 
 
-def signal(tx: Transition, instance: Instance, action: SignalEntity) -> None:
-    """Record a signal and drop it."""
-    instance.history.append(
-        EntityOperationSignaled(
-            action.id,
-            tx.now,
-            action.request_id,
-            action.operation,
-            action.target_instance_id,
-            action.input,
-            action.scheduled_time,
-        )
-    )
+def purge_entities(tx: Transition, entity_ids: Iterable[str]) -> int:
+    """Delete the states of entities; return how many there were.
+
+    Messages and lock stay, and with them an entity without state. It has a new number, so a batch in flight counts no
+    more: it had the old state, and is delivered again without.
+    """
+    count = 0
+    for entity_id in entity_ids:
+        entity = tx.read_entity(entity_id)
+        if entity is None or entity.state is None:
+            continue
+        tx.add_entity(_emptied(tx, tx.edit_entity(entity)))
+        count += 1
+    return count
 
 
-def request_lock(tx: Transition, instance: Instance, action: RequestEntityLock) -> None:
-    """Record a lock request; it can never be granted, so the orchestration is ended."""
-    instance.history.append(
-        EntityLockRequested(
-            action.id,
-            tx.now,
-            action.critical_section_id,
-            tuple(action.lock_set),
-            action.position,
-            action.parent_instance_id,
-        )
-    )
-    instance.inbox.append(ExecutionTerminated(-1, tx.now, f'"{NOT_YET}"'))
+def _emptied(tx: Transition, entity: Entity) -> Entity:
+    return msgspec.structs.replace(entity, key=tx.state.take_key(), state=None, modified_at=tx.now)
 
 
-def unlock(tx: Transition, instance: Instance, action: UnlockEntity) -> None:
-    """Record an unlock."""
-    instance.history.append(
-        EntityUnlockSent(
-            action.id,
-            tx.now,
-            action.critical_section_id,
-            action.target_instance_id,
-            action.parent_instance_id,
-        )
-    )
+def release_orphaned_lock(tx: Transition, entity_id: str) -> bool:
+    """Unlock an entity whose holder is not in the critical section any more; whether it was locked so."""
+    entity = tx.read_entity(entity_id)
+    if entity is None or entity.lock is None:
+        return False
+    holder = tx.read(entity.lock.holder)
+    if holder is not None and entity.lock.section_id in holder.sections:
+        return False
+    release(tx, entity.lock.section_id, entity_id)
+    return True

@@ -42,7 +42,7 @@ from durabletask.testing.hub.events import EventLog
 from durabletask.testing.hub.state import Instance
 from durabletask.testing.hub.tasks import Activity, DurableTimer
 
-from . import entities
+from . import entity_messages
 from .creation import child_id_of, create_child
 from .ending import finish, terminate
 from .executions import continue_as_new
@@ -280,8 +280,8 @@ _HANDLERS: dict[type, Callable[..., None]] = {
     SendEvent: _send_event,
     TerminateOrchestration: _terminate,
     RewindOrchestration: _rewind,
-    CallEntity: entities.call,
-    SignalEntity: entities.signal,
-    RequestEntityLock: entities.request_lock,
-    UnlockEntity: entities.unlock,
+    CallEntity: entity_messages.call,
+    SignalEntity: entity_messages.signal,
+    RequestEntityLock: entity_messages.request_lock,
+    UnlockEntity: entity_messages.unlock,
 }

@@ -30,4 +30,5 @@ def remove_all(tx: Transition) -> None:
     """Empty the hub. Not even the activities that were promised are left."""
     for instance in tx.state.instances.values():
         tx.removed.append((instance, True))
+    tx.entities.update(dict.fromkeys(tx.state.entities))
     tx.clears_hub = True
