@@ -168,6 +168,7 @@ async def test_every_call_reaches_the_hub(endpoint: str) -> None:
     new_id = await hub.restart_instance("i", with_new_instance_id=True)
     assert new_id != "i"
     assert (await hub.purge_instances(PurgeInstance(instance_id="i"))).deleted_instance_count == 1
+    await reader.answer(await reader.episode(), complete())
     await hub.signal_entity("@e@k", "op")
     batch = await reader.take()
     assert isinstance(batch, EntityWorkItem)

@@ -25,12 +25,7 @@ from durabletask.core.execution.runner import running_item
 from durabletask.core.instances import OrchestrationState
 from durabletask.core.logs import get_logger
 from durabletask.core.portal import running_loop
-from durabletask.core.work_items import (
-    ActivityResult,
-    EntityBatchResult,
-    OrchestratorResult,
-    WorkItemStreamOptions,
-)
+from durabletask.core.work_items import WorkItemStreamOptions
 from durabletask.testing.clock import Clock
 
 from .delivery import Lease, Stream
@@ -43,11 +38,7 @@ from .state import HubState, Instance, restore_flags
 from .tasks import Activity, DelayedMessage
 from .timers import Alarm, Timer, TimerQueue
 from .transitions.creation import start_scheduled
-from .transitions.ending import fail
-from .transitions.entity_batches import complete_batch
-from .transitions.entity_messages import deliver_delayed
-from .transitions.episodes import complete_episode
-from .transitions.messages import answer_activity, fire_timer
+from .transitions.messages import fire_timer
 from .transitions.restoring import restore_open_tasks
 from .waiting import ClientWait, WaitingClients
 from .workers import EngineLimits, Workers, later
@@ -68,7 +59,7 @@ class Engine:
         self.commits: CommitLog = commits
         self.state: HubState = HubState(_new_id)
         self.reads: int = 0
-        self._timers = TimerQueue(self._is_awaited)
+        self._timers = TimerQueue(self.state.is_awaited)
         self.workers: Workers = Workers(self.state, clock, limits, self._timers)
         self._waiting = WaitingClients()
         self._starts: dict[int, Alarm] = {}
@@ -121,12 +112,9 @@ class Engine:
         try:
             if isinstance(entry, Alarm):
                 entry.ring()
-            elif self._is_awaited(entry):
+            elif self.state.is_awaited(entry):
                 tx = self.begin()
-                if isinstance(entry, DelayedMessage):
-                    deliver_delayed(tx, entry)
-                else:
-                    fire_timer(tx, entry)
+                fire_timer(tx, entry)
                 self.apply(tx)
         except Exception:  # a defect must not stop the other timers
             _logger.exception("Task hub %r could not run what was due; it tries again.", self.task_hub)
@@ -136,13 +124,6 @@ class Engine:
         """Notify the clock that something has changed."""
         if not self._is_waking:
             self.clock.notify(self)
-
-    def _is_awaited(self, timer: Timer) -> bool:
-        if isinstance(timer, DelayedMessage):
-            entity = self.state.entities.get(timer.entity_id)
-            return entity is not None and entity.delayed.get(timer.number) is timer
-        instance = self.state.instances.get(timer.instance_id)
-        return instance is not None and instance.open.get(timer.timer_id) is timer
 
     # --- commands ------------------------------------------------------------------------------------------
 
@@ -352,51 +333,6 @@ class Engine:
         self.workers.close_stream(stream)
         if self._loop is not None and not self._loop.is_closed() and self._loop.is_running():
             self.notify_clock()
-
-    def complete_orchestrator(self, result: OrchestratorResult) -> None:
-        """Commit an episode; a token that is not in flight changes nothing."""
-        lease = self.workers.find(result.completion_token, result.instance_id, None)
-        if lease is None:
-            return
-        if result.requires_history:  # it gets the whole history every time; try again a little later
-            self.abandon(lease.token)
-            return
-        tx, job = self.begin(), lease.job
-        instance = tx.read(job.instance_id)
-        if instance is not None and job.episode is not None:
-            complete_episode(tx, instance, job.episode, result)
-        self.apply(tx, answered=lease)
-
-    def complete_activity(self, result: ActivityResult) -> None:
-        """Answer an activity; a token that is not in flight changes nothing."""
-        lease = self.workers.find(result.completion_token, result.instance_id, result.task_id)
-        if lease is None or lease.job.activity is None:
-            return
-        tx = self.begin()
-        answer_activity(tx, lease.job.activity, result)
-        self.apply(tx, answered=lease)
-
-    def complete_entity(self, result: EntityBatchResult) -> None:
-        """Commit a batch; a token that is not in flight changes nothing."""
-        lease = self.workers.find_batch(result.completion_token, result.instance_id)
-        if lease is None or lease.job.batch is None:
-            return
-        if result.requires_state or (result.failure is None and not result.results):
-            self.abandon(lease.token)  # nothing was run; try again a little later
-            return
-        tx, job = self.begin(), lease.job
-        entity = tx.read_entity(job.instance_id)
-        if entity is not None and job.batch is not None:
-            complete_batch(tx, entity, job.batch, result)
-        self.apply(tx, answered=lease)
-
-    def fail_instance(self, instance_id: str, error: Exception) -> None:
-        """End a live instance as FAILED, because of an episode that the hub cannot store."""
-        tx = self.begin()
-        instance = tx.read(instance_id)
-        if instance is not None and not instance.is_terminal:
-            fail(tx, instance, error)
-            self.apply(tx)
 
     def abandon(self, token: str) -> None:
         """Take an item back; it becomes visible again after a pause that grows with every time."""

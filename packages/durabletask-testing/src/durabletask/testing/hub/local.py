@@ -58,6 +58,7 @@ from durabletask.core.work_items import (
 )
 from durabletask.testing.clock import Clock, SystemClock
 
+from . import answers
 from .effects import Transition
 from .engine import Engine
 from .entity_ids import checked_entity_id, fold, is_entity_id, refuse_entity_id, targets_of
@@ -395,7 +396,7 @@ class LocalTaskHub(Transport):
         involved, with_history = _involved_in(result)
         await self._residency.bring(involved, with_history=with_history)
         try:
-            self._engine.complete_orchestrator(result)
+            answers.complete_orchestrator(self._engine, result)
         finally:
             self._residency.release(involved)
         await self._engine.commits.barrier(own=True)
@@ -403,7 +404,7 @@ class LocalTaskHub(Transport):
     async def complete_activity(self, result: ActivityResult) -> None:
         check_activity_result(result)
         await self._residency.ready()
-        self._engine.complete_activity(result)
+        answers.complete_activity(self._engine, result)
         await self._engine.commits.barrier(own=True)
 
     async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
@@ -422,7 +423,7 @@ class LocalTaskHub(Transport):
         ]
         await self._residency.bring(involved)
         try:
-            self._engine.complete_entity(result)
+            answers.complete_entity(self._engine, result)
         finally:
             self._residency.release(involved)
         await self._engine.commits.barrier(own=True)

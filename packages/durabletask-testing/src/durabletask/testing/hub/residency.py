@@ -36,6 +36,7 @@ from typing import TypeVar
 
 from durabletask.core.errors import StorageError, TransportError
 
+from .answers import fail_instance
 from .engine import Engine
 from .entity_ids import is_entity_id
 from .entity_state import Entity
@@ -253,7 +254,7 @@ class StoreResidency(Residency):
         self.engine.restore(loaded.instances, loaded.detached, loaded.entities, loaded.request_ids)
         refused, self._refused = self._refused, {}
         for instance_id, error in refused.items():
-            self.engine.fail_instance(instance_id, error)
+            fail_instance(self.engine, instance_id, error)
 
     def _change_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """The old loop is gone, with every call in it: write what is open, then begin anew from disk."""

@@ -33,7 +33,7 @@ from .events import EventLog, OpenTasks
 from .order import OrderedIndex, Position, microseconds
 from .request_ids import RequestIds
 from .sections import Sections, open_sections
-from .tasks import Activity
+from .tasks import Activity, DelayedMessage, DurableTimer
 
 __all__ = ["ExecutionStart", "HubState", "Instance", "Summary", "restore_flags", "snapshot"]
 
@@ -201,6 +201,14 @@ class HubState:
         if old is not None:
             self._count_sections(old, None)
             self._unlink(instance)
+
+    def is_awaited(self, timer: DurableTimer | DelayedMessage) -> bool:
+        """Whether an instance or an entity waits for a timer."""
+        if isinstance(timer, DelayedMessage):
+            entity = self.entities.get(timer.entity_id)
+            return entity is not None and entity.delayed.get(timer.number) is timer
+        instance = self.instances.get(timer.instance_id)
+        return instance is not None and instance.open.get(timer.timer_id) is timer
 
     def put_entity(self, entity: Entity) -> None:
         """Remember a new entity, or a draft in the place of its origin."""

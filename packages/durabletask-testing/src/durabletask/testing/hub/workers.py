@@ -227,8 +227,7 @@ class Workers:
     def find_batch(self, token: str, entity_id: str) -> Lease | None:
         """The lease that the result of a batch belongs to; ``None`` if it is over.
 
-        On the wire a result does not name its entity, and the .NET worker sends no token with the first form of a batch
-        (decisions row 32).
+        On the wire a result does not name its entity.
 
         Raises:
             InvalidRequestError: there is no token and more or less than one batch in flight, or the token is that of
@@ -247,6 +246,7 @@ class Workers:
         return lease
 
     def _only_batch(self, entity_id: str) -> Lease:
+        # The .NET worker sends no token with the first form of a batch: decisions row 32.
         leases = [lease for lease in self.work.leases.values() if lease.job.kind is Kind.ENTITY]
         found = [lease for lease in leases if entity_id in {"", lease.job.instance_id}]
         if len(found) == 1:

@@ -21,9 +21,11 @@ from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import ActivityResult
 from durabletask.testing.hub.effects import Transition
 from durabletask.testing.hub.state import Instance
-from durabletask.testing.hub.tasks import Activity, DurableTimer
+from durabletask.testing.hub.tasks import Activity, DelayedMessage
+from durabletask.testing.hub.timers import Timer
 
 from .ending import finish
+from .entity_messages import deliver_delayed
 
 __all__ = [
     "answer_activity",
@@ -105,8 +107,11 @@ def answer_activity(tx: Transition, activity: Activity, result: ActivityResult) 
     instance.inbox.append(event)
 
 
-def fire_timer(tx: Transition, timer: DurableTimer) -> None:
-    """A durable timer is due; it is dropped when its execution is over."""
+def fire_timer(tx: Transition, timer: Timer) -> None:
+    """A timer or a delayed message is due; it is dropped when its execution, or its entity, is over."""
+    if isinstance(timer, DelayedMessage):
+        deliver_delayed(tx, timer)
+        return
     instance = tx.read(timer.instance_id)
     if instance is None or instance.open.get(timer.timer_id) is not timer:
         return
