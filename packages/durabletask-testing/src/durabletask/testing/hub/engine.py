@@ -167,15 +167,14 @@ class Engine:
         has_queued = self._put_in_place(tx)
         for timer in tx.timers:
             self._timers.add(timer.fire_at, timer)
-        release = partial(self._release, tx.activities, answers)
         if commit is None:
-            release()
+            self._release(tx.activities, answers)
+            self.advance()
             return
         # An episode or a batch has no effect in the hub before its result is committed: the two may share a commit.
         is_urgent = bool(tx.activities or answers or not has_queued or not self.workers.work.streams)
-        self.commits.add(commit, release, is_urgent=is_urgent)
-        self.workers.work.share()
-        self.notify_clock()
+        self.commits.add(commit, partial(self._release, tx.activities, answers), is_urgent=is_urgent)
+        self.advance()
 
     def _put_in_place(self, tx: Transition) -> bool:
         """The drafts become the state; whether an episode or a batch was queued."""
@@ -184,19 +183,17 @@ class Engine:
             self._forget()
         for instance_id, draft in tx.drafts.items():
             old = state.instances.get(instance_id)
-            is_over = draft is None or draft.is_terminal
             if old is not None:
                 is_same = draft is not None and draft.key == old.key
-                if is_over or not is_same:
+                if draft is None or not is_same or draft.is_terminal:
                     workers.revoke(old.key)
                 if old.is_held and not (is_same and draft is not None and draft.is_held):
                     self._starts.pop(old.key).cancel()
-            if draft is None:
-                if old is not None:
-                    state.drop(old)
-                continue
-            state.put(draft)
-            has_queued |= self._set_going(draft)
+            if draft is not None:
+                state.put(draft)
+                has_queued |= self._set_going(draft)
+            elif old is not None:
+                state.drop(old)
         state.detached.update(tx.detached)
         for activity in tx.attended:
             state.detached.pop(activity, None)
@@ -233,10 +230,14 @@ class Engine:
         return False
 
     def _release(self, activities: list[Activity], answers: list[Callable[[], None]]) -> None:
-        """What may leave after the commit; without one that is at once."""
-        self.workers.queue_activities(activities)
+        """What may leave after the commit; without one that is at once. ``advance`` must follow."""
+        if activities:
+            self.workers.queue_activities(activities)
         for send in answers:
             send()
+
+    def advance(self) -> None:
+        """Hand on what was queued, and have the clock look at what has changed."""
         self.workers.work.share()
         self.notify_clock()
 
@@ -283,6 +284,7 @@ class Engine:
         for timer in tx.timers:
             self._timers.add(timer.fire_at, timer)
         self._release([*tx.activities, *detached], [])
+        self.advance()
 
     def reset(self) -> None:
         """Forget everything. The storage, if it is a file, remembers."""

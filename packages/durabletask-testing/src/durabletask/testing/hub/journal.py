@@ -45,6 +45,11 @@ class CommitLog(ABC):
     def is_busy(self) -> bool:
         """Whether something is not yet on disk."""
 
+    @property
+    @abstractmethod
+    def must_wait(self) -> bool:
+        """Whether there is anything that ``barrier`` would wait for, or raise."""
+
     @abstractmethod
     def prepare(self, tx: Transition) -> Commit | None:
         """Encode the changes of a command; ``None`` if nothing is to be written.
@@ -75,6 +80,10 @@ class ImmediateCommits(CommitLog):
 
     @property
     def is_busy(self) -> bool:
+        return False
+
+    @property
+    def must_wait(self) -> bool:
         return False
 
     def prepare(self, tx: Transition) -> None:
@@ -153,6 +162,10 @@ class Journal(CommitLog):
     @property
     def is_busy(self) -> bool:
         return self._collecting is not None or self._writing is not None
+
+    @property
+    def must_wait(self) -> bool:
+        return self.is_busy or self._failure is not None
 
     def prepare(self, tx: Transition) -> Commit | None:
         return encode_commit(tx)

@@ -171,20 +171,23 @@ class LocalTaskHub(Transport):
         engine = self._engine
         for instance_id in involved:
             check_text("instance_id", instance_id)
-        await self._residency.bring(involved, with_history=with_history)
+        if not self._residency.pin(involved, with_history=with_history):
+            await self._residency.bring(involved, with_history=with_history)
         try:
             tx = engine.begin()
             answer = command(tx)
             engine.apply(tx)
         finally:
             self._residency.release(involved)
-        await engine.commits.barrier(own=True)
+        if engine.commits.must_wait:
+            await engine.commits.barrier(own=True)
         return answer
 
     async def _find(self, instance_id: str) -> Instance | None:
         """An instance as it is now; not to be changed."""
         check_text("instance_id", instance_id)
-        await self._residency.bring((instance_id,))
+        if not self._residency.pin((instance_id,)):
+            await self._residency.bring((instance_id,))
         found = self._engine.state.instances.get(instance_id)
         self._residency.release((instance_id,))
         return found
@@ -394,18 +397,22 @@ class LocalTaskHub(Transport):
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
         check_result(result)
         involved, with_history = _involved_in(result)
-        await self._residency.bring(involved, with_history=with_history)
+        if not self._residency.pin(involved, with_history=with_history):
+            await self._residency.bring(involved, with_history=with_history)
         try:
             answers.complete_orchestrator(self._engine, result)
         finally:
             self._residency.release(involved)
-        await self._engine.commits.barrier(own=True)
+        if self._engine.commits.must_wait:
+            await self._engine.commits.barrier(own=True)
 
     async def complete_activity(self, result: ActivityResult) -> None:
         check_activity_result(result)
-        await self._residency.ready()
+        if not self._residency.pin(()):
+            await self._residency.bring(())
         answers.complete_activity(self._engine, result)
-        await self._engine.commits.barrier(own=True)
+        if self._engine.commits.must_wait:
+            await self._engine.commits.barrier(own=True)
 
     async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
         await self._residency.ready()

@@ -75,6 +75,10 @@ class Residency(ABC):
         """
 
     @abstractmethod
+    def pin(self, instance_ids: Sequence[str], *, with_history: bool = False) -> bool:
+        """``bring`` without waiting: whether that was possible, as it mostly is."""
+
+    @abstractmethod
     async def bring(self, instance_ids: Sequence[str], *, with_history: bool = False) -> None:
         """Have these instances and entities in memory, as far as they exist, until ``release`` is called with the same ids.
 
@@ -160,10 +164,14 @@ class MemoryResidency(Residency):
         if self._engine is not None:
             self._engine.bind()
 
-    async def bring(self, instance_ids: Sequence[str], *, with_history: bool = False) -> None:
+    def pin(self, instance_ids: Sequence[str], *, with_history: bool = False) -> bool:
         """They are there."""
         if self._engine is not None:
             self._engine.bind()
+        return True
+
+    async def bring(self, instance_ids: Sequence[str], *, with_history: bool = False) -> None:
+        self.pin(instance_ids)
 
     def release(self, instance_ids: Sequence[str]) -> None:
         """They stay."""
@@ -197,7 +205,7 @@ class StoreResidency(Residency):
     def __init__(self, task_hub: str, open_store: Callable[[], Future[HubStore]]) -> None:
         self._task_hub = task_hub
         self._open_store = open_store
-        self._journal = Journal(self._fail, self._evict)
+        self._journal = Journal(self._fail, self._settle)
         self._engine: Engine | None = None
         self._store: HubStore | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -305,6 +313,15 @@ class StoreResidency(Residency):
 
     # --- finished instances -----------------------------------------------------------------------------------
 
+    def pin(self, instance_ids: Sequence[str], *, with_history: bool = False) -> bool:
+        if not self._journal.is_open or asyncio.get_running_loop() is not self._loop:
+            return False
+        for instance_id in instance_ids:
+            if instance_id in self._unreadable or self._is_missing(instance_id, with_history):
+                return False
+        self._pin(instance_ids)
+        return True
+
     async def bring(self, instance_ids: Sequence[str], *, with_history: bool = False) -> None:
         while True:
             await self.ready()
@@ -317,13 +334,18 @@ class StoreResidency(Residency):
                 return
             self.release(instance_ids)  # a commit failed in the meantime, and memory was thrown away
 
-    async def _fetch_missing(self, ids: Sequence[str], with_history: bool) -> None:
+    def _pin(self, ids: Sequence[str]) -> None:
         for instance_id in ids:
             self._pins[instance_id] = self._pins.get(instance_id, 0) + 1
+
+    async def _fetch_missing(self, ids: Sequence[str], with_history: bool) -> None:
+        self._pin(ids)
         try:
-            missing = [one for one in ids if self._is_missing(one, with_history)]
-            if missing:
-                await asyncio.gather(*(self._fetch(one, with_history) for one in missing))
+            missing = [self._fetch(one, with_history) for one in ids if self._is_missing(one, with_history)]
+            if len(missing) == 1:  # of a command about one instance
+                await missing[0]
+            else:
+                await asyncio.gather(*missing)
         except BaseException:
             self.release(ids)
             raise
@@ -348,7 +370,7 @@ class StoreResidency(Residency):
         # A finished instance has a history; if it is empty, it was fetched without.
         return with_history and instance.is_terminal and not len(instance.history)
 
-    async def _fetch(self, instance_id: str, with_history: bool) -> None:
+    def _fetch(self, instance_id: str, with_history: bool) -> asyncio.Future[None]:
         """Fetch one instance together with all others that are requested in this iteration of the loop."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
@@ -356,7 +378,7 @@ class StoreResidency(Residency):
         if not wanted:
             loop.call_soon(self._fetch_all, with_history)
         wanted.setdefault(instance_id, []).append(future)
-        await future
+        return future
 
     def _fetch_all(self, with_history: bool) -> None:
         wanted, self._wanted[with_history] = self._wanted[with_history], {}
@@ -398,6 +420,11 @@ class StoreResidency(Residency):
     def _admit_entity(self, entity: Entity) -> None:
         if entity.entity_id not in self.engine.state.entities:
             self.engine.state.put_entity(entity)
+
+    def _settle(self, instance_ids: Iterable[str]) -> None:
+        """A group of commands is on disk, and what it promised is queued and answered."""
+        self.engine.advance()
+        self._evict(instance_ids)
 
     def _evict(self, instance_ids: Iterable[str]) -> None:
         journal, state = self._journal, self.engine.state

@@ -180,6 +180,8 @@ class HubState:
         self.instances[instance_id] = instance
         if instance.sections or (old is not None and old.sections):
             self._count_sections(old, instance)
+        if old is not None and old.summary is instance.summary and old.key == instance.key:
+            return  # in the same place of every order
         if old is None or old.key != instance.key:
             if old is not None:
                 self._unlink(old)

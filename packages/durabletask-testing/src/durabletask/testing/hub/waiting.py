@@ -84,7 +84,8 @@ class WaitingClients:
                 elif wait.is_satisfied_by(instance):
                     answers.append(wait.answer(instance))
         for instance_id, draft in tx.drafts.items():
-            if draft is not None:
+            old = tx.state.instances.get(instance_id)
+            if draft is not None and (old is None or draft.summary is not old.summary):
                 waits = self._waits.get(instance_id, ())
                 answers += [wait.answer(draft) for wait in waits if wait.is_satisfied_by(draft)]
         return answers

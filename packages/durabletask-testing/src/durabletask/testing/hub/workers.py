@@ -81,7 +81,7 @@ class Workers:
 
     def queue_episode(self, instance: Instance) -> bool:
         """Queue an instance that has something to do, unless its job is on the way; whether it was queued."""
-        if not instance.is_runnable or instance.key in self._single:
+        if instance.key in self._single or not instance.is_runnable:
             return False
         execution = instance.execution
         lane = (execution.name, execution.version or "")

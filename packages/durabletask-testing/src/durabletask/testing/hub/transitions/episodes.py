@@ -38,7 +38,6 @@ from durabletask.core.history import (
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.work_items import OrchestratorResult, OrchestratorWorkItem
 from durabletask.testing.hub.effects import Transition
-from durabletask.testing.hub.events import EventLog
 from durabletask.testing.hub.state import Instance
 from durabletask.testing.hub.tasks import Activity, DurableTimer
 
@@ -74,7 +73,9 @@ class Episode(msgspec.Struct, frozen=True, eq=False):
 
 def begin_episode(instance: Instance, now: datetime) -> Episode:
     """Take what is in the inbox now, as far as one message can carry it."""
-    inbox = _first_that_fit(instance.inbox)
+    inbox = instance.inbox.since(0)
+    if len(inbox) > 1:  # the first goes alone, however large it is
+        inbox = _first_that_fit(inbox)
     return Episode([OrchestratorStarted(-1, now), *inbox], len(inbox))
 
 
@@ -90,9 +91,7 @@ def work_item(instance: Instance, episode: Episode, token: str) -> OrchestratorW
     )
 
 
-def _first_that_fit(inbox: EventLog) -> list[HistoryEvent]:
-    if len(inbox) < 2:  # the first goes alone, however large it is
-        return list(inbox)
+def _first_that_fit(inbox: list[HistoryEvent]) -> list[HistoryEvent]:
     fitting: list[HistoryEvent] = []
     size = 0
     for event in inbox:
