@@ -7,22 +7,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, cast, get_args, get_origin, overload
 
-from typing_extensions import TypeVar
+from typing_extensions import Self, TypeVar
 
 from . import telemetry
 from .arguments import as_name, as_optional_text, as_time
 from .authoring import missing_attribute
 from .entities import EntityId
-from .errors import SerializationError
+from .entity_state import DeclaredState, declared_state, public_annotations
+from .errors import RegistrationError, SerializationError
+from .operations import RESERVED_NAMES, EntityProxy, operation, operation_of
 from .registry import name_of
 from .requests import entity_key, new_instance_id
 from .serialization import DataConverter
 from .times import utc_now
 from .work_items import EntityAction, EntitySendSignal, EntityStartOrchestration
 
-__all__ = ["EntityContext", "TaskEntity"]
+__all__ = ["EntityContext", "TaskEntity", "declared_state_of", "read_state"]
 
 T = TypeVar("T")
 StateT = TypeVar("StateT", default=Any)
@@ -120,7 +123,7 @@ class EntityContext:
     def signal_entity(
         self,
         entity_id: EntityId | str,
-        operation: str,
+        operation: str | Callable[..., object],
         input: object = None,
         *,
         at: datetime | timedelta | float | None = None,
@@ -129,12 +132,12 @@ class EntityContext:
 
         Args:
             entity_id: the id, or its text form ``@name@key``.
-            operation: name of the operation.
+            operation: name of the operation, or its method, such as ``Counter.add``.
             input: input of the operation.
             at: deliver it at this time, or after this delay (``timedelta`` or seconds).
         """
         target = entity_key(entity_id)
-        operation = as_name(operation, "operation")
+        operation, _ = operation_of(operation)
         now = self._now()
         self._actions.append(
             EntitySendSignal(
@@ -227,10 +230,29 @@ class TaskEntity(Generic[StateT]):
 
     _context: EntityContext
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        taken = [name for name in public_annotations(cls) if name in RESERVED_NAMES or name == "delete"]
+        if taken and _state_is_attributes(cls):
+            raise RegistrationError(
+                f"The entity class {cls.__qualname__} declares the attribute {taken[0]!r}, which is a member of every "
+                "entity. Give the attribute another name."
+            )
+
     @property
     def context(self) -> EntityContext:
         """The context of the running operation."""
         return self._context
+
+    @property
+    def signal(self) -> Self:
+        """On a proxy, sends operations as signals; inside an operation, signals to the entity itself."""
+        context = self._context
+
+        def send(name: str, _method: object, value: object) -> None:
+            context.signal_entity(context.entity_id, name, value)
+
+        return cast("Self", EntityProxy(type(self), context.entity_id, send))
 
     @property
     def state(self) -> StateT:
@@ -248,9 +270,39 @@ class TaskEntity(Generic[StateT]):
         """The state of an entity that has none yet; ``None`` unless a subclass overrides this."""
         return cast("StateT", None)
 
+    @operation
     def delete(self) -> None:
         """The operation that deletes the state."""
         self._context.delete_state()
+
+
+@lru_cache(maxsize=1024)
+def declared_state_of(kind: type) -> DeclaredState | None:
+    """The attributes that are the state of an entity class.
+
+    ``None`` for a class that has none, or keeps its state in ``self.state``: one with a type parameter, or with its own
+    ``initial_state``.
+    """
+    return declared_state(kind, TaskEntity) if _state_is_attributes(kind) else None
+
+
+def read_state(kind: type, payload: str, converter: DataConverter) -> object:
+    """The state in a payload: a detached object of a class with attributes, or a value of the type parameter.
+
+    Raises:
+        SerializationError: the payload does not fit.
+    """
+    declared = declared_state_of(kind)
+    if declared is None:
+        return converter.deserialize(payload, _state_type(kind))
+    entity = kind()
+    declared.set(entity, cast("dict[str, object]", converter.deserialize(payload, declared.shape)))
+    return entity
+
+
+def _state_is_attributes(kind: type) -> bool:
+    has_own = getattr(kind, "initial_state", None) is not TaskEntity.initial_state
+    return not has_own and _state_type(kind) is None
 
 
 def _state_type(kind: type) -> object | None:

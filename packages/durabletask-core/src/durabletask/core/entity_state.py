@@ -27,7 +27,7 @@ from .logs import get_logger
 if TYPE_CHECKING:
     from .entity_context import EntityContext
 
-__all__ = ["DeclaredState", "declared_state"]
+__all__ = ["DeclaredState", "declared_state", "public_annotations"]
 
 _logger = get_logger("durabletask.registry")
 
@@ -55,14 +55,18 @@ class DeclaredState:
         Raises:
             SerializationError: the state does not fit the declaration.
         """
+        self.set(entity, {})
+        self.set(entity, context.get_state(self.shape, self._values(entity)))
+
+    def set(self, entity: object, values: dict[str, object]) -> None:
+        """Set the attributes of a new object; the others get their defaults."""
         own = vars(entity)
         for name in self.fields:
-            if name not in own and hasattr(entity, name):
+            if name in values:
+                setattr(entity, name, values[name])
+            elif name not in own and hasattr(entity, name):
                 # Without a copy, a mutable default would be shared by all entities of the class.
                 setattr(entity, name, copy.deepcopy(getattr(entity, name)))
-        values = context.get_state(self.shape, self._values(entity))
-        for name, value in values.items():
-            setattr(entity, name, value)
 
     def store(self, entity: object, context: EntityContext) -> None:
         """Make the attributes the state of the entity, unless the operation has deleted it."""
@@ -86,11 +90,15 @@ def _fields(kind: type, base: type) -> Iterator[tuple[str, object]]:
     for part in reversed(kind.__mro__):
         if part is base or not issubclass(part, base):
             continue
-        for name in inspect.get_annotations(part):
-            if not name.startswith("_"):
-                annotation = _resolve(part, name)
-                if annotation is not ClassVar and get_origin(annotation) is not ClassVar:
-                    yield name, annotation
+        for name in public_annotations(part):
+            annotation = _resolve(part, name)
+            if annotation is not ClassVar and get_origin(annotation) is not ClassVar:
+                yield name, annotation
+
+
+def public_annotations(part: type) -> list[str]:
+    """Names of the annotated attributes of one class, without those that begin with an underscore."""
+    return [name for name in inspect.get_annotations(part) if not name.startswith("_")]
 
 
 def _resolve(part: type, name: str) -> object:

@@ -325,7 +325,14 @@ class EntityNotRegisteredError(NotRegisteredError):
 class EntityOperationNotFoundError(NotRegisteredError):
     """The entity has no operation of that name."""
 
-    kind = "operation of this entity"
+    kind = "operation"
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        known = sorted(known)
+        super().__init__(name, known)
+        self.args = (
+            f"The entity has no operation {name!r}. Its operations are: {', '.join(map(repr, known))}.",
+        )
 
 
 class VersionMismatchError(DurableTaskError):

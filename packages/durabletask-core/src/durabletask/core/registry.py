@@ -1,35 +1,32 @@
-"""What a worker can run: orchestrators, activities and entities by name.
-
-Names come from the mapping given to the worker or from the callable itself (``name_of``). Signatures are
-checked here, once, so that a wrong one is an error where the program starts and not where work arrives.
+"""``Registry``: the orchestrators, activities and entities of a worker by name.
 
 Code that refers to a function (``ctx.call_activity(greet)``) uses the function's own name, also where the worker has it
 under another one. So a name that is not registered is also looked up among the own names of what is registered, as
-far as an own name means one function.
+far as an own name means one function. Built-ins come last.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-import types
-import typing
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, Union
+from typing import Generic, TypeAlias, TypeVar, Union
 
-from .authoring import TaskActivity
+from .definitions import (
+    ActivityDefinition,
+    Definition,
+    EntityDefinition,
+    OrchestratorDefinition,
+    check_input_given,
+    name_of,
+    own_name,
+)
 from .errors import (
     ActivityNotRegisteredError,
     EntityNotRegisteredError,
-    InvalidArgumentError,
     NotRegisteredError,
     OrchestratorNotRegisteredError,
     RegistrationError,
-    SerializationError,
 )
-from .logs import get_logger
 
 __all__ = [
     "ActivityDefinition",
@@ -45,375 +42,7 @@ __all__ = [
 Registrations: TypeAlias = Union[Mapping[str, object], Iterable[object]]
 """Names and callables, or only callables, whose names are then ``name_of`` each."""
 
-_logger = get_logger("durabletask.registry")
 _D = TypeVar("_D", bound="Definition")
-
-
-def name_of(function_or_name: object) -> str:
-    """The name under which something is registered and called.
-
-    A string is its own name. Otherwise: an attribute ``name`` that is a string, ``__name__`` of a
-    function or class, or the class name of an object.
-
-    Raises:
-        RegistrationError: there is no usable name, for instance of a lambda, or of the coroutine that a call gives.
-    """
-    if isinstance(function_or_name, (Coroutine, Generator, AsyncGenerator)):
-        if isinstance(function_or_name, Coroutine):
-            function_or_name.close()  # without the warning that nothing awaited it
-        raise RegistrationError(
-            f"{_own_name(function_or_name)!r} was called, which gave a {type(function_or_name).__name__}. Give the "
-            "function itself, and its input as the next argument."
-        )
-    name = function_or_name if isinstance(function_or_name, str) else _own_name(function_or_name)
-    if not name or name == "<lambda>":
-        raise RegistrationError(
-            f"{function_or_name!r} has no usable name. Register it under one: {{'my_name': ...}}."
-        )
-    return name
-
-
-def _own_name(target: object) -> str:
-    while isinstance(target, functools.partial):
-        target = target.func
-    explicit = getattr(target, "name", None)
-    if isinstance(explicit, str):
-        return explicit
-    own = getattr(target, "__name__", None)
-    return own if isinstance(own, str) else type(target).__name__
-
-
-def _location_of(function: Callable[..., object]) -> str:
-    """``file:line`` of a function, for messages."""
-    found: Any = function
-    while isinstance(found, functools.partial):
-        found = found.func
-    found = inspect.unwrap(found)
-    code = getattr(getattr(found, "__func__", found), "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
-
-
-class Definition:
-    """Something that can be run by name.
-
-    Attributes:
-        name: the registered name.
-        target: what was registered.
-        function: the callable that runs: the function itself, or the bound ``run`` of an object.
-        is_built_in: whether the SDK brings it. Versions of the program do not apply to it.
-    """
-
-    role: ClassVar[str] = "function"
-    foreign_contexts: ClassVar[Mapping[str, str]] = {}
-    """Contexts that no function of this role takes -> the option under which such functions are registered."""
-
-    def __init__(self, name: str, target: object) -> None:
-        self.name: str = name
-        self.target: object = target
-        self.function: Callable[..., object] = self._callable_of(target)
-        self._input: inspect.Parameter | None = self._read_signature()
-        annotation = self._input.annotation if self._input is not None else inspect.Parameter.empty
-        self._annotation: object = None if annotation is inspect.Parameter.empty else annotation
-        self.is_built_in: bool = False
-        self._input_type: object | None = None
-        self._is_resolved = False
-        if self._annotation is not None and "<locals>" in getattr(self.function, "__qualname__", ""):
-            with suppress(*_UNRESOLVABLE):  # else it is tried again when the type is needed
-                self._input_type = self._evaluate(_names_around(self.function))
-                self._is_resolved = True
-
-    @property
-    def location(self) -> str:
-        """``file:line`` of the function."""
-        return _location_of(self.function)
-
-    @property
-    def input_type(self) -> object | None:
-        """Annotation of the input parameter; ``None`` without one (plain JSON values then)."""
-        if not self._is_resolved:
-            self._input_type = self._resolve_annotation()
-            self._is_resolved = True
-        return self._input_type
-
-    def read_input(self, payload: str | None, deserialize: Callable[[str | None, object], object]) -> object:
-        """The value that ``invoke`` takes, from what the hub has delivered.
-
-        Args:
-            payload: the input; ``None`` or empty text if there is none.
-            deserialize: reads a payload as an annotation.
-
-        Raises:
-            SerializationError: the input does not fit the annotation, or is missing although the parameter has neither
-                a default nor an annotation that allows ``None``; the message names function and parameter.
-        """
-        if payload:
-            try:
-                return deserialize(payload, self.input_type)
-            except SerializationError as error:  # what people see first is the innermost
-                raise SerializationError(f"{self._input_subject()}: {error}") from None
-        lack = self.lack_of_input()
-        if lack is not None:
-            raise SerializationError(f"{self._input_subject()} is missing: {lack}")
-        return None
-
-    def lack_of_input(self) -> str | None:
-        """Why the function cannot do without an input, for people; ``None`` if it can."""
-        parameter = self._input
-        if parameter is None or parameter.default is not parameter.empty or _allows_none(self.input_type):
-            return None
-        shown = inspect.formatannotation(self.input_type)
-        return (
-            f"the parameter {parameter.name!r} takes {shown}. Pass an input, give the parameter a default, or allow "
-            f"None: '{parameter.name}: {shown} | None'."
-        )
-
-    def _input_subject(self) -> str:
-        return f"Input of {self.role} {self.name!r} ({self.location})"
-
-    def invoke(self, context: object, input: object) -> object:  # noqa: A002 - the protocol's word
-        """Call the function. An absent input leaves a parameter with a default at its default."""
-        parameter = self._input
-        if parameter is None or (input is None and parameter.default is not parameter.empty):
-            return self.function(context)
-        return self.function(context, input)
-
-    def __repr__(self) -> str:
-        return f"<{self.role} {self.name!r} at {self.location}>"
-
-    def _callable_of(self, target: object) -> Callable[..., object]:
-        if isinstance(target, type):
-            target = self._make_instance(target)
-        run = getattr(target, "run", None)
-        if callable(run):
-            return typing.cast("Callable[..., object]", run)
-        if callable(target):
-            return target
-        raise RegistrationError(
-            f"The {self.role} {self.name!r} cannot be registered: {target!r} is neither a function nor an "
-            "object with a 'run(context, input)' method."
-        )
-
-    def _make_instance(self, target: type) -> object:
-        if not callable(getattr(target, "run", None)):
-            raise RegistrationError(
-                f"The {self.role} {self.name!r} cannot be registered: the class {target.__qualname__} has no "
-                "'run(context, input)' method."
-            )
-        try:
-            return target()
-        except TypeError as error:
-            raise RegistrationError(
-                f"The {self.role} {self.name!r} cannot be registered: {target.__qualname__}() failed: {error}. "
-                "Register an instance instead of the class."
-            ) from error
-
-    def _read_signature(self) -> inspect.Parameter | None:
-        """The parameter for the input, if there is one."""
-        try:
-            parameters = list(inspect.signature(self.function).parameters.values())
-        except (TypeError, ValueError):  # a builtin without a signature: trust it
-            return _ANY_INPUT
-        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-        has_varargs = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        required = [p for p in [*positional[2:], *keywords] if p.default is p.empty]
-        if required or not (positional or has_varargs):
-            raise RegistrationError(
-                f"The {self.role} {self.name!r} at {self.location} must take (context) or (context, input), "
-                f"not {inspect.signature(self.function)}. Several values: pass one dataclass, dict or list."
-            )
-        if keywords and len(positional) == 1 and not has_varargs:
-            raise RegistrationError(
-                f"The {self.role} {self.name!r} at {self.location} would lose its input: {keywords[0].name!r} is "
-                "keyword-only. Make it positional ('(context, input)'), or put a parameter for the input before the '*'."
-            )
-        if positional:
-            self._check_context(positional[0].annotation)
-        if len(positional) > 1:
-            return positional[1]
-        return _ANY_INPUT if has_varargs else None
-
-    def _check_context(self, annotation: object) -> None:
-        """Refuse a function whose annotation gives it another role; a ``TaskActivity`` can have both."""
-        target = self.target if isinstance(self.target, type) else type(self.target)
-        if issubclass(target, TaskActivity):
-            return
-        name = annotation.strip("\"'") if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-        name = name.rpartition(".")[2]
-        option = self.foreign_contexts.get(name)
-        if option is not None:
-            raise RegistrationError(
-                f"The {self.role} {self.name!r} at {self.location} takes {name}: "
-                f"register it under {option}=, or correct the annotation."
-            )
-
-    def _resolve_annotation(self) -> object | None:
-        try:
-            return self._evaluate({})
-        except _UNRESOLVABLE as error:
-            _logger.warning(
-                "The annotation %r of the input of %s %r at %s cannot be resolved (%s); the input will be plain "
-                "JSON values. Define the type at module level, outside 'if TYPE_CHECKING'.",
-                self._annotation,
-                self.role,
-                self.name,
-                self.location,
-                error,
-            )
-            return None
-
-    def _evaluate(self, local: Mapping[str, object]) -> object | None:
-        """The annotation as an object, or ``None`` for one that selects no type."""
-        annotation = self._annotation
-        if annotation is None or annotation in (Any, object):
-            return None
-        function: Any = self.function
-        while isinstance(function, functools.partial):
-            function = function.func
-        function = getattr(inspect.unwrap(function), "__func__", inspect.unwrap(function))
-        if not hasattr(function, "__globals__"):
-            function = getattr(type(function), "__call__", function)  # noqa: B004
-
-        def holder() -> None: ...
-
-        holder.__annotations__ = {"input": annotation}
-        namespace = getattr(function, "__globals__", {})
-        cells = getattr(function, "__closure__", None) or ()
-        names = getattr(getattr(function, "__code__", None), "co_freevars", ())
-        captured = {}
-        for name, cell in zip(names, cells, strict=False):
-            with suppress(ValueError):  # a cell that is not filled yet
-                captured[name] = cell.cell_contents
-        found = typing.get_type_hints(holder, namespace, {**local, **captured}, include_extras=True)["input"]
-        return None if found in (Any, object) or isinstance(found, TypeVar) else found
-
-
-def _allows_none(annotation: Any) -> bool:
-    """Whether ``None`` is a value of an annotation; without one (``None``), everything is."""
-    if annotation in (None, type(None), Any, object) or isinstance(annotation, TypeVar):
-        return True
-    for inner in ("__value__", "__supertype__"):  # a type alias, a NewType
-        if hasattr(annotation, inner):
-            return _allows_none(getattr(annotation, inner))
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return _allows_none(arguments[0])
-    if origin in (Union, types.UnionType):
-        return any(_allows_none(argument) for argument in arguments)
-    return origin is typing.Literal and None in arguments
-
-
-_ANY_INPUT: Final = inspect.Parameter("input", inspect.Parameter.POSITIONAL_ONLY)
-_UNRESOLVABLE = (NameError, AttributeError, TypeError, SyntaxError, ValueError)
-
-
-def _names_around(function: Callable[..., object]) -> dict[str, object]:
-    """Local names of the functions in which a function was defined, as far as they are still running.
-
-    A program (or a test) that defines types, functions and worker in one function finds its types this way.
-    """
-    around = {part.rpartition(".")[2] for part in function.__qualname__.split(".<locals>")[:-1]}
-    namespace = getattr(function, "__globals__", None)
-    names: dict[str, object] = {}
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_globals is namespace and frame.f_code.co_name in around:
-            names = {**frame.f_locals, **names}
-        frame = frame.f_back
-    return names
-
-
-class OrchestratorDefinition(Definition):
-    """An orchestrator: ``async def``, a generator function, or a plain function."""
-
-    role: ClassVar[str] = "orchestrator"
-    foreign_contexts: ClassVar[Mapping[str, str]] = {
-        "ActivityContext": "activities",
-        "EntityContext": "entities",
-    }
-
-    def __init__(self, name: str, target: object) -> None:
-        super().__init__(name, target)
-        if inspect.isasyncgenfunction(self.function):
-            raise RegistrationError(
-                f"The orchestrator {name!r} at {self.location} is an async generator: use 'await' instead of "
-                "'yield', or 'def' instead of 'async def'."
-            )
-
-
-def check_input_given(orchestrator: object, name: str) -> None:
-    """Refuse to start an orchestrator without the input that it needs, as far as that can be seen.
-
-    Of a name nothing can be seen, and a class is not instantiated in a client.
-
-    Raises:
-        InvalidArgumentError: the parameter for the input has no default and does not allow ``None``.
-        RegistrationError: the function cannot be an orchestrator.
-    """
-    if isinstance(orchestrator, (str, type)) or not callable(getattr(orchestrator, "run", orchestrator)):
-        return
-    definition = OrchestratorDefinition(name, orchestrator)
-    lack = definition.lack_of_input()
-    if lack is not None:
-        raise InvalidArgumentError(
-            f"The input of orchestrator {name!r} ({definition.location}) is missing: {lack}"
-        )
-
-
-class ActivityDefinition(Definition):
-    """An activity: ``async def`` (runs on the event loop) or a plain function (runs in a thread).
-
-    Attributes:
-        is_async: whether the function is ``async def``.
-    """
-
-    role: ClassVar[str] = "activity"
-    foreign_contexts: ClassVar[Mapping[str, str]] = {
-        "OrchestrationContext": "orchestrators",
-        "EntityContext": "entities",
-    }
-
-    def __init__(self, name: str, target: object) -> None:
-        super().__init__(name, target)
-        if inspect.isasyncgenfunction(self.function) or inspect.isgeneratorfunction(self.function):
-            raise RegistrationError(
-                f"The activity {name!r} at {self.location} is a generator: an activity returns one value."
-            )
-        function = self.function
-        call = getattr(type(function), "__call__", None)  # noqa: B004 - objects with an async __call__
-        self.is_async: bool = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-
-
-class EntityDefinition(Definition):
-    """An entity: a function ``(context, input)`` for all operations, or a class with one method each.
-
-    Attributes:
-        is_class: whether ``target`` is a class (of ``TaskEntity``); a new object then serves each operation.
-    """
-
-    role: ClassVar[str] = "entity"
-
-    def __init__(self, name: str, target: object) -> None:
-        self.is_class: bool = isinstance(target, type)
-        super().__init__(name, target)
-
-    def _callable_of(self, target: object) -> Callable[..., object]:
-        if isinstance(target, type):
-            if not hasattr(target, "initial_state"):
-                raise RegistrationError(
-                    f"The entity {self.name!r} cannot be registered: the class {target.__qualname__} must derive "
-                    "from TaskEntity, which holds the state."
-                )
-            return target
-        if callable(target):
-            return target
-        raise RegistrationError(
-            f"The entity {self.name!r} cannot be registered: {target!r} is neither a function nor a class. "
-            "Register the class itself, not an object of it: an object serves one operation only."
-        )
-
-    def _read_signature(self) -> inspect.Parameter | None:
-        return _ANY_INPUT if self.is_class else super()._read_signature()
 
 
 class _Table(Generic[_D]):
@@ -444,9 +73,9 @@ class _Table(Generic[_D]):
                 "Give one of them another name."
             )
         definition = self.by_name[name] = self._kind(name, target)
-        own_name = _own_name(target)
-        if own_name not in {name, "<lambda>"}:
-            self._by_own_name[own_name] = None if own_name in self._by_own_name else definition
+        own = own_name(target)
+        if own not in {name, "<lambda>"}:
+            self._by_own_name[own] = None if own in self._by_own_name else definition
         return definition
 
     @property

@@ -12,10 +12,11 @@ from typing import ClassVar, cast
 
 from durabletask.core import telemetry
 from durabletask.core.entities import EntityId
-from durabletask.core.entity_context import EntityContext, TaskEntity
-from durabletask.core.entity_state import DeclaredState, declared_state
+from durabletask.core.entity_context import EntityContext, TaskEntity, declared_state_of
+from durabletask.core.entity_state import DeclaredState
 from durabletask.core.errors import EntityOperationNotFoundError, SerializationError
 from durabletask.core.history import EntityOperationCalled, EntityOperationSignaled
+from durabletask.core.operations import find_operation, operations_of
 from durabletask.core.registry import Definition, EntityDefinition, Registry
 from durabletask.core.serialization import DataConverter
 from durabletask.core.times import utc_now
@@ -30,6 +31,7 @@ class _Operation(Definition):
     """One method of an entity class; the object takes the place of the context."""
 
     role: ClassVar[str] = "operation"
+    first_parameter: ClassVar[str] = "self"
 
 
 class EntityExecutor:
@@ -100,7 +102,7 @@ class EntityExecutor:
             entity = cast("TaskEntity[object]", definition.target())
             entity._context = context  # noqa: SLF001
             receiver = entity
-            declared = declared_state(definition.target, TaskEntity)
+            declared = declared_state_of(definition.target)
             if declared is not None:
                 declared.load(entity, context)
         value = called.read_input(payload, self._converter.deserialize)
@@ -119,21 +121,8 @@ class EntityExecutor:
             return self._operations[kind, name]
         except KeyError:
             pass
-        methods = _operations_of(kind)
-        found = methods.get(name)
+        found = find_operation(kind, name)
         if found is None:
-            folded = {method.casefold(): function for method, function in methods.items()}
-            found = folded.get(name.casefold())
-        if found is None:
-            raise EntityOperationNotFoundError(name, methods)
+            raise EntityOperationNotFoundError(name, operations_of(kind))
         operation = self._operations[kind, name] = _Operation(name, found)
         return operation
-
-
-def _operations_of(kind: type) -> dict[str, Callable[..., object]]:
-    """The public methods that a class adds to ``TaskEntity``, and ``delete``."""
-    return {
-        name: member
-        for name, member in inspect.getmembers(kind, inspect.isfunction)
-        if not name.startswith("_") and (name == "delete" or not hasattr(TaskEntity, name))
-    }
