@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 
 import pytest
 from durabletask.core.entities import EntityId
-from durabletask.core.errors import EntityLockError, TaskFailedError
-from durabletask.core.history import EventRaised, EventSent, ExecutionTerminated, ParentInstance
+from durabletask.core.entity_context import EntityContext, TaskEntity
+from durabletask.core.errors import EntityLockError, InvalidArgumentError, TaskFailedError
+from durabletask.core.history import (
+    EventRaised,
+    EventSent,
+    ExecutionTerminated,
+    ParentInstance,
+    SubOrchestrationInstanceCompleted,
+)
 from durabletask.core.instances import OrchestrationStatus
+from durabletask.core.operations import operation
 from replay_story import T0, Story, failure
 
 A, B = EntityId("acct", "a"), EntityId("acct", "b")
@@ -35,9 +44,9 @@ def test_failure_of_an_operation_names_entity_and_operation() -> None:
 
     async def main(ctx, _):
         found = []
-        for operation in ("x", "y"):
+        for name in ("x", "y"):
             try:
-                await ctx.call_entity(A, operation)
+                await ctx.call_entity(A, name)
             except TaskFailedError as error:  # noqa: PERF203
                 found.append(str(error))
         return found
@@ -123,11 +132,168 @@ def test_rules_of_a_critical_section() -> None:
         assert "test_entities_and_context.py:" in text
 
 
+def test_a_sub_orchestration_in_a_section_is_refused() -> None:
+    """It could call what the section locks; once the section is left, it starts."""
+
+    async def main(ctx, _):
+        async with ctx.lock_entities(A):
+            try:
+                ctx.call_sub_orchestrator("Child")
+            except EntityLockError as error:
+                text = str(error)
+        await ctx.call_sub_orchestrator("Child")
+        return text
+
+    story = Story(main)
+    (request,) = story.start()
+    unlock, child = story.advance(story.granted(request.critical_section_id))
+    assert (unlock.target_instance_id, child.name) == (str(A), "Child")
+    story.advance(SubOrchestrationInstanceCompleted(-1, T0, child.id))
+    assert "A sub-orchestration was started at" in story.output
+    assert "test_entities_and_context.py:" in story.output
+
+
+@pytest.mark.parametrize("form", ["async", "generator"])
+def test_a_section_that_is_entered_without_waiting_is_refused(form: str) -> None:
+    """The block would run before the locks are granted."""
+
+    async def awaited(ctx, _):
+        with ctx.lock_entities(A):
+            pass
+
+    def yielding(ctx, _):
+        with ctx.lock_entities(A):
+            yield ctx.call_entity(A, "op")
+
+    story = Story({"async": awaited, "generator": yielding}[form])
+    story.start()
+    assert story.error_name == "EntityLockError"
+
+
+class Counter(TaskEntity):
+    value: int = 0
+
+    @operation
+    def add(self, amount: int, /) -> Decimal:
+        return Decimal(amount)
+
+    async def note(self, text: str = "none") -> None: ...
+
+    def delete_all(self) -> None: ...
+
+
+def test_a_proxy_calls_and_signals_operations_of_its_class() -> None:
+    """Arguments become the input, results have the type of the method, errors name the user's line."""
+
+    async def main(ctx, _):
+        counter = ctx.entity(Counter, "k")
+        counter.signal.note(text="hello")
+        counter.signal.note()
+        added = await counter.add(3)
+        removed = await ctx.call_entity("@counter@k", Counter.add, -3)
+        ctx.signal_entity(counter.entity_id, Counter.note, "bye", at=timedelta(hours=1))
+        return [type(added).__name__, added + removed, repr(counter)]
+
+    story = Story(main)
+    *signals, call = story.start()
+    assert [(each.target_instance_id, each.operation, each.input) for each in [*signals, call]] == [
+        ("@counter@k", "note", '"hello"'),
+        ("@counter@k", "note", None),
+        ("@counter@k", "add", "3"),
+    ]
+    (call,) = story.advance(story.entity_completed(call.request_id, "3.5"))
+    (signal, _) = story.advance(story.entity_completed(call.request_id, "-3"))
+    assert (signal.operation, signal.input) == ("note", '"bye"')
+    assert signal.scheduled_time == T0 + timedelta(hours=1, seconds=2)
+    assert story.output == ["Decimal", "0.5", "<proxy of entity @counter@k>"]
+
+
+def test_generators_yield_calls_of_proxies_and_lock_them() -> None:
+    """Proxies stand for their ids in a lock set; ids, texts and iterables mix."""
+
+    def main(ctx, _):
+        counter = ctx.entity(Counter, "k")
+        with (yield ctx.lock_entities(counter, [A, str(B)], counter.entity_id)) as lock:
+            added = yield counter.add(1)
+        return [str(each) for each in lock.entities], added
+
+    story = Story(main)
+    (request,) = story.start()
+    assert request.lock_set == (str(A), str(B), "@counter@k")
+    (call,) = story.advance(story.granted(request.critical_section_id))
+    story.advance(story.entity_completed(call.request_id, "1"))
+    assert story.output == [["@acct@a", "@acct@b", "@counter@k"], "1"]
+
+
+def test_a_proxy_of_a_name_or_function_takes_every_operation() -> None:
+    """Nothing is known about its operations, so results are plain values."""
+
+    def ledger(ctx: EntityContext, value: object) -> object: ...
+
+    async def main(ctx, _):
+        ctx.entity("Ledger", "k").signal.anything([1])
+        return await ctx.entity(ledger, "k").other()
+
+    story = Story(main)
+    signal, call = story.start()
+    assert (signal.target_instance_id, signal.operation, signal.input) == ("@ledger@k", "anything", "[1]")
+    assert (call.target_instance_id, call.operation, call.input) == ("@ledger@k", "other", None)
+
+
+@pytest.mark.parametrize(
+    ("use", "kind", "message"),
+    [
+        (
+            lambda p: p.ad(1),
+            AttributeError,
+            "Counter has no operation 'ad'. Its operations are: add, delete, ",
+        ),
+        (lambda p: p.value, AttributeError, "Counter has no operation 'value'"),
+        (lambda p: p.initial_state(), AttributeError, "Counter has no operation 'initial_state'"),
+        (lambda p: p._context, AttributeError, "do not begin with an underscore"),
+        (lambda p: p.signal.signal, AttributeError, "Counter has no operation 'signal'"),
+        (lambda p: p.add(), TypeError, r"Counter.add\(\): missing a required"),
+        (lambda p: p.add(1, 2), TypeError, "Counter.add.*too many"),
+        (lambda p: p.note(txt=1), TypeError, "unexpected keyword argument 'txt'"),
+    ],
+)
+def test_a_wrong_use_of_a_proxy_is_refused_where_it_is_written(use, kind, message: str) -> None:
+    """Nothing is sent."""
+
+    async def main(ctx, _):
+        with pytest.raises(kind, match=message):
+            use(ctx.entity(Counter, "k"))
+        with pytest.raises(TypeError, match="takes its input as a positional argument"):
+            ctx.entity("counter", "k").add(amount=1)
+        with pytest.raises(TypeError, match="was given 2 arguments; it takes one input"):
+            ctx.entity("counter", "k").add(1, 2)
+        with pytest.raises(InvalidArgumentError, match="Decimal is no entity class"):
+            ctx.entity(Decimal, "k")
+
+    story = Story(main)
+    (done,) = story.start()
+    assert done.status is OrchestrationStatus.COMPLETED
+
+
+def test_the_rules_of_sections_hold_for_proxies() -> None:
+    """And their errors name the line that used the proxy."""
+
+    async def main(ctx, _):
+        async with ctx.lock_entities(A):
+            ctx.entity(Counter, "k").add(1)
+
+    story = Story(main)
+    (request,) = story.start()
+    *_, done = story.advance(story.granted(request.critical_section_id))
+    assert "Entity '@counter@k' was called at" in done.failure.message
+    assert "test_entities_and_context.py:" in done.failure.message
+
+
 def test_locks_of_nothing_are_refused() -> None:
     """An empty set is a mistake."""
 
     async def main(ctx, _):
-        ctx.lock_entities([])
+        ctx.lock_entities()
 
     story = Story(main)
     story.start()

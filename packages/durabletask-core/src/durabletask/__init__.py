@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .core.instances import OrchestrationStatus as OrchestrationStatus
     from .core.instances import PurgeResult as PurgeResult
     from .core.instances import ReusePolicy as ReusePolicy
+    from .core.operations import operation as operation
     from .core.retry import RetryPolicy as RetryPolicy
     from .core.serialization import DataConverter as DataConverter
     from .core.serialization import JsonDataConverter as JsonDataConverter
@@ -111,6 +112,7 @@ else:
             "core.failures": ("FailureDetails",),
             "core.hosting.limits": ("ConcurrencyOptions",),
             "core.instances": ("OrchestrationState", "OrchestrationStatus", "PurgeResult", "ReusePolicy"),
+            "core.operations": ("operation",),
             "core.retry": ("RetryPolicy",),
             "core.serialization": ("DataConverter", "JsonDataConverter"),
             "core.tasks": ("Task", "task_all", "task_any"),

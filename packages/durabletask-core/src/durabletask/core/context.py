@@ -13,15 +13,12 @@ from __future__ import annotations
 
 import logging
 import random
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import datetime, timedelta
-from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-from typing_extensions import Self
-
-from .entities import EntityId
+from .entity_calls import EntityCalls, EntityLock, EntityLockTask
 from .retry import RetryPolicy
 from .tasks import Awaitables, Task
 
@@ -64,52 +61,7 @@ class RunsSync(Protocol[InputT_contra, OutputT_co]):
         """Run it."""
 
 
-class EntityLock(ABC):
-    """The locks of a critical section; leaving the ``with`` block releases them."""
-
-    __slots__ = ()
-
-    @property
-    @abstractmethod
-    def entities(self) -> tuple[EntityId, ...]:
-        """The locked entities in the order in which they were locked."""
-
-    @abstractmethod
-    def release(self) -> None:
-        """Release every lock now; a second call does nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
-
-class EntityLockTask(Task[EntityLock]):
-    """The wait for the locks of a critical section; ``async with task:`` waits and enters at once."""
-
-    __slots__ = ()
-
-    async def __aenter__(self) -> EntityLock:
-        return await self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.result.release()
-
-
-class OrchestrationContext(ABC):
+class OrchestrationContext(EntityCalls):
     """What an orchestrator gets as its first argument.
 
     Every value it returns is the same on replay. Use its clock, UUIDs and random numbers instead of the
@@ -482,60 +434,6 @@ class OrchestrationContext(ABC):
 
         Raises:
             ValueError: the id or the name is empty, or the id is that of an entity, which takes no events.
-        """
-
-    # --- entities ----------------------------------------------------------------------------------------
-
-    @overload
-    def call_entity(
-        self, entity: EntityId | str, operation: str, input: object = None, *, return_type: type[OutputT]
-    ) -> Task[OutputT]: ...
-    @overload
-    def call_entity(self, entity: EntityId | str, operation: str, input: object = None) -> Task[Any]: ...
-    @abstractmethod
-    def call_entity(
-        self, entity: EntityId | str, operation: str, input: object = None, *, return_type: object = None
-    ) -> Task[Any]:
-        """Call an operation of an entity and wait for its answer. An id as text has the form ``@name@key``.
-
-        Raises:
-            EntityLockError: inside a critical section, the entity is not locked or already has a call in flight.
-            ValueError: the operation is empty.
-        """
-
-    @abstractmethod
-    def signal_entity(
-        self,
-        entity: EntityId | str,
-        operation: str,
-        input: object = None,
-        *,
-        at: datetime | timedelta | float | None = None,
-    ) -> None:
-        """Send an operation to an entity without waiting for an answer.
-
-        Args:
-            entity: the id, or its text form ``@name@key``.
-            operation: name of the operation.
-            input: serialized at once.
-            at: deliver it at this time (naive ones are UTC), or after this delay (``timedelta`` or seconds).
-
-        Raises:
-            EntityLockError: the entity is locked by the present critical section.
-            ValueError: the operation is empty.
-        """
-
-    @abstractmethod
-    def lock_entities(self, entities: Iterable[EntityId | str]) -> EntityLockTask:
-        """Enter a critical section over one or more entities.
-
-        ``async with ctx.lock_entities([a, b]):`` (or ``async with await ...``) in an ``async def`` orchestrator,
-        ``with (yield ctx.lock_entities([a, b])):`` in a generator. Locks that are still held when the
-        orchestration ends are released.
-
-        Raises:
-            EntityLockError: the orchestration is already in a critical section.
-            ValueError: there are no entities.
         """
 
     # --- the instance itself -----------------------------------------------------------------------------

@@ -137,14 +137,14 @@ class EntityContext:
             at: deliver it at this time, or after this delay (``timedelta`` or seconds).
         """
         target = entity_key(entity_id)
-        operation, _ = operation_of(operation)
+        name = as_name(operation_of(operation)[0], "operation")
         now = self._now()
         self._actions.append(
             EntitySendSignal(
                 id=len(self._actions),
                 instance_id=target,
-                name=operation,
-                input=self._serialize(input, f"Input of entity operation {operation!r}"),
+                name=name,
+                input=self._serialize(input, f"Input of entity operation {name!r}"),
                 scheduled_time=as_time(at, "at", now),
                 request_time=now,
                 trace_context=telemetry.current(),
@@ -230,7 +230,7 @@ class TaskEntity(Generic[StateT]):
 
     _context: EntityContext
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         taken = [name for name in public_annotations(cls) if name in RESERVED_NAMES or name == "delete"]
         if taken and _state_is_attributes(cls):
@@ -243,6 +243,11 @@ class TaskEntity(Generic[StateT]):
     def context(self) -> EntityContext:
         """The context of the running operation."""
         return self._context
+
+    @property
+    def entity_id(self) -> EntityId:
+        """Id of the entity."""
+        return self._context.entity_id
 
     @property
     def signal(self) -> Self:

@@ -36,10 +36,10 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 Function: TypeAlias = Callable[..., object]
-Send: TypeAlias = Callable[[str, "Function | None", object], Any]
+Send: TypeAlias = Callable[[str, "Function | None", object], object]
 """Sends an operation: its name, its method if that is known, and its input."""
 
-RESERVED_NAMES: Final = frozenset({"context", "initial_state", "signal", "state"})
+RESERVED_NAMES: Final = frozenset({"context", "entity_id", "initial_state", "signal", "state"})
 """Public members of ``TaskEntity`` that are not operations."""
 
 
@@ -90,15 +90,14 @@ def find_operation(kind: type, name: str) -> Function | None:
     return found
 
 
-def operation_of(reference: object) -> tuple[str, Function | None]:
-    """Name and method that a reference stands for: the name of an operation, or a method such as ``Counter.add``.
+def operation_of(reference: object) -> tuple[object, Function | None]:
+    """Name and method of an operation that is given as a method, such as ``Counter.add``, or as its name.
 
-    Raises:
-        InvalidArgumentError: it is neither.
+    The name of what is no function is returned as it is, for the caller to check.
     """
     if inspect.isfunction(reference):
-        return as_name(reference.__name__, "operation"), reference
-    return as_name(reference, "operation"), None
+        return reference.__name__, reference
+    return reference, None
 
 
 def entity_id_of(entity: object, key: object) -> EntityId:
@@ -135,7 +134,9 @@ class EntityProxy:
     def __repr__(self) -> str:
         return f"<proxy of entity {self._entity_id}>"
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
+        if name == "entity_id":
+            return self._entity_id
         if name == "signal" and self._signal is not None:
             return EntityProxy(self._kind, self._entity_id, self._signal)
         if name.startswith("_"):
@@ -150,7 +151,7 @@ class EntityProxy:
         return functools.partial(_send, self._send, name, method)
 
 
-def _send(send: Send, name: str, method: Function | None, /, *args: object, **kwargs: object) -> Any:
+def _send(send: Send, name: str, method: Function | None, /, *args: object, **kwargs: object) -> object:
     return send(name, method, _input_of(name, method, args, kwargs))
 
 

@@ -12,7 +12,7 @@ Layers; a module imports from the lines above its own or from its own line, for 
     tasks, misuse                       the base of all tasks; words for mistakes
     timers, calls, events, entities     the kinds of tasks
     fibers, groups                      user code as tasks; ``task_all`` and ``task_any``
-    context, completion                 what users call; how an execution ends
+    entity_actions, context, completion what users call; how an execution ends
     run                                 the parts of a session, wired together
     matching, start, transitions        what each event does
     fast_path, rewind, session          a whole past, new events, the result

@@ -6,35 +6,30 @@ from __future__ import annotations
 
 import logging
 from _thread import get_ident
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from sys import _getframe
 from types import CodeType, MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from durabletask.core.actions import (
-    CallEntity,
     CreateSubOrchestration,
-    RequestEntityLock,
     SendEvent,
-    SignalEntity,
 )
-from durabletask.core.context import EntityLockTask, LoggerT, OrchestrationContext, seeded_random
-from durabletask.core.entities import EntityId
-from durabletask.core.errors import EntityLockError, SerializationError
+from durabletask.core.context import LoggerT, OrchestrationContext, seeded_random
+from durabletask.core.errors import SerializationError
 from durabletask.core.logs import get_logger
 from durabletask.core.tasks import Awaitables, Task
 
 from . import misuse
 from .annotations import declared_result
 from .calls import ActivityTask, ChildTask
-from .entities import EntityCall, LockRequest
+from .entity_actions import EntityActions
 from .events import EventWait
 from .groups import Groups
 from .locations import here
 from .loggers import replay_safe
 from .open_work import Restart
-from .sections import CriticalSection
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -51,13 +46,13 @@ _logger = get_logger("durabletask.orchestration")
 _NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class ReplayContext(OrchestrationContext):
+class ReplayContext(EntityActions, OrchestrationContext):
     """See ``OrchestrationContext``. Signatures are those of its overloads taken together, hence the ignores."""
 
-    __slots__ = ("_groups", "_logger", "_random", "_sink")
+    __slots__ = ("_groups", "_logger", "_random")
 
     def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+        super().__init__(sink)
         self._groups = Groups(sink)
         self._random: random.Random | None = None
         self._logger: logging.Logger | None = None
@@ -175,6 +170,8 @@ class ReplayContext(OrchestrationContext):
         sink = self._sink
         sink.check_open("call_sub_orchestrator")
         code, lasti = _place()
+        if sink.section is not None:
+            sink.section.check_child()
         if not isinstance(orchestrator, str):
             return_type = return_type or declared_result(orchestrator)
         name = misuse.callee_name(orchestrator, "call_sub_orchestrator")
@@ -227,90 +224,6 @@ class ReplayContext(OrchestrationContext):
         action = SendEvent(id=sink.work.next_id(), instance_id=instance_id, name=name, data=payload)
         sink.send(action, *_place())
 
-    # --- entities ----------------------------------------------------------------------------------------
-
-    def call_entity(  # type: ignore[override]
-        self, entity: EntityId | str, operation: str, input: object = None, *, return_type: object = None
-    ) -> Task[object]:
-        sink = self._sink
-        sink.check_open("call_entity")
-        target, operation, payload = self._check_operation(entity, operation, input)
-        action_id = sink.work.next_id()
-        if sink.section is not None:
-            sink.section.check_call(target)
-        action = CallEntity(
-            id=action_id,
-            request_id=sink.new_uuid(),
-            operation=operation,
-            target_instance_id=target,
-            input=payload,
-            parent_instance_id=sink.execution.instance_id,
-            parent_execution_id=sink.execution.execution_id,
-        )
-        call = EntityCall(sink, action, return_type, *_place())
-        if sink.section is not None:
-            sink.section.call_started(target, call)
-        return call
-
-    def signal_entity(
-        self,
-        entity: EntityId | str,
-        operation: str,
-        input: object = None,
-        *,
-        at: datetime | timedelta | float | None = None,
-    ) -> None:
-        sink = self._sink
-        sink.check_open("signal_entity")
-        target, operation, payload = self._check_operation(entity, operation, input)
-        action_id = sink.work.next_id()
-        if sink.section is not None:
-            sink.section.check_signal(target)
-        action = SignalEntity(
-            id=action_id,
-            request_id=sink.new_uuid(),
-            operation=operation,
-            target_instance_id=target,
-            input=payload,
-            scheduled_time=None if at is None else sink.execution.time_of(at),
-        )
-        sink.send(action, *_place())
-
-    def _check_operation(
-        self, entity: EntityId | str, operation: str, value: object
-    ) -> tuple[str, str, str | None]:
-        """The id of an entity as text, the operation, and the payload of its input."""
-        operation = misuse.check_text(operation, "The operation of an entity")
-        target = str(_entity_id(entity))
-        what = f"The input of operation {operation!r} of entity {target!r}"
-        return target, operation, misuse.encode(self._sink.converter, value, what)
-
-    def lock_entities(self, entities: Iterable[EntityId | str]) -> EntityLockTask:
-        sink = self._sink
-        sink.check_open("lock_entities")
-        if isinstance(entities, (str, EntityId)):
-            entities = [entities]
-        wanted = {str(_entity_id(entity)) for entity in entities}
-        if not wanted:
-            raise ValueError("lock_entities needs at least one entity.")
-        lock_set = tuple(sorted(wanted))
-        action_id = sink.work.next_id()
-        if sink.section is not None:
-            raise EntityLockError(
-                f"lock_entities was called at {here()} inside a critical section. Lock all entities at once, or leave "
-                "the first section before entering the second."
-            )
-        section_id = sink.new_uuid()
-        action = RequestEntityLock(
-            id=action_id,
-            critical_section_id=section_id,
-            lock_set=lock_set,
-            parent_instance_id=sink.execution.instance_id,
-        )
-        members = tuple(EntityId.parse(text) for text in lock_set)
-        section = CriticalSection(section_id, members, action_id)
-        return LockRequest(sink, action, section, *_place())
-
     # --- the instance itself -----------------------------------------------------------------------------
 
     def set_custom_status(self, custom_status: object) -> None:
@@ -357,7 +270,3 @@ def _place() -> tuple[CodeType, int]:
     """The line of user code that called the context's method."""
     frame = _getframe(2)
     return frame.f_code, frame.f_lasti
-
-
-def _entity_id(entity: EntityId | str) -> EntityId:
-    return EntityId.parse(entity) if isinstance(entity, str) else entity

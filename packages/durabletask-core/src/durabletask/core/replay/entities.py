@@ -6,8 +6,8 @@ from types import CodeType
 from typing import TYPE_CHECKING, cast
 
 from durabletask.core.actions import CallEntity, OrchestratorAction, RequestEntityLock
-from durabletask.core.context import EntityLock, EntityLockTask
 from durabletask.core.entities import EntityId
+from durabletask.core.entity_calls import EntityLock, EntityLockTask
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import EventSent, HistoryEvent
 from durabletask.core.instances import decode_payload

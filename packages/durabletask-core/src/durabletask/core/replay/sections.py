@@ -2,7 +2,7 @@
 
 States: requested (its lock request is pending or open), granted, released. An orchestration has at most one section
 that is not released. The rules of a granted section: call only locked entities, each with one call at a time; do not
-signal them. A section that was requested and not granted allows no calls at all.
+signal them; start no sub-orchestration. A section that was requested and not granted allows no calls at all.
 
 Releasing unlocks every entity, also one with a call in flight. If the lock request was never sent, it is withdrawn
 and nothing is unlocked.
@@ -63,6 +63,13 @@ class CriticalSection:
                 f"Entity {target!r} was signalled at {here()} inside a critical section that locks it. Call it instead, "
                 "or signal it after the section."
             )
+
+    def check_child(self) -> None:
+        """Refuse a sub-orchestration: it would wait forever for an entity that this section locks."""
+        raise EntityLockError(
+            f"A sub-orchestration was started at {here()} inside a critical section. Start it before or after the section: "
+            "if it used a locked entity, the two would wait for each other forever."
+        )
 
     def call_started(self, target: str, call: object) -> None:
         """A call is in flight."""
