@@ -44,10 +44,11 @@ SOURCES = [ROOT / "packages" / f"durabletask-{name}/src" for name in ("core", "t
 MODULES = (
     ROOT / "packages/durabletask-core/src/durabletask/sync/__init__.py",
     ROOT / "packages/durabletask-core/src/durabletask/sync/entities.py",
+    ROOT / "packages/durabletask-core/src/durabletask/sync/schedules.py",
     ROOT / "packages/durabletask-testing/src/durabletask/testing/sync.py",
 )
 
-TWINS = {"AsyncPages": "Pages", "OrchestrationRun": "OrchestrationRun"}
+TWINS = {"AsyncPages": "Pages", "Schedules": "Schedules", "OrchestrationRun": "OrchestrationRun"}
 """Class of a result -> class of its twin in the generated module."""
 
 AWAITABLES = frozenset({"Command"})

@@ -140,7 +140,12 @@ def test_every_module_of_core_has_its_layer() -> None:
     assert sorted(name for layer in layers for name in layer.split(" : ")) == sorted(modules - {"__init__"})
 
 
-TWINS = {"durabletask.sync", "durabletask.sync.entities", "durabletask.testing.sync"}
+TWINS = {
+    "durabletask.sync",
+    "durabletask.sync.entities",
+    "durabletask.sync.schedules",
+    "durabletask.testing.sync",
+}
 
 
 def test_no_public_class_name_exists_twice() -> None:

@@ -32,15 +32,16 @@ def configured(**arguments: object) -> ScheduleConfiguration:
         ({"every": 5, "overlap": "skp"}, "overlap='skp' does not exist. Did you mean 'skip'?"),
         ({"every": 5, "limit": 0}, "limit must be at least 1, not 0."),
         ({"every": 5, "limit": True}, "limit must be an int, not True."),
-        ({"every": 5, "jitter": -1}, "jitter=-1 is negative. Use zero or more seconds."),
+        ({"every": 5, "jitter": -1}, "jitter=-1 is not between zero and a year, in seconds."),
         (
             {"every": 5, "catch_up": timedelta(seconds=-1)},
-            "catch_up=-1 is negative. Use zero or more seconds.",
+            "catch_up=-1 is not between zero and a year, in seconds.",
         ),
         (
             {"every": 5, "instance_id": "x"},
             "instance_id='x' is the same for every run. Put '{time}' into it.",
         ),
+        ({"every": 5, "instance_id": "@{time}"}, "begins with '@', which marks entities"),
         ({"every": 5, "start_at": "tomorrow"}, "start_at must be a datetime, not str."),
         ({"every": 5, "pause_on_failure": "no"}, "pause_on_failure must be a bool, not str."),
         ({"cron": "0 2 * * *", "start_immediately_if_late": True}, "To run at once, call trigger()."),

@@ -20,7 +20,7 @@ from durabletask.core.schedules.state import (
     to_timespan,
     write_state,
 )
-from durabletask.core.schedules.transitions import DeleteSelf, Effect, RunAt, StartRun
+from durabletask.core.schedules.transitions import CheckRun, DeleteSelf, Effect, RunAt, StartRun
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -339,7 +339,7 @@ def test_trigger_follows_the_overlap() -> None:
     outcome, run_id = transitions.trigger(schedule.state, schedule.now, schedule.token)
 
     assert run_id is None
-    assert outcome.effects == ()
+    assert [type(effect) for effect in outcome.effects] == [CheckRun]
 
 
 def test_a_run_is_watched_where_its_end_matters() -> None:

@@ -84,7 +84,10 @@ async def test_filters_accept_built_ins_in_every_version(filters: object) -> Non
 
     sent = transport.options[0].filters
     assert sent is not None
-    assert sent.orchestrations == (OrchestrationFilter("a", ("2",)), OrchestrationFilter(CALL_ENTITY))
+    own, *built_in = sent.orchestrations
+    assert own == OrchestrationFilter("a", ("2",))
+    assert OrchestrationFilter(CALL_ENTITY) in built_in
+    assert all(each.versions == () for each in built_in)
 
 
 async def test_a_worker_without_filters_asks_for_everything() -> None:
@@ -133,4 +136,5 @@ def test_filters_have_the_built_ins_of_every_role() -> None:
 
     filters = worker._stream_options().filters
     assert filters is not None
-    assert (filters.activities, filters.entities) == ((ActivityFilter("a"),), (EntityFilter("e"),))
+    assert ActivityFilter("a") in filters.activities
+    assert EntityFilter("e") in filters.entities

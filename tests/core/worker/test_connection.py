@@ -10,13 +10,19 @@ from durabletask.core.authoring import ActivityContext
 from durabletask.core.built_ins import CALL_ENTITY
 from durabletask.core.errors import ConfigurationError
 from durabletask.core.hosting.backoff import Backoff
+from durabletask.core.schedules.registration import (
+    CHECK_RUN,
+    EXECUTE_OPERATION,
+    HAVE_ENDED,
+    RUN_AND_REPORT,
+    STOP_RUNS,
+)
 from durabletask.core.versioning import VersioningOptions, VersionMatchStrategy
 from durabletask.core.work_items import (
     ActivityFilter,
     ActivityWorkItem,
     EntityFilter,
     OrchestrationFilter,
-    WorkItemFilters,
 )
 from durabletask.core.worker import DurableTaskWorker
 from fake_transport import FakeTransport, unavailable
@@ -209,17 +215,24 @@ async def test_automatic_filters_name_what_is_registered() -> None:
             while len(transport.options) < (1 if versioning is None else 2):  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
-    helper = OrchestrationFilter(CALL_ENTITY)
-    assert [options.filters for options in transport.options] == [
-        WorkItemFilters(
-            (OrchestrationFilter("order"), helper), (ActivityFilter("ping"),), (EntityFilter("counter"),)
-        ),
-        WorkItemFilters(
-            (OrchestrationFilter("order", ("2",)), helper),
-            (ActivityFilter("ping", ("2",)),),
-            (EntityFilter("counter"),),
-        ),
-    ]
+    built_in = {
+        CALL_ENTITY,
+        EXECUTE_OPERATION,
+        "ExecuteScheduleOperationOrchestrator",
+        RUN_AND_REPORT,
+        CHECK_RUN,
+    }
+    for options, versions in zip(transport.options, ((), ("2",)), strict=True):
+        filters = options.filters
+        assert filters is not None
+        order_filter, *helpers = filters.orchestrations
+        assert order_filter == OrchestrationFilter("order", versions)
+        assert {each.name for each in helpers if not each.versions} == built_in
+        assert filters.activities == (
+            ActivityFilter("ping", versions),
+            *map(ActivityFilter, (STOP_RUNS, HAVE_ENDED)),
+        )
+        assert filters.entities == tuple(map(EntityFilter, ("counter", "schedule", "cron-schedule")))
 
 
 async def test_a_worker_inside_a_functions_host_warns_once(

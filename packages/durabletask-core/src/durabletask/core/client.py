@@ -54,6 +54,7 @@ from .transport import Transport
 if TYPE_CHECKING:
     from .context import RunsSync
     from .diagnosis import Diagnosis
+    from .schedules.client import Schedules
 
 __all__ = ["DurableTaskClient"]
 
@@ -495,6 +496,15 @@ class DurableTaskClient(EntityClient):
         registry = Registry(orchestrators=orchestrators, activities=activities)
         instance_id = as_id(instance_id)
         return await explain(self._transport, instance_id, registry=registry, converter=self._converter)
+
+    # --- schedules -----------------------------------------------------------------------------------------
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of the hub: recurring orchestrations, by cron expression or interval."""
+        from .schedules.client import Schedules  # noqa: PLC0415 - brings time zones along
+
+        return Schedules(self, self._transport, self._converter)
 
     # --- the task hub --------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from .portal import running_loop
 from .registry import ActivityDefinition, EntityDefinition, OrchestratorDefinition, Registry
 from .replay.options import ReplayOptions
 from .replay.session import OrchestrationSession
+from .schedules.registration import add_schedules
 from .serialization import DEFAULT_CONVERTER
 from .transport import Transport
 from .versioning import VersionMatchStrategy
@@ -44,6 +45,7 @@ from .work_items import (
     EntityWorkItem,
     OrchestrationFilter,
     OrchestratorWorkItem,
+    WorkerCapability,
     WorkItemFilters,
     WorkItemStreamOptions,
 )
@@ -186,6 +188,7 @@ class DurableTaskWorker:
             credential,
             allow_insecure_credential=given["allow_insecure_credential"],
         )
+        add_schedules(self._registry, self._transport)
         self._concurrency = given["concurrency"] or ConcurrencyOptions()
         self._versioning = given["versioning"]
         self._converter = given["data_converter"] or DEFAULT_CONVERTER
@@ -381,6 +384,7 @@ class DurableTaskWorker:
             filters=self._with_built_ins(
                 self._automatic_filters() if self._filters == "auto" else self._filters
             ),
+            capabilities=frozenset({WorkerCapability.SCHEDULED_TASKS}),
         )
 
     def _with_built_ins(self, filters: WorkItemFilters | None) -> WorkItemFilters | None:

@@ -46,6 +46,7 @@ from durabletask.core.transport import Transport
 from durabletask.core.worker import WorkerMetrics
 
 from .entities import EntityClient
+from .schedules import Schedules
 
 if TYPE_CHECKING:
     from durabletask.core.context import RunsSync
@@ -429,6 +430,11 @@ class DurableTaskClient(EntityClient):
         return self._call(
             lambda: self._inner.explain(instance_id, orchestrators=orchestrators, activities=activities)
         )
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of the hub: recurring orchestrations, by cron expression or interval."""
+        return Schedules(self._inner.schedules, self._call)
 
     def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:
         """Create the task hub, where the hub's server allows it."""

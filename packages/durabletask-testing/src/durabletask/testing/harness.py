@@ -27,6 +27,7 @@ from durabletask.core.execution.runner import running_item
 from durabletask.core.instances import OrchestrationState
 from durabletask.core.portal import running_loop
 from durabletask.core.registry import Registrations, Registry
+from durabletask.core.schedules.registration import add_schedules
 from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
 from durabletask.core.transport import Transport
 from durabletask.core.worker import DurableTaskWorker
@@ -117,6 +118,7 @@ class Harness:
         self.registry: Registry = Registry(**code)
         self.clock: VirtualClock = VirtualClock(start_time, auto_advance=False)
         self.hub: InMemoryBackend = DrivenHub(self.clock, self.drive)
+        add_schedules(self.registry, self.hub)  # so that the recorder leaves its activities to the worker
         self.client: DurableTaskClient = DurableTaskClient(self.hub, data_converter=self.converter)
         self.look: Inspection = Inspection(self.client, self.registry, self.converter, versioning)
         self.recorder: Recorder = Recorder(

@@ -24,12 +24,15 @@ from durabletask.core.arguments import (
     as_time,
 )
 from durabletask.core.errors import InvalidArgumentError, InvalidRequestError, nearest_names
+from durabletask.core.instances import checked_instance_id
 from durabletask.core.times import as_utc
 
 from .state import Overlap, Plain, ScheduleConfiguration, ScheduleOptions, folded, to_timespan
 
 __all__ = ["ScheduleArguments", "as_request", "as_schedule_id", "merged"]
 
+_LONGEST_ID: Final = 85  # "@cron-schedule@" and the id are the id of an entity, of at most 100 characters
+_LONGEST: Final = timedelta(days=366).total_seconds()
 _OVERLAPS: Final = get_args(Overlap)
 
 
@@ -77,11 +80,15 @@ def as_schedule_id(value: object) -> str:
     """The id of a schedule.
 
     Raises:
-        InvalidRequestError: it is no text, empty, or contains ``@``, which some SDKs cannot read.
+        InvalidRequestError: it is no text, empty, too long, or contains ``@``, which some SDKs cannot read.
     """
     schedule_id = as_name(value, "schedule_id")
     if "@" in schedule_id:
         raise InvalidRequestError(f"schedule_id={schedule_id!r} contains '@'. Choose an id without it.")
+    if len(schedule_id) > _LONGEST_ID:
+        raise InvalidRequestError(
+            f"schedule_id={schedule_id[:40]!r}... has {len(schedule_id)} characters; at most {_LONGEST_ID} are allowed."
+        )
     return schedule_id
 
 
@@ -233,8 +240,9 @@ def _check(configuration: ScheduleConfiguration) -> None:
             f"{of}: instance_id={options.instance_id!r} is the same for every run. Put '{{time}}' into it."
         )
     for name, value in (("catch_up", options.catch_up), ("jitter", options.jitter)):
-        if value < 0:
-            raise InvalidRequestError(f"{of}: {name}={value:g} is negative. Use zero or more seconds.")
+        if not 0 <= value <= _LONGEST:
+            raise InvalidRequestError(f"{of}: {name}={value:g} is not between zero and a year, in seconds.")
+    checked_instance_id(configuration.run_id(datetime(2000, 1, 1, tzinfo=timezone.utc)), None)
     if options.limit is not None and options.limit < 1:
         raise InvalidRequestError(f"{of}: limit={options.limit} is below 1. Use None for no limit.")
     start, end = configuration.start_at, configuration.end_at

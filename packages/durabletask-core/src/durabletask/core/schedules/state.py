@@ -23,8 +23,6 @@ from durabletask.core.times import as_utc
 from .timing import CronTiming, IntervalTiming, Timing
 
 __all__ = [
-    "CRON_ENTITY",
-    "INTERVAL_ENTITY",
     "Overlap",
     "Plain",
     "ScheduleConfiguration",
@@ -38,9 +36,6 @@ __all__ = [
     "to_timespan",
     "write_state",
 ]
-
-INTERVAL_ENTITY: Final = "schedule"
-CRON_ENTITY: Final = "cron-schedule"
 
 Overlap: TypeAlias = Literal["skip", "buffer_one", "allow", "terminate_other"]
 """What happens to a run that is due while the one before it has not ended."""

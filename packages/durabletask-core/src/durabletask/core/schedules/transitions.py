@@ -8,11 +8,12 @@ States::
 
 ``run`` starts what is due and signals itself at the time of the next run, with the execution token of the state. An
 operation that makes such a signal stale (update, pause, resume) gives the state another token, so a schedule never
-has two live signals. The id of a run is made from its time, so the hub starts the same run once, even if it is asked
-for twice (by ``run`` and by ``backfill``).
+has two live signals. The id of a run is made from its time, so a run that is asked for twice (by ``run`` and by
+``backfill``) is started once.
 
 A run whose end matters is started by a helper, which reports ``run_ended``. Until then the run is in
-``progress.running``.
+``progress.running``. A helper can be lost, for example because a user terminates it. A run that is skipped or buffered
+therefore has the one before it checked, so that a lost helper cannot hold up the schedule for ever.
 
 ``run`` must never raise for a state that exists: a failed operation undoes its signal, and the schedule would stop.
 Other operations raise ``InvalidOperationError`` when the status does not allow them, and change nothing.
@@ -34,6 +35,7 @@ from .state import ScheduleConfiguration, ScheduleProgress, ScheduleState, Sched
 from .timing import Timing
 
 __all__ = [
+    "CheckRun",
     "DeleteSelf",
     "Effect",
     "RunAt",
@@ -77,11 +79,18 @@ class StartRun(msgspec.Struct, frozen=True, kw_only=True):
     stopped: tuple[str, ...] = ()
 
 
+class CheckRun(msgspec.Struct, frozen=True, kw_only=True):
+    """Report ``run_ended`` if a run has ended and its helper as well, which then has failed to report it."""
+
+    instance_id: str
+    helper_id: str
+
+
 class DeleteSelf(msgspec.Struct, frozen=True):
     """Signal ``delete`` to the schedule itself."""
 
 
-Effect: TypeAlias = Union[RunAt, StartRun, DeleteSelf]
+Effect: TypeAlias = Union[RunAt, StartRun, CheckRun, DeleteSelf]
 
 
 class ScheduleChange(msgspec.Struct, frozen=True):
@@ -209,7 +218,7 @@ def backfill(
             f"{first.isoformat()} to {last.isoformat()}. Backfill a shorter time."
         )
     for moment in runs:
-        draft.begin(moment)
+        draft.begin(moment, is_by_helper=True)
     return draft.outcome(), [configuration.run_id(moment) for moment in runs]
 
 
@@ -358,13 +367,21 @@ class _Draft:
         elif overlap == "terminate_other":
             self.note(running={})
             self.begin(moment, stopped=tuple(running.values()))
-        elif overlap == "buffer_one" and self.progress.buffered is None:
-            self.note(buffered=moment)
         else:
-            self.note(skipped=self.progress.skipped + 1)
+            self.effects.extend(
+                CheckRun(instance_id=run_id, helper_id=helper_id) for run_id, helper_id in running.items()
+            )
+            if overlap == "buffer_one" and self.progress.buffered is None:
+                self.note(buffered=moment)
+            else:
+                self.note(skipped=self.progress.skipped + 1)
 
-    def begin(self, moment: datetime, stopped: tuple[str, ...] = ()) -> None:
-        """Start a run whatever the overlap."""
+    def begin(self, moment: datetime, *, stopped: tuple[str, ...] = (), is_by_helper: bool = False) -> None:
+        """Start a run whatever the overlap.
+
+        A helper starts it as its child. Hubs refuse a child whose id is in use, whereas an entity that starts an
+        orchestration replaces one that has ended. The latter is enough for scheduled times, which come once.
+        """
         options, running = self.configuration.options, self.progress.running
         run_id = self.configuration.run_id(moment)
         if run_id in running:
@@ -372,9 +389,9 @@ class _Draft:
         # The delay is a function of the id, so a run that is asked for twice is delayed by the same time.
         delay = random.Random(run_id).uniform(0, options.jitter)  # noqa: S311
         at = moment + timedelta(seconds=delay) if delay else None
-        helper_id = self.new_id() if options.watches_runs else None
+        helper_id = self.new_id() if options.watches_runs or is_by_helper else None
         self.effects.append(StartRun(instance_id=run_id, at=at, helper_id=helper_id, stopped=stopped))
-        if helper_id is not None:
+        if options.watches_runs:
             self.note(running={**running, run_id: helper_id})
 
     @property
