@@ -178,8 +178,8 @@ class Journal(CommitLog):
             self._is_urgent = True
             if self._writing is None:
                 self._flush()
-        elif self._alarm is None and not self._is_urgent and self._loop is not None:
-            self._alarm = self._loop.call_later(COMMIT_DELAY, self._hurry)
+        elif self._alarm is None and not self._is_urgent:
+            self._set_alarm()
 
     async def barrier(self, *, own: bool = False) -> None:
         if self._failure is not None:
@@ -194,8 +194,30 @@ class Journal(CommitLog):
     def holds(self, key: int) -> bool:
         return any(group is not None and key in group.keys for group in (self._collecting, self._writing))
 
-    def _hurry(self) -> None:
+    def _set_alarm(self) -> None:
+        """See to it that the present group does not wait for long.
+
+        The alarm stays when its group is written early, and is set again if it then finds another group: a timer for
+        each group would cost more than most groups.
+        """
+        if self._loop is not None:
+            self._alarm = self._loop.call_later(COMMIT_DELAY, self._ring, self._collecting)
+
+    def _ring(self, group: _Group | None) -> None:
         self._alarm = None
+        if self._collecting is None or self._is_urgent:
+            return
+        if self._collecting is group:
+            self._hurry()
+        else:
+            self._set_alarm()
+
+    def _cancel_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _hurry(self) -> None:
         self._is_urgent = True
         if self._writing is None:
             self._flush()
@@ -204,9 +226,6 @@ class Journal(CommitLog):
         group = self._collecting
         if group is None or self.store is None:
             return
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
         self._collecting, self._writing, self._is_urgent = None, group, False
         try:
             self._in_flight = self.store.commit([entry.commit for entry in group.entries])
@@ -264,9 +283,7 @@ class Journal(CommitLog):
         self._failure = error
         groups = [group for group in (self._writing, self._collecting) if group is not None]
         self._writing = self._collecting = self._in_flight = None
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._cancel_alarm()
         for group in groups:
             _resolve(group.waiting, error)
         self._on_failure(error, refused)
@@ -291,6 +308,7 @@ class Journal(CommitLog):
     def close(self) -> None:
         """Take no more changes. What was added must have been written."""
         self.store = None
+        self._cancel_alarm()
 
     def _await_flight(self) -> None:
         if self._in_flight is not None:

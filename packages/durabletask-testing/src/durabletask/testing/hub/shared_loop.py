@@ -47,30 +47,65 @@ class _Selector(selectors.DefaultSelector):
             self._lock.acquire()
 
 
+class _Caller(threading.local):
+    """The loop of this thread, and what it is to be told. One call into another thread wakes it for all of that."""
+
+    mailbox: _Mailbox | None = None
+
+
+class _Mailbox:
+    """Waits of one loop that have ended."""
+
+    __slots__ = ("_ended", "_guard", "loop", "thread")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.thread = threading.get_ident()
+        self._guard = threading.Lock()
+        self._ended: list[asyncio.Future[None]] = []
+
+    def add(self, wait: asyncio.Future[None]) -> None:
+        """End a wait, in whichever thread this is."""
+        try:
+            if threading.get_ident() == self.thread:
+                if not wait.done():
+                    wait.set_result(None)
+                return
+            with self._guard:
+                self._ended.append(wait)
+                is_first = len(self._ended) == 1
+            if is_first:
+                self.loop.call_soon_threadsafe(self._open)
+        except RuntimeError:  # the caller's loop was closed, and its calls ended with it
+            return
+
+    def _open(self) -> None:
+        with self._guard:
+            ended, self._ended = self._ended, []
+        for wait in ended:
+            if not wait.done():
+                wait.set_result(None)
+
+
+_caller = _Caller()
+
+
 class _Wakeup:
     """Wakes a caller when a future of the shared loop is done."""
 
-    __slots__ = ("_loop", "_thread", "future", "waited")
+    __slots__ = ("_mailbox", "future", "waited")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, waited: asyncio.Future[object]) -> None:
-        self._loop = loop
-        self._thread = threading.get_ident()
+        mailbox = _caller.mailbox
+        if mailbox is None or mailbox.loop is not loop:
+            mailbox = _caller.mailbox = _Mailbox(loop)
+        self._mailbox = mailbox
         self.waited = waited
         self.future: asyncio.Future[None] = loop.create_future()
         waited.add_done_callback(self)
 
     def __call__(self, _done: object = None) -> None:
-        try:
-            if threading.get_ident() == self._thread:
-                self._set()
-            else:
-                self._loop.call_soon_threadsafe(self._set)
-        except RuntimeError:  # the caller's loop was closed, and the call ended with it
-            return
-
-    def _set(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
+        self._mailbox.add(self.future)
 
 
 class SharedLoop(asyncio.SelectorEventLoop):
