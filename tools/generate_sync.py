@@ -45,10 +45,16 @@ MODULES = (
     ROOT / "packages/durabletask-core/src/durabletask/sync/__init__.py",
     ROOT / "packages/durabletask-core/src/durabletask/sync/entities.py",
     ROOT / "packages/durabletask-core/src/durabletask/sync/schedules.py",
+    ROOT / "packages/durabletask-core/src/durabletask/sync/exports.py",
     ROOT / "packages/durabletask-testing/src/durabletask/testing/sync.py",
 )
 
-TWINS = {"AsyncPages": "Pages", "Schedules": "Schedules", "OrchestrationRun": "OrchestrationRun"}
+TWINS = {
+    "AsyncPages": "Pages",
+    "Exports": "Exports",
+    "Schedules": "Schedules",
+    "OrchestrationRun": "OrchestrationRun",
+}
 """Class of a result -> class of its twin in the generated module."""
 
 AWAITABLES = frozenset({"Command"})

@@ -144,6 +144,7 @@ TWINS = {
     "durabletask.sync",
     "durabletask.sync.entities",
     "durabletask.sync.schedules",
+    "durabletask.sync.exports",
     "durabletask.testing.sync",
 }
 

@@ -7,22 +7,19 @@ import logging
 
 import pytest
 from durabletask.core.authoring import ActivityContext
-from durabletask.core.built_ins import CALL_ENTITY
+from durabletask.core.built_ins import add_built_ins
 from durabletask.core.errors import ConfigurationError
+from durabletask.core.exports.registration import add_exports
 from durabletask.core.hosting.backoff import Backoff
-from durabletask.core.schedules.registration import (
-    CHECK_RUN,
-    EXECUTE_OPERATION,
-    HAVE_ENDED,
-    RUN_AND_REPORT,
-    STOP_RUNS,
-)
+from durabletask.core.registry import Registry
+from durabletask.core.schedules.registration import add_schedules
 from durabletask.core.versioning import VersioningOptions, VersionMatchStrategy
 from durabletask.core.work_items import (
     ActivityFilter,
     ActivityWorkItem,
     EntityFilter,
     OrchestrationFilter,
+    WorkItemFilters,
 )
 from durabletask.core.worker import DurableTaskWorker
 from fake_transport import FakeTransport, unavailable
@@ -215,24 +212,17 @@ async def test_automatic_filters_name_what_is_registered() -> None:
             while len(transport.options) < (1 if versioning is None else 2):  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
-    built_in = {
-        CALL_ENTITY,
-        EXECUTE_OPERATION,
-        "ExecuteScheduleOperationOrchestrator",
-        RUN_AND_REPORT,
-        CHECK_RUN,
-    }
+    built_in = Registry()
+    add_built_ins(built_in)
+    add_schedules(built_in, transport)
+    add_exports(built_in, transport, None)
+    orchestrators, activities, entities = built_in.built_in_names
     for options, versions in zip(transport.options, ((), ("2",)), strict=True):
-        filters = options.filters
-        assert filters is not None
-        order_filter, *helpers = filters.orchestrations
-        assert order_filter == OrchestrationFilter("order", versions)
-        assert {each.name for each in helpers if not each.versions} == built_in
-        assert filters.activities == (
-            ActivityFilter("ping", versions),
-            *map(ActivityFilter, (STOP_RUNS, HAVE_ENDED)),
+        assert options.filters == WorkItemFilters(
+            (OrchestrationFilter("order", versions), *map(OrchestrationFilter, orchestrators)),
+            (ActivityFilter("ping", versions), *map(ActivityFilter, activities)),
+            (EntityFilter("counter"), *map(EntityFilter, entities)),
         )
-        assert filters.entities == tuple(map(EntityFilter, ("counter", "schedule", "cron-schedule")))
 
 
 async def test_a_worker_inside_a_functions_host_warns_once(

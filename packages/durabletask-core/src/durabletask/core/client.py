@@ -54,6 +54,7 @@ from .transport import Transport
 if TYPE_CHECKING:
     from .context import RunsSync
     from .diagnosis import Diagnosis
+    from .exports.client import Exports
     from .schedules.client import Schedules
 
 __all__ = ["DurableTaskClient"]
@@ -505,6 +506,15 @@ class DurableTaskClient(EntityClient):
         from .schedules.client import Schedules  # noqa: PLC0415 - brings time zones along
 
         return Schedules(self, self._transport, self._converter)
+
+    # --- exports -------------------------------------------------------------------------------------------
+
+    @property
+    def exports(self) -> Exports:
+        """Jobs that write the histories of instances to files."""
+        from .exports.client import Exports  # noqa: PLC0415 - most clients have no export jobs
+
+        return Exports(self._transport, self._converter)
 
     # --- the task hub --------------------------------------------------------------------------------------
 

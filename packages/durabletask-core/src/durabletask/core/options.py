@@ -16,6 +16,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from .destinations import ExportDestination
 from .errors import nearest_names
 from .hosting.backoff import Backoff
 from .hosting.limits import ConcurrencyOptions
@@ -69,6 +70,8 @@ class WorkerOptions(TypedDict, total=False):
         session_cache_size: how many live orchestrations to keep in memory between episodes; 0 for none (2000).
         session_cache_age: how long one is kept unused, as ``timedelta`` or in seconds (10 minutes).
         session_cache_events: bound of the history events that all of them have consumed (1,000,000).
+        export_to: where export jobs write files: a ``Directory``, ``BlobStorage`` of durabletask-azuremanaged, or any
+            ``ExportDestination``. The worker closes it when it stops.
         drain_timeout: seconds that ``async with`` and SIGTERM let work in progress finish (30).
         allow_insecure_credential: send tokens over plaintext to a host that is not this machine.
         backoff: delays between attempts to reach the hub.
@@ -87,6 +90,7 @@ class WorkerOptions(TypedDict, total=False):
     session_cache_size: int
     session_cache_age: timedelta | float
     session_cache_events: int
+    export_to: ExportDestination | None
     drain_timeout: timedelta | float
     allow_insecure_credential: bool
     backoff: Backoff | None
@@ -106,6 +110,7 @@ WORKER_DEFAULTS: WorkerOptions = {
     "session_cache_size": 2000,
     "session_cache_age": timedelta(minutes=10),
     "session_cache_events": 1_000_000,
+    "export_to": None,
     "drain_timeout": 30.0,
     "allow_insecure_credential": False,
     "backoff": None,

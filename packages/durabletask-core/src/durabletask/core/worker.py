@@ -18,6 +18,7 @@ from .connection_string import ConnectionString
 from .execution.activities import ActivityExecutor
 from .execution.entities import EntityExecutor
 from .execution.runner import UserCodeRunner
+from .exports.registration import add_exports
 from .hosting.backoff import Backoff
 from .hosting.call_guard import CallGuard
 from .hosting.episodes import EpisodeRunner
@@ -189,6 +190,8 @@ class DurableTaskWorker:
             allow_insecure_credential=given["allow_insecure_credential"],
         )
         add_schedules(self._registry, self._transport)
+        self._export_to = given["export_to"]
+        add_exports(self._registry, self._transport, self._export_to)
         self._concurrency = given["concurrency"] or ConcurrencyOptions()
         self._versioning = given["versioning"]
         self._converter = given["data_converter"] or DEFAULT_CONVERTER
@@ -284,10 +287,14 @@ class DurableTaskWorker:
             engine.cancel()
             self._last_metrics = engine.metrics()
             try:
-                if self._owns_transport:
-                    await self._transport.close()
+                if self._export_to is not None:
+                    await self._export_to.close()
             finally:
-                engine.ended.set()
+                try:
+                    if self._owns_transport:
+                        await self._transport.close()
+                finally:
+                    engine.ended.set()
 
     async def run(self) -> None:
         """Serve until SIGTERM (finish work in progress, within ``drain_timeout``), SIGINT (stop at once), or ``stop``.

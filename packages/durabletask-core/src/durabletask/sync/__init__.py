@@ -46,6 +46,7 @@ from durabletask.core.transport import Transport
 from durabletask.core.worker import WorkerMetrics
 
 from .entities import EntityClient
+from .exports import Exports
 from .schedules import Schedules
 
 if TYPE_CHECKING:
@@ -435,6 +436,11 @@ class DurableTaskClient(EntityClient):
     def schedules(self) -> Schedules:
         """The schedules of the hub: recurring orchestrations, by cron expression or interval."""
         return Schedules(self._inner.schedules, self._call)
+
+    @property
+    def exports(self) -> Exports:
+        """Jobs that write the histories of instances to files."""
+        return Exports(self._inner.exports, self._call)
 
     def create_task_hub(self, *, recreate_if_exists: bool = False) -> None:
         """Create the task hub, where the hub's server allows it."""

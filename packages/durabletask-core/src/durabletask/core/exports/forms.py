@@ -14,10 +14,13 @@ import msgspec
 
 from .job import ExportFileFormat
 
-__all__ = ["FORMS", "Form", "FormName", "Plain", "folded", "form_of", "snake", "spelled"]
+__all__ = ["FORMS", "HELPER", "Form", "FormName", "Plain", "folded", "form_of", "snake", "spelled"]
 
 FormName: TypeAlias = Literal["dotnet", "javascript", "python"]
 """The SDKs after which the forms are named. The one of Java has the form of ``javascript``."""
+
+HELPER: Final = "ExecuteExportJobOperationOrchestrator"
+"""Name of the orchestration by which clients call an operation of the entity; the one of Python sends signals."""
 
 Plain: TypeAlias = dict[str, Any]
 """A JSON object."""

@@ -181,11 +181,16 @@ def new_settings(
         page_size=_count(page_size, "page_size"),
         max_parallel=_count(max_parallel, "max_parallel"),
     )
-    check_settings(settings, now)
+    check_settings(settings)
+    if mode == "batch" and settings.completed_to is not None and settings.completed_to > now:
+        raise InvalidRequestError(
+            f"completed_to ({settings.completed_to.isoformat()}) is in the future; it is {now.isoformat()}. Instances "
+            "that end after the export would be missing: use an earlier time, or mode='continuous'."
+        )
     return settings
 
 
-def check_settings(settings: ExportSettings, now: datetime) -> None:
+def check_settings(settings: ExportSettings) -> None:
     """Check the settings of a new job, which another SDK may have made.
 
     Raises:
@@ -194,7 +199,7 @@ def check_settings(settings: ExportSettings, now: datetime) -> None:
     if settings.mode not in {"batch", "continuous"}:
         raise InvalidRequestError(f"mode must be 'batch' or 'continuous', not {settings.mode!a}.")
     if settings.mode == "batch":
-        _check_window(settings.completed_from, settings.completed_to, now)
+        _check_window(settings.completed_from, settings.completed_to)
     elif settings.completed_to is not None:
         raise InvalidRequestError(
             "completed_to must be left out with mode='continuous': the job goes on until it is deleted."
@@ -211,7 +216,7 @@ def check_settings(settings: ExportSettings, now: datetime) -> None:
             raise InvalidRequestError(f"{name} must be from 1 to {_MOST_INSTANCES}, not {value}.")
 
 
-def _check_window(since: datetime, until: datetime | None, now: datetime) -> None:
+def _check_window(since: datetime, until: datetime | None) -> None:
     if until is None:
         raise InvalidRequestError(
             "completed_to is missing: a job with mode='batch' needs the end of its time window. Without an end, use "
@@ -220,11 +225,6 @@ def _check_window(since: datetime, until: datetime | None, now: datetime) -> Non
     if until <= since:
         raise InvalidRequestError(
             f"completed_to ({until.isoformat()}) must be later than completed_from ({since.isoformat()})."
-        )
-    if until > now:
-        raise InvalidRequestError(
-            f"completed_to ({until.isoformat()}) is in the future; it is {now.isoformat()}. Instances that end after "
-            "the export would be missing: use an earlier time, or mode='continuous'."
         )
 
 
