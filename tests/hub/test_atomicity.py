@@ -16,12 +16,15 @@ from durabletask.core.actions import (
     CompleteOrchestration,
     CreateSubOrchestration,
     CreateTimer,
+    RequestEntityLock,
     RewindOrchestration,
     ScheduleTask,
     SendEvent,
     SignalEntity,
     TerminateOrchestration,
+    UnlockEntity,
 )
+from durabletask.core.failures import FailureDetails
 from durabletask.core.history import EventRaised, ExecutionStarted
 from durabletask.core.instances import (
     CreateInstanceRequest,
@@ -31,20 +34,32 @@ from durabletask.core.instances import (
     PurgeInstance,
     ReusePolicy,
 )
-from durabletask.core.work_items import ActivityResult, OrchestratorResult, WorkItemStreamOptions
+from durabletask.core.work_items import (
+    ActivityResult,
+    EntitySendSignal,
+    EntityStartOrchestration,
+    OrchestratorResult,
+    WorkItemStreamOptions,
+)
 from durabletask.testing import InMemory, LocalTaskHub, Sqlite, VirtualClock
 from durabletask.testing.hub import journal as journal_module
 from durabletask.testing.hub.effects import Transition
+from durabletask.testing.hub.entity_state import Entity
 from durabletask.testing.hub.events import EventLog, OpenTasks
 from durabletask.testing.hub.state import HubState, Instance
-from scripted_worker import Reader, complete, settle
+from entity_worker import EntityReader
+from scripted_worker import complete, settle
 
 S = OrchestrationStatus
 EFFECTS = [
     (EventLog, ("append", "extend", "drop")),
+    (Entity, ("draft", "accept", "withdraw")),
     (OpenTasks, ("add", "discard", "values")),
     (Instance, ("draft", "summarize")),
-    (Transition, ("edit", "add", "remove", "children_of")),
+    (
+        Transition,
+        ("edit", "add", "remove", "children_of", "edit_entity", "add_entity", "drop_void_entities"),
+    ),
     (HubState, ("take_key",)),
     (journal_module, ("encode_commit",)),
 ]
@@ -102,7 +117,7 @@ class Scene:
         self.clock = VirtualClock(auto_advance=False)
         storage = InMemory() if path is None else Sqlite(path)
         self.hub = LocalTaskHub("h", storage=storage, clock=self.clock)
-        self.reader = Reader(self.hub, WorkItemStreamOptions())
+        self.reader = EntityReader(self.hub, WorkItemStreamOptions())
         self.items: dict[str, object] = {}
 
     async def build(self) -> None:
@@ -124,6 +139,7 @@ class Scene:
             self.items["a" if hasattr(taken, "task_id") else "c"] = taken
         await hub.raise_event("p", "go", "1")
         self.items["p"] = await reader.episode()
+        await self.build_entities()
         await hub.create_instance(CreateInstanceRequest(name="O", instance_id="suspended"))
         await hub.suspend_instance("suspended")
         later = self.clock.now() + timedelta(days=1)
@@ -131,6 +147,28 @@ class Scene:
             CreateInstanceRequest(name="O", instance_id="held", scheduled_start_at=later)
         )
         await settle(hub)
+
+    async def build_entities(self) -> None:
+        """A batch in flight, a lock that is held and one that is waited for, a call, a message that waits for its time."""
+        hub, reader = self.hub, self.reader
+        await hub.signal_entity("@e@stored", "set")
+        await reader.run(await reader.batch(), state='"stored"')
+        await hub.signal_entity("@e@batch", "op", input="1", request_id="seen")
+        self.items["@e@batch"] = await reader.batch()
+        due = self.clock.now() + timedelta(hours=3)
+        await hub.signal_entity("@e@late", "op", scheduled_time=due)
+        for name, targets in (("holder", ("@e@a", "@e@b")), ("waiter", ("@e@free", "@e@b", "@e@c"))):
+            await hub.create_instance(CreateInstanceRequest(name="O", instance_id=name))
+            item = await reader.episode()
+            await reader.answer(item, RequestEntityLock(1, name, targets))
+            if name == "holder":
+                await reader.answer(await reader.episode(), CallEntity(2, "call", "op", "@e@a"))
+                self.items["@e@a"] = await reader.batch()
+                await hub.raise_event("holder", "go")
+                self.items["holder"] = await reader.episode()
+            else:
+                await hub.raise_event("waiter", "go")
+                self.items["waiter"] = await reader.episode()
 
     def picture(self) -> object:
         """Everything that the hub knows, in memory and on disk."""
@@ -160,15 +198,34 @@ class Scene:
             (due, number) for due, number, entry in engine._timers._heap if engine._timers.is_live(entry)
         )
         waits = {name: [id(one) for one in waiting] for name, waiting in engine._waiting._waits.items()}
-        memory = (instances, engine.state.detached, queued, streams, timers, waits)
+        memory = (instances, self.entities(), engine.state.detached, queued, streams, timers, waits)
         return memory, list(engine.state.by_creation.after(None)), self.rows()
+
+    def entities(self) -> object:
+        state = self.hub._engine.state
+        return (
+            {
+                one.entity_id: (
+                    one.key,
+                    one.state,
+                    one.lock and (one.lock.holder, one.lock.section_id),
+                    one.modified_at,
+                    (one.urgent.first, list(one.urgent), one.queue.first, list(one.queue)),
+                    [(number, id(task)) for number, task in one.delayed.items()],
+                )
+                for one in state.entities.values()
+                if not one.is_idle or self.path is None  # an idle one may be in memory or not
+            },
+            {one.instance_id: dict(one.sections) for one in state.instances.values() if one.sections},
+            list(state.request_ids._known),
+        )
 
     def rows(self) -> object:
         if self.path is None:
             return None
         connection = sqlite3.connect(self.path)
         try:
-            tables = ("instances", "history", "inbox", "detached")
+            tables = ("instances", "history", "inbox", "detached", "entities", "request_ids")
             return [connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables]
         finally:
             connection.close()
@@ -224,6 +281,23 @@ def continued(scene: Scene) -> Awaitable[None]:
     )
 
 
+def run_batch(scene: Scene, entity_id: str, **more: object) -> Awaitable[None]:
+    return scene.reader.run(scene.items[entity_id], **more)  # type: ignore[arg-type]
+
+
+def batch(scene: Scene) -> Awaitable[None]:
+    now = scene.clock.now()
+    actions = (
+        EntitySendSignal(id=0, instance_id="@e@stored", name="op"),
+        EntitySendSignal(id=1, instance_id="@e@batch", name="op"),
+        EntitySendSignal(id=2, instance_id="@e@later", name="op", scheduled_time=now + timedelta(days=1)),
+        EntityStartOrchestration(id=3, instance_id="started", name="O"),
+        EntityStartOrchestration(id=4, instance_id="done", name="O"),
+        EntityStartOrchestration(id=5, instance_id="p", name="O"),
+    )
+    return run_batch(scene, "@e@batch", state='"new"', actions=actions)
+
+
 COMMANDS: dict[str, Callable[[Scene], Awaitable[object]]] = {
     "create": lambda s: s.hub.create_instance(CreateInstanceRequest(name="O", instance_id="new")),
     "replace": lambda s: s.hub.create_instance(
@@ -244,6 +318,30 @@ COMMANDS: dict[str, Callable[[Scene], Awaitable[object]]] = {
     "episode": everything,
     "continue as new": continued,
     "rewritten history": rewritten,
+    "signal": lambda s: s.hub.signal_entity("@e@new", "op", request_id="r"),
+    "signal to a stored entity": lambda s: s.hub.signal_entity("@e@stored", "op", request_id="r"),
+    "delayed signal": lambda s: s.hub.signal_entity(
+        "@e@stored", "op", scheduled_time=s.clock.now() + timedelta(days=1)
+    ),
+    "batch": batch,
+    "failed batch": lambda s: run_batch(s, "@e@a", failure_of_all=FailureDetails("app.Broken", "no")),
+    "call in flight": lambda s: run_batch(s, "@e@a", state="1"),
+    "purge of entities": lambda s: s.hub.purge_instances(PurgeBatch(instance_ids=["@e@stored", "done"])),
+    "unlock": lambda s: answer(
+        s, UnlockEntity(7, "holder", "@e@a"), UnlockEntity(8, "holder", "@e@b"), to="holder"
+    ),
+    "request taken back": lambda s: answer(
+        s,
+        *(UnlockEntity(7 + n, "waiter", f"@e@{key}") for n, key in enumerate(["free", "b", "c"])),
+        to="waiter",
+    ),
+    "lock request": lambda s: answer(s, RequestEntityLock(11, "new", ("@e@stored", "@e@late", "@e@a"))),
+    "end of a holder": lambda s: answer(s, complete(), to="holder"),
+    "holder continues as new": lambda s: answer(s, complete(status=S.CONTINUED_AS_NEW), to="holder"),
+    "force terminate a holder": lambda s: s.hub.force_terminate_instances(["holder", "waiter"]),
+    "replace a holder": lambda s: s.hub.create_instance(
+        CreateInstanceRequest(name="O", instance_id="holder", reuse_policy=ReusePolicy.replace_any())
+    ),
     "end of a child": lambda s: answer(s, complete('"child"'), to="c"),
     "activity": activity,
 }
