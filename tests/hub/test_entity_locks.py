@@ -11,17 +11,20 @@ from durabletask.core.actions import (
     CreateTimer,
     OrchestratorAction,
     RequestEntityLock,
+    ScheduleTask,
     SignalEntity,
     UnlockEntity,
 )
 from durabletask.core.entities import CleanEntityStorageResult
-from durabletask.core.history import EntityLockGranted, EntityOperationSignaled
+from durabletask.core.failures import FailureDetails
+from durabletask.core.history import EntityLockGranted, EntityOperationSignaled, ExecutionRewound
 from durabletask.core.instances import (
     CreateInstanceRequest,
     OrchestrationStatus,
     PurgeInstance,
     ReusePolicy,
 )
+from durabletask.core.replay.rewind import rewind
 from durabletask.core.work_items import EntityWorkItem, OrchestratorWorkItem
 from durabletask.testing import InMemoryBackend, VirtualClock
 from entity_worker import EntityReader
@@ -240,6 +243,42 @@ async def test_every_way_out_releases_every_lock(
     while not await reader.idle():
         await reader.answer(await reader.episode())
     assert [await hub.get_entity(one) for one in (A, B, C)] == [None] * 3
+    await reader.close()
+
+
+@pytest.mark.parametrize("is_reopened", [False, True], ids=["open", "reopened"])
+async def test_a_rewound_section_runs_when_it_has_its_locks_again(
+    hub: InMemoryBackend, reader: EntityReader, *, is_reopened: bool
+) -> None:
+    """An activity failed inside a section. The rewound history is in it, so its code waits until the lock is back."""
+    await begin(hub, reader, "i", lock("s1", A, B))
+    await reader.answer(await granted(reader, "i"), ScheduleTask(2, "Task"))
+    failure = FailureDetails("app.Broken", "no")
+    await reader.answer(await reader.activity(), result=None, failure=failure)
+    await reader.answer(
+        await reader.episode(), *unlocks("s1", A, B), complete(status=S.FAILED, failure=failure)
+    )
+    await begin(hub, reader, "other", lock("s2", B))
+    other = await granted(reader, "other")
+    await hub.rewind_instance("i")
+    item = await reader.episode()
+    request = item.new_events[1]
+    assert isinstance(request, ExecutionRewound)
+    await reader.answer(item, rewind(item.past_events, item.new_events, request))
+    if is_reopened and hub.endpoint != "memory://":
+        await reader.close()
+        await hub.close()
+        reader = EntityReader(hub)
+        other = await reader.episode()
+    await hub.raise_event("i", "go")
+    assert await reader.idle()
+    assert [await holder(hub, one) for one in (A, B)] == ["i", "other"]
+    await reader.answer(other, *unlocks("s2", B))
+    item = await reader.episode()
+    assert (item.instance_id, await holder(hub, B)) == ("i", "i")
+    assert not [one for one in item.new_events if isinstance(one, EntityLockGranted)]
+    await reader.answer(item, *unlocks("s1", A, B), complete(id=60))
+    assert [await hub.get_entity(one) for one in (A, B)] == [None] * 2
     await reader.close()
 
 

@@ -39,7 +39,7 @@ from .tasks import Activity, DelayedMessage
 from .timers import Alarm, Timer, TimerQueue
 from .transitions.creation import start_scheduled
 from .transitions.messages import fire_timer
-from .transitions.restoring import restore_open_tasks
+from .transitions.restoring import restore_open_tasks, restore_regains
 from .waiting import ClientWait, WaitingClients
 from .workers import EngineLimits, Workers, later
 
@@ -267,18 +267,19 @@ class Engine:
         """Go on with what a storage remembers. Nothing of this is written again."""
         self.bind()
         tx = Transition(self.state, self.clock.now())
+        for entity in entities:
+            self.state.put_entity(entity)
+            tx.timers += [one for one in entity.delayed.values() if isinstance(one, DelayedMessage)]
+            self.workers.queue_batch(entity)
         for instance in instances:
             restore_flags(instance, tx.now)
             restore_open_tasks(tx, instance)
+            restore_regains(tx, instance)
             self.state.put(instance)
             if instance.is_held:
                 self._hold(instance)
             self.workers.queue_episode(instance)
         self.state.detached.update(detached)
-        for entity in entities:
-            self.state.put_entity(entity)
-            tx.timers += [one for one in entity.delayed.values() if isinstance(one, DelayedMessage)]
-            self.workers.queue_batch(entity)
         for request in request_ids:
             self.state.request_ids.add(request)
         for timer in tx.timers:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from durabletask.core.history import EntityLockRequested, EntityUnlockSent, HistoryEvent
+from durabletask.core.history import EntityLockGranted, EntityLockRequested, EntityUnlockSent, HistoryEvent
 
 from .entity_ids import fold, targets_of
 
-__all__ = ["Sections", "entered", "open_sections", "unlocked"]
+__all__ = ["Sections", "entered", "granted_in", "open_sections", "unlocked"]
 
 Sections: TypeAlias = Mapping[str, tuple[str, ...]]
 """By id of the section: the entities that are not unlocked yet. Replaced as a whole, never changed."""
@@ -40,3 +40,8 @@ def open_sections(history: Iterable[HistoryEvent]) -> Sections:
         elif isinstance(event, EntityUnlockSent):
             sections = unlocked(sections, event.critical_section_id, fold(event.target_instance_id or ""))
     return sections
+
+
+def granted_in(history: Iterable[HistoryEvent]) -> frozenset[str]:
+    """The sections that a history was granted."""
+    return frozenset(event.critical_section_id for event in history if isinstance(event, EntityLockGranted))

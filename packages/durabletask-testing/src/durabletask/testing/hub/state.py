@@ -72,6 +72,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
         inbox: events that have arrived and are not yet part of the history.
         open: what the execution waits for.
         sections: ids of critical sections, with the entities that are not unlocked yet. Replaced as a whole.
+        regains: sections that a rewound history is in, whose locks were released when it ended and are not back yet.
         is_held: its scheduled start has not come.
         wants_episode: runs an episode although its inbox is empty (after a rewind).
         is_suspended: the last suspend or resume request that was accepted was a suspend.
@@ -88,6 +89,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
     inbox: EventLog = msgspec.field(default_factory=EventLog)
     open: OpenTasks = msgspec.field(default_factory=OpenTasks)
     sections: Sections = {}
+    regains: frozenset[str] = frozenset()
     is_held: bool = False
     wants_episode: bool = False
     is_suspended: bool = False
@@ -117,7 +119,7 @@ class Instance(msgspec.Struct, eq=False, kw_only=True):
     @property
     def is_runnable(self) -> bool:
         """Whether an episode can be delivered, unless one is in flight."""
-        return (len(self.inbox) > 0 or self.wants_episode) and not self.is_held
+        return (len(self.inbox) > 0 or self.wants_episode) and not self.is_held and not self.regains
 
     @property
     def parent_id(self) -> str | None:

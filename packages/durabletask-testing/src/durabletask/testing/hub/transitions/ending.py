@@ -62,6 +62,7 @@ def terminate(tx: Transition, instance_id: str, *, output: str | None, recurse: 
     instance = tx.edit(instance)
     instance.terminates_children |= recurse
     instance.is_held = False  # a scheduled start does not postpone the end
+    instance.regains = frozenset()
     instance.inbox.append(ExecutionTerminated(-1, tx.now, output, recurse))
 
 

@@ -15,10 +15,10 @@ import msgspec
 from durabletask.core.history import EntityLockGranted, EntityLockRequested
 from durabletask.testing.hub.effects import Transition
 from durabletask.testing.hub.entity_state import Entity, Lock
-from durabletask.testing.hub.sections import entered, unlocked
+from durabletask.testing.hub.sections import entered, granted_in, open_sections, unlocked
 from durabletask.testing.hub.state import Instance
 
-__all__ = ["enter_section", "leave_sections", "proceed", "release", "unlock"]
+__all__ = ["enter_section", "leave_sections", "proceed", "regain_sections", "release", "unlock"]
 
 
 def enter_section(tx: Transition, instance: Instance, section_id: str, targets: tuple[str, ...]) -> None:
@@ -32,6 +32,17 @@ def enter_section(tx: Transition, instance: Instance, section_id: str, targets: 
         proceed(tx, entity)
 
 
+def regain_sections(tx: Transition, instance: Instance) -> None:
+    """Ask again for the locks of a history that was rewritten: they were released when the execution ended.
+
+    The code believes that it has those that the history grants, so it runs when it has them.
+    """
+    sections = open_sections(instance.history)
+    instance.regains = granted_in(instance.history) & sections.keys()
+    for section_id, targets in sections.items():
+        enter_section(tx, instance, section_id, targets)
+
+
 def unlock(tx: Transition, instance: Instance, section_id: str, target: str) -> None:
     """Unlock one entity of a section, or withdraw the request that waits there."""
     if target in instance.sections.get(section_id, ()):
@@ -41,7 +52,7 @@ def unlock(tx: Transition, instance: Instance, section_id: str, target: str) -> 
 
 def leave_sections(tx: Transition, instance: Instance) -> None:
     """Unlock everything that an execution holds, and withdraw what it asks for."""
-    sections, instance.sections = instance.sections, {}
+    sections, instance.sections, instance.regains = instance.sections, {}, frozenset()
     for section_id, targets in sections.items():
         for target in targets:
             release(tx, section_id, target)
@@ -93,6 +104,11 @@ def _forward(tx: Transition, request: EntityLockRequested) -> Entity | None:
         entity.queue.append(request)
         return entity
     holder = tx.read(request.parent_instance_id or "")
-    if holder is not None:
-        tx.edit(holder).inbox.append(EntityLockGranted(-1, tx.now, request.critical_section_id))
+    if holder is None:
+        return None
+    holder = tx.edit(holder)
+    if request.critical_section_id in holder.regains:
+        holder.regains -= {request.critical_section_id}
+    else:
+        holder.inbox.append(EntityLockGranted(-1, tx.now, request.critical_section_id))
     return None

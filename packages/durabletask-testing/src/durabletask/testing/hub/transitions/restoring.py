@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from durabletask.core.history import SubOrchestrationInstanceCreated, TaskScheduled, TimerCreated
+from durabletask.core.history import (
+    ExecutionTerminated,
+    SubOrchestrationInstanceCreated,
+    TaskScheduled,
+    TimerCreated,
+)
 from durabletask.core.open_tasks import open_tasks
 from durabletask.testing.hub.effects import Transition
 from durabletask.testing.hub.events import OpenTask, OpenTasks
+from durabletask.testing.hub.sections import granted_in
 from durabletask.testing.hub.state import Instance
 from durabletask.testing.hub.tasks import Activity, Child, DurableTimer
 
-__all__ = ["restore_open_tasks"]
+__all__ = ["restore_open_tasks", "restore_regains"]
 
 
 def restore_open_tasks(tx: Transition, instance: Instance) -> None:
@@ -36,3 +42,15 @@ def restore_open_tasks(tx: Transition, instance: Instance) -> None:
         elif isinstance(event, SubOrchestrationInstanceCreated):
             tasks[event.event_id] = Child(event.instance_id)
     instance.open = OpenTasks(tasks)
+
+
+def restore_regains(tx: Transition, instance: Instance) -> None:
+    """Find, once the entities are there, which sections of a rewound history are still to be locked again."""
+    if any(isinstance(event, ExecutionTerminated) for event in instance.inbox):
+        return
+    entities = tx.state.entities
+    for section_id in granted_in(instance.history) & instance.sections.keys():
+        locks = [entity.lock for target in instance.sections[section_id] if (entity := entities.get(target))]
+        held = sum(lock is not None and lock.section_id == section_id for lock in locks)
+        if held < len(instance.sections[section_id]):
+            instance.regains |= {section_id}

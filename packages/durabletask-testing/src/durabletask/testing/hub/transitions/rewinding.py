@@ -24,6 +24,7 @@ from durabletask.testing.hub.state import Instance
 from durabletask.testing.hub.tasks import Child
 
 from .creation import create_child
+from .locks import regain_sections
 from .restoring import restore_open_tasks
 
 __all__ = ["apply_rewind", "check_rewound", "rewind_instance"]
@@ -70,6 +71,7 @@ def apply_rewind(tx: Transition, instance: Instance, new_history: Sequence[Histo
     )
     instance.wants_episode = True
     restore_open_tasks(tx, instance)
+    regain_sections(tx, instance)
     created = {
         event.event_id: event
         for event in instance.history
