@@ -195,7 +195,6 @@ async def test_terminate_other_ends_the_run_before(env: OrchestrationTestEnviron
 
 
 @pytest.mark.parametrize("orchestrator", [broken, "not_registered"])
-@pytest.mark.filterwarnings("ignore")
 async def test_pause_on_failure_pauses_at_the_first_run_that_fails(
     env: OrchestrationTestEnvironment, orchestrator: object
 ) -> None:

@@ -331,6 +331,18 @@ def test_a_backfill_that_makes_no_sense_is_refused(first: datetime, last: dateti
         transitions.backfill(schedule.state, first, last, schedule.now, schedule.token)
 
 
+def test_every_trigger_is_a_run_of_its_own() -> None:
+    """Also at the time of a scheduled run, and twice at the same time."""
+    schedule = Driven()
+    schedule.advance(HOUR)
+
+    for _ in range(2):
+        outcome, _run_id = transitions.trigger(schedule.state, schedule.now, schedule.token)
+        schedule.apply(outcome)
+
+    assert len(set(schedule.started)) == 3
+
+
 def test_trigger_follows_the_overlap() -> None:
     """A run that is skipped has no id."""
     schedule = Driven(overlap="skip")
@@ -382,6 +394,19 @@ def test_a_signal_may_arrive_a_little_early() -> None:
 
     assert schedule.started == ["nightly-2026-01-01T13:00:00+00:00"]
     assert schedule.state.next_run_at == NOON + 2 * HOUR
+
+
+def test_a_hub_with_a_fast_clock_is_asked_for_a_later_time() -> None:
+    """And not again and again until the time of the worker has come."""
+    schedule = Driven()
+    (signal,) = schedule.signals
+
+    change = transitions.run(
+        schedule.state, signal.token, NOON + HOUR - timedelta(seconds=20), schedule.token
+    )
+
+    assert change.state == schedule.state
+    assert change.effects == (RunAt(signal.token, NOON + HOUR + timedelta(seconds=20)),)
 
 
 def test_missed_runs_follow_the_overlap() -> None:

@@ -126,6 +126,7 @@ class ScheduleProgress(msgspec.Struct, frozen=True, kw_only=True, rename="pascal
             of a run matters.
         buffered: the run that waits for the end of the one before (``overlap="buffer_one"``).
         last_failure: instance id of the last watched run that did not complete.
+        last_trigger: time of the last run that was triggered.
     """
 
     started: int = 0
@@ -133,6 +134,7 @@ class ScheduleProgress(msgspec.Struct, frozen=True, kw_only=True, rename="pascal
     running: dict[str, str] = {}
     buffered: datetime | None = None
     last_failure: str | None = None
+    last_trigger: datetime | None = None
 
 
 class ScheduleState(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):

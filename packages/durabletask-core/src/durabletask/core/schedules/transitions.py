@@ -55,6 +55,9 @@ _MOST_STARTED_AT_ONCE: Final = 1000
 _EARLY: Final = timedelta(seconds=1)
 """How much before its time a signal may arrive: clocks of hub and worker differ, and hubs deliver a little early."""
 
+_TICK: Final = timedelta(microseconds=1)
+_MOST_DIFFERENCE: Final = timedelta(minutes=1)
+
 
 class RunAt(msgspec.Struct, frozen=True):
     """Signal ``run`` to the schedule itself; ``at=None``: at once."""
@@ -176,6 +179,9 @@ def run(state: ScheduleState, token: str, now: datetime, new_id: Callable[[], st
     due = draft.next_run()
     if due is not None and due <= now + _EARLY:
         draft.start_due(due)
+    elif due is not None and due == state.next_run_at:
+        # The clock of the hub is ahead of this one. Asked for the same time again, it would deliver at once.
+        return ScheduleChange(state, (RunAt(token, due + min(due - now, _MOST_DIFFERENCE)),))
     draft.arm()
     return draft.outcome()
 
@@ -188,7 +194,7 @@ def trigger(
     ``overlap`` applies: the id is ``None`` if the run is skipped or buffered.
     """
     draft = _Draft(state, _existing(state, "triggered"), now, new_id)
-    draft.start(now)
+    draft.start(draft.unused_moment())
     started = [effect.instance_id for effect in draft.effects if isinstance(effect, StartRun)]
     return draft.outcome(), started[0] if started else None
 
@@ -332,8 +338,7 @@ class _Draft:
             return self.state.next_run_at
         starts_at, now = self.configuration.start_at, self.now
         if self.configuration.options.cron is not None:
-            just_before = timedelta(microseconds=1)
-            return self.timing.next_after(now if starts_at is None else max(now, starts_at - just_before))
+            return self.timing.next_after(now if starts_at is None else max(now, starts_at - _TICK))
         if starts_at is not None and starts_at > now:
             return starts_at
         if self.state.last_run_at is None and self.configuration.start_immediately_if_late:
@@ -344,7 +349,7 @@ class _Draft:
         """Start the runs that were due from ``due`` until now: all that ``catch_up`` covers, at least the latest."""
         now = max(self.now, due)
         earliest = now - timedelta(seconds=self.configuration.options.catch_up)
-        just_after = due + timedelta(microseconds=1)  # `due` itself need not be a time of the timing
+        just_after = due + _TICK  # `due` itself need not be a time of the timing
         runs = self.timing.latest(max(just_after, earliest), now, _MOST_STARTED_AT_ONCE)
         if due >= earliest:
             runs.insert(0, due)
@@ -375,6 +380,16 @@ class _Draft:
                 self.note(buffered=moment)
             else:
                 self.note(skipped=self.progress.skipped + 1)
+
+    def unused_moment(self) -> datetime:
+        """The present, moved on so that the id of its run is that of no other."""
+        moment, last = self.now, self.progress.last_trigger
+        if last is not None and last >= moment:
+            moment = last + _TICK
+        if moment == self.state.last_run_at:
+            moment += _TICK
+        self.note(last_trigger=moment)
+        return moment
 
     def begin(self, moment: datetime, *, stopped: tuple[str, ...] = (), is_by_helper: bool = False) -> None:
         """Start a run whatever the overlap.
