@@ -32,6 +32,12 @@ OUTCOMES: dict[str, list[str]] = {
         "COMPLETED: flight to Lisbon booked, hotel in Lisbon booked, flight to Oslo booked, hotel in Oslo booked",
         "Oslo alone: COMPLETED",
     ],
+    "nightly_report": [
+        "nightly is ACTIVE",
+        r"Next: \d{4}-\d\d-\d\d \d\d:\d\d UTC",
+        r"Next: \d{4}-\d\d-\d\d \d\d:\d\d UTC",
+        "COMPLETED: Lisbon had 42 orders",
+    ],
     "retries": [
         "COMPLETED: charged at attempt 3",
         r"COMPLETED: stock released \(There is no card to charge\.\)",

@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from .core.instances import ReusePolicy as ReusePolicy
     from .core.operations import operation as operation
     from .core.retry import RetryPolicy as RetryPolicy
+    from .core.schedules.client import Schedule as Schedule
+    from .core.schedules.client import ScheduleSpec as ScheduleSpec
+    from .core.schedules.state import ScheduleStatus as ScheduleStatus
     from .core.serialization import DataConverter as DataConverter
     from .core.serialization import JsonDataConverter as JsonDataConverter
     from .core.tasks import Task as Task
@@ -114,6 +117,8 @@ else:
             "core.instances": ("OrchestrationState", "OrchestrationStatus", "PurgeResult", "ReusePolicy"),
             "core.operations": ("operation",),
             "core.retry": ("RetryPolicy",),
+            "core.schedules.client": ("Schedule", "ScheduleSpec"),
+            "core.schedules.state": ("ScheduleStatus",),
             "core.serialization": ("DataConverter", "JsonDataConverter"),
             "core.tasks": ("Task", "task_all", "task_any"),
             "core.transport": ("Transport",),

@@ -11,7 +11,6 @@ like any other. ``check_run`` reports in place of a helper that was lost.
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -28,6 +27,7 @@ from durabletask.core.errors import (
     InvalidRequestError,
     TaskFailedError,
 )
+from durabletask.core.logs import get_logger
 from durabletask.core.retry import RetryPolicy
 from durabletask.core.times import as_utc
 from durabletask.core.transport import Transport
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EndCheck", "RunStopper", "check_run", "execute_operation", "run_and_report", "serve_schedule"]
 
-_logger = logging.getLogger("durabletask.schedules")
+_logger = get_logger("durabletask.schedules")
 
 _RETRY_OF_RUN: Final = timedelta(minutes=1)
 _RETRY: Final = RetryPolicy(
