@@ -149,8 +149,9 @@ def _body(node: ast.FunctionDef | ast.AsyncFunctionDef, *, is_property: bool, is
     call, prelude = f"self._inner.{node.name}", ""
     arguments = list(_arguments(node.args))
     if is_overloaded:  # the implementation takes 'object', which no overload does
-        prelude = f"target: Any = {arguments[0]}  # checked by the overloads\n    "
-        arguments[0] = "target"
+        for each in _objects(node.args):
+            prelude += f"any_{each}: Any = {each}  # checked by the overloads\n    "
+            arguments = [re.sub(rf"\b{each}$", f"any_{each}", argument) for argument in arguments]
     if isinstance(node, ast.AsyncFunctionDef) or kind in AWAITABLES:
         action = f"lambda: {call}({', '.join(arguments)})" if arguments else call
         call = f"self._call({action})"
@@ -170,6 +171,15 @@ def _arguments(given: ast.arguments) -> Iterator[str]:
         yield f"{each.arg}={each.arg}"
     if given.kwarg is not None:
         yield f"**{given.kwarg.arg}"
+
+
+def _objects(given: ast.arguments) -> list[str]:
+    """Arguments of any type, inputs aside, which some overload takes as they are."""
+    return [
+        each.arg
+        for each in (*given.args, *given.kwonlyargs)
+        if each.annotation is not None and ast.unparse(each.annotation) == "object" and each.arg != "input"
+    ]
 
 
 def _formatted(text: str, path: Path) -> str:

@@ -66,18 +66,23 @@ VALID: dict[str, dict[str, Any]] = {
     "get_orchestration_history": {"instance_id": "i"},
     "download_history": {"instance_id": "i", "path": "unused"},
     "explain": {"instance_id": "i"},
+    "entity": {"entity": "counter", "key": "a"},
+    "call_entity": {"entity_id": "@counter@a", "operation": "add"},
     "signal_entity": {"entity_id": "@counter@a", "operation": "add"},
     "get_entity": {"entity_id": "@counter@a"},
+    "purge_entity": {"entity_id": "@counter@a"},
     "query_entities": {},
     "clean_entity_storage": {},
     "create_task_hub": {},
 }
-UNCHECKED = {"self", "input", "output", "data", "path", "orchestrators", "activities"}
+UNCHECKED = {
+    "self", "input", "output", "data", "path", "orchestrators", "activities", "return_type", "state_type",
+}  # fmt: skip
 WRONG: list[object] = [object(), 3.5j, b"bytes", ["x", 3], {"attempt": 3}]
 WRONG_TEXTS = [NOT_UNICODE, "a\0b"]
 TEXTS = {
     "orchestrator", "instance_id", "instance_ids", "event_name", "version", "tags", "reason", "execution_id",
-    "instance_id_prefix", "entity_id", "operation", "created_from", "created_to", "completed_from", "completed_to",
+    "instance_id_prefix", "entity_id", "entity", "key", "operation", "continuation_token", "created_from", "created_to", "completed_from", "completed_to",
     "last_modified_from", "last_modified_to", "runtime_statuses",
 }  # fmt: skip
 
@@ -115,7 +120,7 @@ async def test_a_wrong_argument_is_an_error_that_names_it(
     """For every argument of every method; payloads aside, which the converter checks."""
     arguments = {key: value for key, value in VALID[name].items() if key != "everything"}
     for value in WRONG + (WRONG_TEXTS if argument in TEXTS else []):
-        if argument in {"orchestrator", "operations"} and not isinstance(value, str):
+        if argument in {"orchestrator", "entity"} and not isinstance(value, str):
             continue  # an object is named by its class
         if argument == "reuse_policy" or argument in TEXTS or not isinstance(value, str):
             with pytest.raises((InvalidRequestError, TypeError), match=argument):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, Generic, cast
 
 import msgspec
+from typing_extensions import TypeVar
 
-from .instances import decode_payload
+from .errors import SerializationError
+from .instances import PayloadReader, decode_payload
 from .reprs import WithPayloads
 
 __all__ = [
@@ -17,6 +20,8 @@ __all__ = [
     "EntityPage",
     "EntityQuery",
 ]
+
+StateT = TypeVar("StateT", default=Any)
 
 
 class EntityId(msgspec.Struct, frozen=True, order=True):
@@ -55,14 +60,35 @@ class EntityId(msgspec.Struct, frozen=True, order=True):
         return cls(name, key)
 
 
-class EntityMetadata(WithPayloads, frozen=True, kw_only=True):
-    """A snapshot of an entity. ``locked_by`` is the instance id of the orchestration that holds it."""
+class EntityMetadata(WithPayloads, Generic[StateT], frozen=True, kw_only=True):
+    """A snapshot of an entity.
+
+    ``locked_by`` is the instance id of the orchestration that holds it. ``state_type`` and ``reader`` say how to read the
+    state; snapshots are equal without regard to them.
+    """
 
     instance_id: str
     last_modified_at: datetime
     backlog_queue_size: int = 0
     locked_by: str | None = None
     serialized_state: str | None = None
+    state_type: object = None
+    reader: PayloadReader | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EntityMetadata) and self._recorded() == other._recorded()
+
+    def __hash__(self) -> int:
+        return hash(self._recorded())
+
+    def _recorded(self) -> tuple[object, ...]:
+        return (
+            self.instance_id,
+            self.last_modified_at,
+            self.backlog_queue_size,
+            self.locked_by,
+            self.serialized_state,
+        )
 
     @property
     def entity_id(self) -> EntityId:
@@ -70,9 +96,18 @@ class EntityMetadata(WithPayloads, frozen=True, kw_only=True):
         return EntityId.parse(self.instance_id)
 
     @property
-    def state(self) -> object:
-        """The state as plain JSON values."""
-        return decode_payload(self.serialized_state)
+    def state(self) -> StateT:
+        """The state, converted to the type that was given to ``get_entity``, or as plain JSON values.
+
+        Raises:
+            SerializationError: the state does not fit the type.
+        """
+        if self.reader is None:
+            return cast("StateT", decode_payload(self.serialized_state))
+        try:
+            return cast("StateT", self.reader.deserialize(self.serialized_state, self.state_type))
+        except SerializationError as error:
+            raise SerializationError(f"State of entity {self.instance_id!r}: {error}") from None
 
 
 class EntityQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -192,7 +192,7 @@ class TaskFailedError(TaskError):
         return self.details
 
     @staticmethod
-    def of(details: FailureDetails, what: str, *, name: str, task_id: int) -> TaskFailedError:
+    def of(details: FailureDetails, what: str, *, name: str, task_id: int | None = None) -> TaskFailedError:
         """The error for a failure that the history records.
 
         Args:

@@ -87,11 +87,14 @@ async def purge_all(transport: Transport, requests: Iterable[PurgeRequest]) -> P
 
 
 async def clean_all(
-    transport: Transport, *, remove_empty_entities: bool, release_orphaned_locks: bool
+    transport: Transport,
+    *,
+    remove_empty_entities: bool,
+    release_orphaned_locks: bool,
+    token: str | None,
 ) -> CleanEntityStorageResult:
-    """Clean the entity storage page by page."""
+    """Clean the entity storage page by page, from the page of a token."""
     removed = released = 0
-    token: str | None = None
     seen: set[str] = set()
     while True:
         result = await transport.clean_entity_storage(

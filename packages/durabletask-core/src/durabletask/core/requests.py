@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TypeAlias, Union
 
-from .arguments import as_flag, as_ids, as_members, as_text, as_time
+from .arguments import as_flag, as_ids, as_members, as_optional_text, as_text, as_time
 from .entities import EntityId
 from .errors import InvalidArgumentError, InvalidRequestError
 from .instances import (
@@ -19,7 +19,15 @@ from .instances import (
     checked_instance_id,
 )
 
-__all__ = ["Statuses", "batches_of", "checked_policy", "entity_key", "new_instance_id", "purge_requests"]
+__all__ = [
+    "Statuses",
+    "batches_of",
+    "checked_policy",
+    "entity_key",
+    "entity_prefix",
+    "new_instance_id",
+    "purge_requests",
+]
 
 Statuses: TypeAlias = Union[OrchestrationStatus, str, Iterable[Union[OrchestrationStatus, str]]]
 """One or several statuses, as members or by their names."""
@@ -48,6 +56,15 @@ def entity_key(entity_id: object) -> str:
     if isinstance(entity_id, EntityId):
         return as_text(str(entity_id), "entity_id")
     return str(EntityId.parse(as_text(entity_id, "entity_id")))
+
+
+def entity_prefix(prefix: object) -> str | None:
+    """A prefix of entity ids: with the ``@`` at its beginning, and the name in lower case."""
+    text = as_optional_text(prefix, "instance_id_prefix")
+    if not text:
+        return None
+    name, separator, key = text.removeprefix("@").partition("@")
+    return f"@{name.lower()}{separator}{key}"
 
 
 def batches_of(instance_ids: object) -> list[list[str]]:

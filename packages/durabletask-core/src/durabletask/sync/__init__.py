@@ -175,10 +175,10 @@ class DurableTaskClient(EntityClient):
             InvalidRequestError: the id or the name cannot be used, or the input is missing.
             SerializationError: the input has no JSON form; the message names the part.
         """
-        target: Any = orchestrator  # checked by the overloads
+        any_orchestrator: Any = orchestrator  # checked by the overloads
         return self._call(
             lambda: self._inner.schedule_new_orchestration(
-                target,
+                any_orchestrator,
                 input,
                 instance_id=instance_id,
                 start_at=start_at,

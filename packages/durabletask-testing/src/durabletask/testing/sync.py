@@ -212,8 +212,10 @@ class OrchestrationTestEnvironment:
             options: ``instance_id``, ``version`` and ``tags`` of the instance; ``start_at``: not before this
                 (virtual) time, or this long from now.
         """
-        target: Any = orchestrator  # checked by the overloads
-        return OrchestrationRun(self._call(lambda: self._inner.start(target, input, **options)), self._call)
+        any_orchestrator: Any = orchestrator  # checked by the overloads
+        return OrchestrationRun(
+            self._call(lambda: self._inner.start(any_orchestrator, input, **options)), self._call
+        )
 
     @overload
     def run(self, orchestrator: str, input: object = None, **options: Unpack[RunOptions]) -> Any: ...
@@ -282,8 +284,8 @@ class OrchestrationTestEnvironment:
             TaskFailedError: the orchestration failed.
             ChaosDivergenceError: it ended differently under chaos; the message has the seed.
         """
-        target: Any = orchestrator  # checked by the overloads
-        return self._call(lambda: self._inner.run(target, input, **options))
+        any_orchestrator: Any = orchestrator  # checked by the overloads
+        return self._call(lambda: self._inner.run(any_orchestrator, input, **options))
 
     def fake(
         self, activity: str | object, *, returns: object = None, side_effect: SideEffect = None
