@@ -11,8 +11,10 @@ import pytest
 from durabletask import sync
 from durabletask.core import client, entity_client, worker
 from durabletask.core.authoring import ActivityContext
+from durabletask.core.entity_context import TaskEntity
 from durabletask.core.errors import TransportUnavailableError
 from durabletask.core.instances import InstancePage
+from durabletask.core.operations import operation
 from durabletask.core.schedules import client as schedules
 from durabletask.core.work_items import ActivityWorkItem
 from durabletask.sync import entities as sync_entities
@@ -172,3 +174,28 @@ async def test_a_thread_beside_a_running_event_loop_may_call(hub: FakeTransport)
             return c.get_orchestration_state("i1")
 
     assert await asyncio.to_thread(ask) is None
+
+
+class Tally(TaskEntity):
+    value: int = 0
+
+    @operation
+    def add(self, amount: int) -> int:
+        self.value += amount
+        return self.value
+
+
+def test_entities_are_called_signalled_and_read_without_await() -> None:
+    """Proxies, references to methods, typed states."""
+    hub = "Endpoint=memory://sync-entities"
+    with sync.DurableTaskWorker(hub, entities=[Tally]), sync.DurableTaskClient(hub) as c:
+        tally = c.entity(Tally, "k")
+        assert tally.state() is None
+        assert tally.signal.add(2) is None  # type: ignore[comparison-overlap]
+        assert tally.call.add(3) == 5  # type: ignore[comparison-overlap]
+        assert c.call_entity(tally.entity_id, Tally.add, 1) == 6
+        state = tally.state()
+        assert state is not None
+        assert state.value == 6
+        assert [each.instance_id for each in c.query_entities()] == ["@tally@k"]
+        assert c.purge_entity("@tally@k").deleted_instance_count == 1

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import ClassVar
 
+import attrs
+import msgspec
+import pydantic
 import pytest
 from durabletask.core.entity_context import EntityContext, TaskEntity
 from durabletask.core.errors import RegistrationError
 from durabletask.core.history import EntityOperationCalled
+from durabletask.core.registry import Registry
 from durabletask.core.work_items import (
     EntityBatchResult,
     EntitySendSignal,
@@ -73,8 +78,11 @@ async def run(
     entity: object = Counter,
     state: str | None = None,
     instance_id: str = "@counter@k",
+    now: datetime | None = None,
 ) -> EntityBatchResult:
     transport = FakeTransport()
+    if now is not None:
+        transport.now = lambda: now  # type: ignore[method-assign]
     called = [
         EntityOperationCalled(-1, NOON, request_id=f"r{n}", operation=name, input=text)
         for n, (name, text) in enumerate(operations)
@@ -277,3 +285,165 @@ async def test_a_state_that_does_not_fit_the_attributes_is_a_failure_that_names_
     assert "State of entity @counter@k" in failure.message
     assert "balance" in failure.message
     assert batch.state == '{"balance":"much"}'
+
+
+class Person(TaskEntity):
+    """An attribute called ``name`` is state, and not the name of the entity."""
+
+    name: str = ""
+
+    def call(self, name: str) -> None:
+        self.name = name
+
+
+class Renamed(TaskEntity):
+    name: ClassVar[str] = "people"
+
+
+def test_a_state_attribute_called_name_does_not_name_the_entity() -> None:
+    """A class variable does, as for activities."""
+    registry = Registry(entities=[Person, Renamed])
+
+    assert registry.entity_names == ["person", "people"]
+
+
+def test_an_attribute_that_every_entity_has_is_refused_where_the_class_is_written() -> None:
+    """It could not be told from the member of ``TaskEntity``."""
+    with pytest.raises(
+        RegistrationError, match="declares the attribute 'signal', which is a member of every"
+    ):
+
+        class Wrong(TaskEntity):
+            signal: int  # type: ignore[assignment]
+
+
+class Prefixed(TaskEntity[int]):
+    """With a type parameter, annotations are no state."""
+
+    step: int = 2
+
+    def initial_state(self) -> int:
+        return 0
+
+    def up(self) -> int:
+        self.state += self.step
+        return self.state
+
+
+class Untyped(TaskEntity):
+    """With an initial state of its own, too."""
+
+    step: int = 3
+
+    def initial_state(self) -> int:
+        return 0
+
+    def up(self) -> int:
+        self.state += self.step
+        return int(self.state)
+
+
+@pytest.mark.parametrize(("entity", "state"), [(Prefixed, "2"), (Untyped, "3")])
+async def test_a_class_that_keeps_its_state_elsewhere_has_none_in_attributes(
+    entity: type, state: str
+) -> None:
+    """The state is that of ``self.state``."""
+    assert (await run([("up", None)], entity=entity)).state == state
+
+
+class PydanticCart(pydantic.BaseModel):
+    items: list[str] = []
+
+
+@attrs.define
+class AttrsCart:
+    items: list[str] = attrs.field(factory=list)
+
+
+class StructCart(msgspec.Struct):
+    items: list[str] = []
+
+
+@pytest.mark.parametrize("model", [Cart, PydanticCart, AttrsCart, StructCart])
+async def test_models_of_every_kind_are_states(model: type) -> None:
+    """As the type parameter, as a declared attribute, and in a function entity."""
+
+    class Held(TaskEntity[model]):  # type: ignore[valid-type]
+        def initial_state(self) -> object:
+            return model()
+
+        def put(self, item: str) -> int:
+            self.state.items.append(item)
+            return len(self.state.items)
+
+    class Owner(TaskEntity):
+        cart: model = model()  # type: ignore[valid-type]
+
+        def put(self, item: str) -> int:
+            self.cart.items.append(item)
+            return len(self.cart.items)
+
+    def put(ctx: EntityContext, item: str) -> int:
+        cart = ctx.get_state(model, model())
+        cart.items.append(item)
+        return len(cart.items)
+
+    for entity, before, after in [
+        (Held, '{"items":["a"]}', '{"items":["a","b","c"]}'),
+        (Owner, '{"cart":{"items":["a"]}}', '{"cart":{"items":["a","b","c"]}}'),
+        (put, '{"items":["a"]}', '{"items":["a","b","c"]}'),
+    ]:
+        batch = await run([("put", '"b"'), ("put", '"c"')], entity=entity, state=before)
+        assert results_of(batch) == ["2", "3"]
+        assert batch.state == after
+
+
+async def test_an_entity_signals_itself_and_reads_the_clock_of_the_hub() -> None:
+    """``self.signal`` sends to the entity's own id; times count from the clock of the hub."""
+
+    class Alarm(TaskEntity):
+        rings: int = 0
+
+        def start(self) -> str:
+            self.signal.ring(1)
+            self.context.signal_entity(self.entity_id, Alarm.ring, 2, at=60)
+            return self.context.current_utc_datetime.isoformat()
+
+        def ring(self, times: int) -> None:
+            self.rings += times
+
+    batch = await run([("start", None)], entity=Alarm, now=NOON)
+    assert results_of(batch) == ['"2030-01-01T12:00:00+00:00"']
+    assert [
+        (each.instance_id, each.name, each.input, each.scheduled_time)  # type: ignore[union-attr]
+        for each in batch.actions
+    ] == [
+        ("@counter@k", "ring", "1", None),
+        ("@counter@k", "ring", "2", NOON + timedelta(minutes=1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["_hidden", "context", "state", "initial_state", "signal", "entity_id", "ad"]
+)
+async def test_what_is_no_operation_fails_with_the_list_of_operations(name: str) -> None:
+    """Names with an underscore and members of every entity are none."""
+    (result,) = (await run([(name, None)])).results
+
+    assert result.failure is not None
+    assert result.failure.is_non_retriable
+    assert result.failure.message == (
+        f"The entity has no operation '{name}'. Its operations are: 'add', 'delete', 'fail_after_change', 'get', 'tell'."
+    )
+
+
+async def test_an_operation_with_two_inputs_fails_with_the_forms_that_are_possible() -> None:
+    """In the words of methods."""
+
+    class Wrong(TaskEntity):
+        def move(self, source: str, target: str) -> None: ...
+
+    (result,) = (await run([("move", None)], entity=Wrong)).results
+
+    assert result.failure is not None
+    assert "must take (self) or (self, input)" in result.failure.message

@@ -12,19 +12,28 @@ import types
 import typing
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, Final, TypeVar, Union
+from typing import Any, ClassVar, Final, TypeVar, Union, cast
 
 from .authoring import TaskActivity
-from .errors import InvalidArgumentError, RegistrationError, SerializationError
+from .errors import (
+    EntityOperationNotFoundError,
+    InvalidArgumentError,
+    RegistrationError,
+    SerializationError,
+)
 from .logs import get_logger
 
 __all__ = [
+    "RESERVED_NAMES",
     "ActivityDefinition",
     "Definition",
     "EntityDefinition",
+    "OperationDefinition",
     "OrchestratorDefinition",
     "check_input_given",
+    "find_operation",
     "name_of",
+    "operations_of",
     "own_name",
 ]
 
@@ -177,7 +186,7 @@ class Definition:
             target = self._make_instance(target)
         run = getattr(target, "run", None)
         if callable(run):
-            return typing.cast("Callable[..., object]", run)
+            return cast("Callable[..., object]", run)
         if callable(target):
             return target
         raise RegistrationError(
@@ -377,6 +386,37 @@ class ActivityDefinition(Definition):
         self.is_async: bool = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
+RESERVED_NAMES: Final = frozenset({"context", "entity_id", "initial_state", "signal", "state"})
+"""Public members of ``TaskEntity`` that are not operations."""
+
+
+@functools.lru_cache(maxsize=1024)
+def operations_of(kind: type) -> dict[str, Callable[..., object]]:
+    """The public methods of an entity class by name, ``delete`` included."""
+    return {
+        name: member
+        for name, member in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_") and name not in RESERVED_NAMES
+    }
+
+
+def find_operation(kind: type, name: str) -> Callable[..., object] | None:
+    """The method for an operation: the one of exactly that name, else one that differs in case only."""
+    methods = operations_of(kind)
+    found = methods.get(name)
+    if found is None:
+        folded = name.casefold()
+        found = next((method for each, method in methods.items() if each.casefold() == folded), None)
+    return found
+
+
+class OperationDefinition(Definition):
+    """One method of an entity class; an object of the class takes the place of the context."""
+
+    role: ClassVar[str] = "operation"
+    first_parameter: ClassVar[str] = "self"
+
+
 class EntityDefinition(Definition):
     """An entity: a function ``(context, input)`` for all operations, or a class with one method each.
 
@@ -388,7 +428,28 @@ class EntityDefinition(Definition):
 
     def __init__(self, name: str, target: object) -> None:
         self.is_class: bool = isinstance(target, type)
+        self._operations: dict[str, OperationDefinition] = {}
         super().__init__(name, target)
+        if isinstance(target, type) and "<locals>" in target.__qualname__:
+            for each in operations_of(target):
+                with suppress(RegistrationError):  # else it is raised when the operation is called
+                    self.operation(each)  # finds types of the function that is running
+
+    def operation(self, name: str) -> OperationDefinition:
+        """The method of an entity class for an operation: of exactly that name, else in another case.
+
+        Raises:
+            EntityOperationNotFoundError: there is none.
+            RegistrationError: the method takes other arguments than ``(self)`` or ``(self, input)``.
+        """
+        found = self._operations.get(name)
+        if found is None:
+            kind = cast("type", self.target)
+            method = find_operation(kind, name)
+            if method is None:
+                raise EntityOperationNotFoundError(name, operations_of(kind))
+            found = self._operations[name] = OperationDefinition(name, method)
+        return found
 
     def _callable_of(self, target: object) -> Callable[..., object]:
         if isinstance(target, type):

@@ -15,11 +15,11 @@ from typing_extensions import Self, TypeVar
 from . import telemetry
 from .arguments import as_name, as_optional_text, as_time
 from .authoring import missing_attribute
+from .definitions import RESERVED_NAMES, name_of
 from .entities import EntityId
-from .entity_state import DeclaredState, declared_state, public_annotations
+from .entity_state import DeclaredState, declared_state, public_annotations, resolve_local_names
 from .errors import RegistrationError, SerializationError
-from .operations import RESERVED_NAMES, EntityProxy, operation, operation_of
-from .registry import name_of
+from .operations import EntityProxy, operation, operation_of
 from .requests import entity_key, new_instance_id
 from .serialization import DataConverter
 from .times import utc_now
@@ -232,6 +232,7 @@ class TaskEntity(Generic[StateT]):
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
+        resolve_local_names(cls)
         taken = [name for name in public_annotations(cls) if name in RESERVED_NAMES or name == "delete"]
         if taken and _state_is_attributes(cls):
             raise RegistrationError(

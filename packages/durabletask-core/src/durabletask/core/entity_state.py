@@ -16,7 +16,8 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_origin, get_type_hints
 
@@ -27,8 +28,9 @@ from .logs import get_logger
 if TYPE_CHECKING:
     from .entity_context import EntityContext
 
-__all__ = ["DeclaredState", "declared_state", "public_annotations"]
+__all__ = ["DeclaredState", "declared_state", "public_annotations", "resolve_local_names"]
 
+_UNRESOLVABLE = (NameError, AttributeError, TypeError, SyntaxError)
 _logger = get_logger("durabletask.registry")
 
 
@@ -101,13 +103,32 @@ def public_annotations(part: type) -> list[str]:
     return [name for name in inspect.get_annotations(part) if not name.startswith("_")]
 
 
-def _resolve(part: type, name: str) -> object:
-    """One annotation as an object. Each is resolved alone, so that one bad name does not cost the others."""
+def resolve_local_names(part: type) -> None:
+    """Evaluate the annotations of a class that is being defined in a function, as far as the function has their names.
+
+    They are evaluated again when they are needed, which is after the function has ended. The caller is called by the
+    class statement.
+    """
+    if "<locals>" not in part.__qualname__:
+        return
+    annotations = inspect.get_annotations(part)
+    for name in annotations:
+        with suppress(*_UNRESOLVABLE):
+            part.__annotations__[name] = _evaluate(part, name, sys._getframe(2).f_locals)  # noqa: SLF001
+
+
+def _evaluate(part: type, name: str, local: Mapping[str, object]) -> object:
     holder = type(part.__name__, (), {"__annotations__": {name: inspect.get_annotations(part)[name]}})
     module = sys.modules.get(part.__module__)
+    names = {**local, **vars(part)}
+    return get_type_hints(holder, vars(module) if module else {}, names, include_extras=True)[name]
+
+
+def _resolve(part: type, name: str) -> object:
+    """One annotation as an object. Each is resolved alone, so that one bad name does not cost the others."""
     try:
-        return get_type_hints(holder, vars(module) if module else {}, vars(part), include_extras=True)[name]
-    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        return _evaluate(part, name, {})
+    except _UNRESOLVABLE as error:
         _logger.warning(
             "The annotation of %s.%s cannot be resolved (%s); the attribute will hold plain JSON values.",
             part.__qualname__,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
 from .arguments import as_name, as_text
-from .definitions import name_of
+from .definitions import name_of, operations_of
 from .entities import EntityId
 from .errors import InvalidArgumentError
 
@@ -21,14 +21,11 @@ if TYPE_CHECKING:
     from .tasks import Task
 
 __all__ = [
-    "RESERVED_NAMES",
     "EntityProxy",
     "Send",
     "entity_id_of",
-    "find_operation",
     "operation",
     "operation_of",
-    "operations_of",
 ]
 
 _Self = TypeVar("_Self")
@@ -38,9 +35,6 @@ _R = TypeVar("_R")
 Function: TypeAlias = Callable[..., object]
 Send: TypeAlias = Callable[[str, "Function | None", object], object]
 """Sends an operation: its name, its method if that is known, and its input."""
-
-RESERVED_NAMES: Final = frozenset({"context", "entity_id", "initial_state", "signal", "state"})
-"""Public members of ``TaskEntity`` that are not operations."""
 
 
 @overload
@@ -68,26 +62,6 @@ def operation(function: Function) -> Function:
     an underscore.
     """
     return function
-
-
-@functools.lru_cache(maxsize=1024)
-def operations_of(kind: type) -> dict[str, Function]:
-    """The public methods of an entity class by name, ``delete`` included."""
-    return {
-        name: member
-        for name, member in inspect.getmembers(kind, inspect.isfunction)
-        if not name.startswith("_") and name not in RESERVED_NAMES
-    }
-
-
-def find_operation(kind: type, name: str) -> Function | None:
-    """The method for an operation: the one of exactly that name, else one that differs in case only."""
-    methods = operations_of(kind)
-    found = methods.get(name)
-    if found is None:
-        folded = name.casefold()
-        found = next((method for each, method in methods.items() if each.casefold() == folded), None)
-    return found
 
 
 def operation_of(reference: object) -> tuple[object, Function | None]:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from datetime import datetime
-from typing import ClassVar, cast
+from typing import cast
 
 from durabletask.core import telemetry
 from durabletask.core.entities import EntityId
 from durabletask.core.entity_context import EntityContext, TaskEntity, declared_state_of
 from durabletask.core.entity_state import DeclaredState
-from durabletask.core.errors import EntityOperationNotFoundError, SerializationError
+from durabletask.core.errors import SerializationError
 from durabletask.core.history import EntityOperationCalled, EntityOperationSignaled
-from durabletask.core.operations import find_operation, operations_of
 from durabletask.core.registry import Definition, EntityDefinition, Registry
 from durabletask.core.serialization import DataConverter
 from durabletask.core.times import utc_now
@@ -25,13 +24,6 @@ from durabletask.core.work_items import EntityBatchResult, EntityOperationResult
 from .runner import UserCodeRunner, set_running_item
 
 __all__ = ["EntityExecutor"]
-
-
-class _Operation(Definition):
-    """One method of an entity class; the object takes the place of the context."""
-
-    role: ClassVar[str] = "operation"
-    first_parameter: ClassVar[str] = "self"
 
 
 class EntityExecutor:
@@ -48,7 +40,6 @@ class EntityExecutor:
         self._now = now
         self._converter = converter
         self._runner = runner
-        self._operations: dict[tuple[type, str], Definition] = {}
 
     async def execute(self, item: EntityWorkItem) -> EntityBatchResult:
         """Run the operations in order; the answer has the success or failure of each.
@@ -98,7 +89,7 @@ class EntityExecutor:
         receiver: object = context
         declared: DeclaredState | None = None
         if isinstance(definition.target, type):
-            called = self._method(definition.target, context.operation)
+            called = definition.operation(context.operation)
             entity = cast("TaskEntity[object]", definition.target())
             entity._context = context  # noqa: SLF001
             receiver = entity
@@ -114,15 +105,3 @@ class EntityExecutor:
             return self._converter.serialize(result)
         except SerializationError as error:
             raise SerializationError(f"Result of {subject}: {error}") from None
-
-    def _method(self, kind: type, name: str) -> Definition:
-        """The method for an operation: the exact name, else without regard to case."""
-        try:
-            return self._operations[kind, name]
-        except KeyError:
-            pass
-        found = find_operation(kind, name)
-        if found is None:
-            raise EntityOperationNotFoundError(name, operations_of(kind))
-        operation = self._operations[kind, name] = _Operation(name, found)
-        return operation
