@@ -15,7 +15,7 @@ import asyncio
 import multiprocessing
 import os
 import threading
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -187,17 +187,14 @@ class EmbeddedTransport(ForwardingTransport):
     ) -> AsyncGenerator[T, None]:
         shared = self._enter()
         run, stream = shared.loop.run, method_of(shared.backend, method)(*args, **kwargs)
+        if not isinstance(stream, AsyncGenerator):
+            raise TypeError(f"{method.__name__} of a hub must be an async generator.")
         following = start_generator(stream)
         try:
             while True:
-                yield await run(_result_of(following))
-                following = anext(stream)
+                yield await run(following)
+                following = stream.__anext__()
         except StopAsyncIteration:
             return
         finally:
-            if isinstance(stream, AsyncGenerator):
-                await run(stream.aclose())
-
-
-async def _result_of(item: Awaitable[T]) -> T:
-    return await item
+            await run(stream.aclose())

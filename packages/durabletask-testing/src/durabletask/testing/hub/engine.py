@@ -161,10 +161,10 @@ class Engine:
         if tx.entities:
             tx.drop_void_entities()
         commit = self.commits.prepare(tx)
-        answers = self._waiting.answers(tx)
+        answers = self._waiting.left(tx.removed) if tx.removed else []
         if answered is not None:
             self.workers.finish(answered)
-        has_queued = self._put_in_place(tx)
+        has_queued = self._put_in_place(tx, answers)
         for timer in tx.timers:
             self._timers.add(timer.fire_at, timer)
         if commit is None:
@@ -176,23 +176,17 @@ class Engine:
         self.commits.add(commit, partial(self._release, tx.activities, answers), is_urgent=is_urgent)
         self.advance()
 
-    def _put_in_place(self, tx: Transition) -> bool:
-        """The drafts become the state; whether an episode or a batch was queued."""
-        state, workers, has_queued = self.state, self.workers, False
+    def _put_in_place(self, tx: Transition, answers: list[Callable[[], None]]) -> bool:
+        """The drafts become the state, and answers what follows from it; whether an episode or a batch was queued."""
+        state, has_queued = self.state, False
         if tx.clears_hub:
             self._forget()
         for instance_id, draft in tx.drafts.items():
             old = state.instances.get(instance_id)
-            if old is not None:
-                is_same = draft is not None and draft.key == old.key
-                if draft is None or not is_same or draft.is_terminal:
-                    workers.revoke(old.key)
-                if old.is_held and not (is_same and draft is not None and draft.is_held):
-                    self._starts.pop(old.key).cancel()
             if draft is not None:
-                state.put(draft)
-                has_queued |= self._set_going(draft)
+                has_queued |= self._put_instance(old, draft, answers)
             elif old is not None:
+                self._stop_instance(old)
                 state.drop(old)
         state.detached.update(tx.detached)
         for activity in tx.attended:
@@ -204,6 +198,27 @@ class Engine:
         if tx.forgets is not None:
             state.request_ids.forget(tx.forgets)
         return has_queued
+
+    def _put_instance(self, old: Instance | None, draft: Instance, answers: list[Callable[[], None]]) -> bool:
+        if old is not None and (old.is_held or draft.is_terminal or draft.key != old.key):
+            self._stop_instance(old)
+        if old is None or old.summary is not draft.summary:  # only then may it be what a client waits for
+            answers += self._waiting.reached(draft)
+        self.state.put(draft)
+        if draft.is_held:
+            self._hold(draft)
+        elif draft.is_terminal:
+            self._retention.add(draft)
+        else:
+            return self.workers.queue_episode(draft)
+        return False
+
+    def _stop_instance(self, old: Instance) -> None:
+        """Take back the episode and the scheduled start of an instance that has ended or will be queued anew."""
+        self.workers.revoke(old.key)
+        alarm = self._starts.pop(old.key, None)
+        if alarm is not None:
+            alarm.cancel()
 
     def _put_entities(self, drafts: Mapping[str, Entity | None]) -> bool:
         has_queued = False
@@ -217,17 +232,6 @@ class Engine:
                 self.state.put_entity(draft)
                 has_queued |= self.workers.queue_batch(draft)
         return has_queued
-
-    def _set_going(self, instance: Instance) -> bool:
-        """Queue or hold an instance as its state requires; whether an episode was queued."""
-        if instance.is_held:
-            if instance.key not in self._starts:
-                self._hold(instance)
-        elif instance.is_terminal:
-            self._retention.add(instance)
-        else:
-            return self.workers.queue_episode(instance)
-        return False
 
     def _release(self, activities: list[Activity], answers: list[Callable[[], None]]) -> None:
         """What may leave after the commit; without one that is at once. ``advance`` must follow."""

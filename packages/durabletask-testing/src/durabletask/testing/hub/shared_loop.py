@@ -20,7 +20,7 @@ import selectors
 import sys
 import threading
 from asyncio import _set_running_loop  # exported for event loops, as this one
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Context
 from types import coroutine
 from typing import TypeVar
@@ -182,12 +182,12 @@ class SharedLoop(asyncio.SelectorEventLoop):
         return timer
 
 
-def start_generator(stream: AsyncIterator[T]) -> Awaitable[T]:
+def start_generator(stream: AsyncGenerator[T, None]) -> Coroutine[object, object, T]:
     """Ask a generator of a shared loop for its first item. The loop of the caller will not close the generator."""
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(None, None)  # a generator looks for hooks once, here
     try:
-        return anext(stream)
+        return stream.__anext__()
     finally:
         sys.set_asyncgen_hooks(*hooks)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from durabletask.core.errors import InstanceNotFoundError, TransportError
 from durabletask.core.instances import OrchestrationState, OrchestrationStatus
 
-from .effects import Transition
 from .state import Instance, snapshot
 
 __all__ = ["ClientWait", "WaitingClients"]
@@ -69,12 +68,10 @@ class WaitingClients:
             if not waits:
                 del self._waits[instance_id]
 
-    def answers(self, tx: Transition) -> list[Callable[[], None]]:
-        """The answers that clients get from a command, as functions that send them."""
-        if not self._waits:
-            return []
+    def left(self, removed: Iterable[tuple[Instance, bool]]) -> list[Callable[[], None]]:
+        """The answers that clients get because instances were removed, as functions that send them."""
         answers: list[Callable[[], None]] = []
-        for instance, tell_waiting in tx.removed:
+        for instance, tell_waiting in removed:
             for wait in self._waits.get(instance.instance_id, ()):
                 if tell_waiting:
                     error = InstanceNotFoundError(
@@ -83,12 +80,12 @@ class WaitingClients:
                     answers.append(partial(wait.fail, error))
                 elif wait.is_satisfied_by(instance):
                     answers.append(wait.answer(instance))
-        for instance_id, draft in tx.drafts.items():
-            old = tx.state.instances.get(instance_id)
-            if draft is not None and (old is None or draft.summary is not old.summary):
-                waits = self._waits.get(instance_id, ())
-                answers += [wait.answer(draft) for wait in waits if wait.is_satisfied_by(draft)]
         return answers
+
+    def reached(self, instance: Instance) -> list[Callable[[], None]]:
+        """The answers that clients get because an instance has another summary, as functions that send them."""
+        waits = self._waits.get(instance.instance_id, ())
+        return [wait.answer(instance) for wait in waits if wait.is_satisfied_by(instance)]
 
     def clear(self, error: TransportError | None = None) -> None:
         """End every wait, with an error unless their event loop is gone."""

@@ -75,7 +75,8 @@ class Workers:
 
     def next_due(self) -> datetime | None:
         """When the earliest lease may expire."""
-        return self._sweeps_at if self.work.is_running else None
+        work = self.work
+        return self._sweeps_at if work.leases and (not work.waiting or work.is_running) else None
 
     # --- jobs begin and end ----------------------------------------------------------------------------------
 

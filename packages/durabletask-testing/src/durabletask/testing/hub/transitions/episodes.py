@@ -81,11 +81,12 @@ def begin_episode(instance: Instance, now: datetime) -> Episode:
 
 def work_item(instance: Instance, episode: Episode, token: str) -> OrchestratorWorkItem:
     """The work item of an episode."""
+    execution = instance.execution
     return OrchestratorWorkItem(
-        instance_id=instance.instance_id,
+        instance_id=execution.instance_id,
         new_events=episode.new_events,
         past_events=instance.history.slice(),
-        execution_id=instance.execution_id,
+        execution_id=execution.execution_id,
         trace_context=instance.summary.span,
         completion_token=token,
     )
@@ -218,16 +219,17 @@ def _schedule_task(tx: Transition, instance: Instance, action: ScheduleTask) -> 
             action.id, tx.now, action.name, action.version, action.input, action.trace_context, action.tags
         )
     )
+    execution = instance.execution
     activity = Activity(
-        instance_id=instance.instance_id,
-        execution_id=instance.execution_id,
+        instance_id=execution.instance_id,
+        execution_id=execution.execution_id,
         task_id=action.id,
         name=action.name,
         version=action.version,
         input=action.input,
         tags=action.tags,
         trace_context=action.trace_context,
-        parent_version=instance.execution.version,
+        parent_version=execution.version,
     )
     instance.open.add(action.id, activity)
     tx.activities.append(activity)
