@@ -155,7 +155,6 @@ class ActivityTask(_Call):
         self.value: object = None
         self.observed: int = UNSEEN
         self.waiter: Waiter | None = None
-        self.others: dict[Waiter, None] | None = None
         self._action: ScheduleTask | None = None
         self._result_type = result_type
         self._retries = None if policy is None else _Retries(policy, sink.execution.clock)
@@ -173,8 +172,8 @@ class ActivityTask(_Call):
         if self.state != RAW_RESULT:
             return super().read()
         try:
-            # Text, as every answer of an activity has it.
-            value = self.sink.converter.deserialize(cast("str | None", self.value), self._result_type)
+            # Text, as every answer of an activity has it. (``cast`` would be one more call.)
+            value = self.sink.converter.deserialize(self.value, self._result_type)  # type: ignore[arg-type]
         except SerializationError:
             return super().read()  # raises the same error, with the name of the activity
         self.value = value

@@ -79,8 +79,7 @@ class ReplayContext(EntityActions, OrchestrationContext):
 
     @property
     def version(self) -> str | None:
-        started = self._sink.execution.started
-        return (started.version or None) if started is not None else None
+        return self._sink.execution.version
 
     @property
     def tags(self) -> Mapping[str, str]:
@@ -136,8 +135,8 @@ class ReplayContext(EntityActions, OrchestrationContext):
             misuse.callee_name(activity, "call_activity")
         if version is not None or tags is not None or retry_policy is not None:
             version, tags = misuse.check_options("call_activity", version, tags, retry_policy)
-        if version is None and sink.execution.started is not None:
-            version = sink.execution.started.version
+        if version is None:
+            version = sink.execution.version
         try:
             payload = None if input is None else sink.converter.serialize(input)
         except SerializationError as error:

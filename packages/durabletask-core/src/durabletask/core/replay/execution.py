@@ -48,6 +48,7 @@ class Execution:
         "started_at",
         "status",
         "unread_time",
+        "version",
     )
 
     def __init__(self, instance_id: str, execution_id: str | None = None) -> None:
@@ -57,6 +58,7 @@ class Execution:
         self.status: OrchestrationStatus | None = None  # set by the completion
         self.is_replaying: bool = True
         self.started: ExecutionStarted | None = None
+        self.version: str | None = None  # of the instance; calls of activities inherit it
         self.started_at: datetime = EPOCH  # on the orchestration's clock
         self.definition: OrchestratorDefinition | None = None
         self._clock: datetime = EPOCH
@@ -83,6 +85,7 @@ class Execution:
     def start(self, event: ExecutionStarted) -> None:
         """Take over the facts of the first event of the execution."""
         self.started = event
+        self.version = event.version or None
         if event.execution_id:
             self.execution_id = event.execution_id
         if self.clock == EPOCH:

@@ -1,10 +1,13 @@
 """The fast path: applies a compact history without making an event object for each entry.
 
-It runs only where the table of handlers would do nothing but what ``complete_activity`` and ``confirm_activity`` do:
-the orchestration is in the condition RUNNING, not strict and not observed. Both functions are those that the table
-calls, so each rule is written once. As soon as an entry is anything else, because the condition has changed or because an
-action does not match, that entry is expanded into its events and goes through the table, which knows every case and
-every error message.
+It runs only where the table of handlers would do nothing but settle the open call of an activity that completed, and
+call ``confirm_activity`` for one that was scheduled: the orchestration is in the condition RUNNING, not strict and not
+observed. ``EngineTask.settle`` and ``confirm_activity`` are what the table calls, too, so each rule is written once. As
+soon as an entry is anything else, because the condition has changed or because an action does not match, that entry is
+expanded into its events and goes through the table, which knows every case and every error message.
+
+A replayed activity costs 14 calls of Python functions in a chain and 9 in a fan-out. Each call is 1 to 2 % of the whole,
+so the loops call these functions instead of repeating their bodies.
 
 ``session`` is the only caller. User code runs inside ``Run.resume_code`` here as it does for the table: between two events.
 """
@@ -19,7 +22,7 @@ from durabletask.core.errors import OrchestratorMisuseError, ReplayError
 from .compact import CompletionSegment, MixedSegment, SchedulingSegment, expand
 from .execution import RUNNING
 from .matching import confirm_activity
-from .transitions import complete_activity
+from .tasks import RAW_RESULT
 
 if TYPE_CHECKING:
     from durabletask.core.history import HistoryEvent
@@ -70,19 +73,20 @@ def _apply_mixed(
     apply_each: Callable[[Iterable[HistoryEvent]], None],
     fail: Callable[[Exception], None],
 ) -> None:
-    ready = run.scheduler.ready
+    execution, activities, ready = run.execution, run.work.activities, run.scheduler.ready
     for events, time, completed, result, scheduled, name, given in segment.records:
         if events is not None:
             apply_each(events)
-        if run.execution.condition != RUNNING:
+        if execution.condition != RUNNING:
             rest = MixedSegment([(None, time, completed, result, scheduled, name, given)])
             apply_each(expand(rest, past.read_time))
             continue
         if time is not None:
-            run.execution.unread_time = time
-        if completed is not None:
+            execution.unread_time = time
+        call = None if completed is None else activities.pop(completed, None)
+        if call is not None:
             try:
-                complete_activity(run, completed, result)
+                call.settle(RAW_RESULT, result)
                 if ready:
                     run.resume_code()
             except ENGINE_ERRORS as error:
@@ -100,11 +104,14 @@ def _apply_completions(
     apply_each: Callable[[Iterable[HistoryEvent]], None],
     fail: Callable[[Exception], None],
 ) -> None:
-    ready = run.scheduler.ready
+    activities, ready = run.work.activities, run.scheduler.ready
     entries = zip(segment.ids, segment.results, strict=True)
     for completed, result in entries:
+        call = activities.pop(completed, None)
+        if call is None:
+            continue
         try:
-            complete_activity(run, completed, result)
+            call.settle(RAW_RESULT, result)
             if not ready:
                 continue
             run.resume_code()

@@ -89,30 +89,39 @@ class Fiber(EngineTask[object], Waiter):
         "_is_generator",
         "_is_queued",
         "_is_started",
-        "is_running",
+        "_send",
     )
 
     def __init__(self, sink: Sink, body: Body, context: Context | None = None) -> None:
         super().__init__(sink, _code_of(body))
         self._body = body
         self._context = context  # None: the orchestration's own
+        self._send: Callable[[object], object] = (
+            body.send if context is None else lambda value: context.run(body.send, value)
+        )
         self._is_generator = isinstance(body, GeneratorType)
         self._awaiting: EngineTask[object] | None = None
         self._injected: BaseException | None = None
         self._is_queued = False
         self._is_started = False
-        self.is_running: bool = False
         sink.scheduler.suspended[body] = self
 
     def start(self) -> None:
         """Queue the first step; later calls do nothing."""
         if not self._is_started:
             self._is_started = True
-            self._enqueue()
+            self.wake(self)
+
+    def subscribe(self, waiter: Waiter) -> bool:
+        """See ``EngineTask``. A coroutine starts when something waits for it."""
+        self.start()
+        return super().subscribe(waiter)
 
     def wake(self, task: EngineTask[object]) -> None:
-        """The awaited task has ended: go on when the scheduler runs."""
-        self._enqueue()
+        """There is a reason to go on, such as the end of the awaited task: queue the next step."""
+        if not self._is_queued:
+            self._is_queued = True
+            self.sink.scheduler.ready.append(self)
 
     def step(self) -> None:
         """Run the body up to its next wait or its end."""
@@ -126,33 +135,34 @@ class Fiber(EngineTask[object], Waiter):
             error, self._injected = self._injected, None
         elif self._is_generator and awaited is not None:
             value, error = _outcome(awaited)
-        send = self._body.send if self._context is None else self._send
-        outcome: tuple[int, object] | None = None
         while True:
-            self.is_running = True
             try:
-                yielded = send(value) if error is None else self._run(self._body.throw, error)
+                yielded = self._send(value) if error is None else self._run(self._body.throw, error)
             except StopIteration as stop:
                 outcome = RESULT, stop.value
+                break
             except KeyboardInterrupt:
                 raise
             except BaseException as failure:  # noqa: BLE001 - whatever the user's code raises is its outcome
                 outcome = FAILURE, failure
-            finally:
-                self.is_running = False
-            if outcome is not None:
-                # Outside of the handlers: an error that follows must not have a StopIteration, with the result in it,
-                # as its context.
-                self._end(*outcome)
-                return
-            value = error = None
-            task = self._accept(yielded)
+                break
+            if isinstance(yielded, EngineTask) and yielded.sink is self.sink:
+                task = yielded
+            else:
+                task = self._accept(yielded)
             if task.state == PENDING:
                 task.subscribe(self)
                 self._awaiting = task
                 return
-            if self._is_generator:
-                value, error = _outcome(task)
+            value, error = _outcome(task) if self._is_generator else (None, None)
+        # Outside of the handlers: an error that follows must not have a StopIteration, with the result in it, as its
+        # context.
+        self._end(*outcome)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the body is executing: it was started, and it neither waits, nor is queued, nor has ended."""
+        return self._is_started and not self._is_queued and self._awaiting is None and self.state == PENDING
 
     def cancel(self) -> bool:
         """Raise ``TaskCancelledError`` inside the fiber where it waits; a fiber not yet started never runs."""
@@ -167,7 +177,7 @@ class Fiber(EngineTask[object], Waiter):
             if self._awaiting is not None:
                 self._awaiting.unsubscribe(self)
             self._injected = cancelled
-            self._enqueue()
+            self.wake(self)
         return True
 
     def close(self) -> bool:
@@ -194,14 +204,6 @@ class Fiber(EngineTask[object], Waiter):
         context = self._context
         return code(*args, **kwargs) if context is None else context.run(code, *args, **kwargs)
 
-    def _send(self, value: object) -> object:
-        return self._run(self._body.send, value)
-
-    def _enqueue(self) -> None:
-        if not self._is_queued:
-            self._is_queued = True
-            self.sink.scheduler.ready.append(self)
-
     def _end(self, state: int, value: object) -> None:
         self.sink.scheduler.suspended.pop(self._body, None)
         execution = self.sink.execution
@@ -215,15 +217,11 @@ class Fiber(EngineTask[object], Waiter):
         self.settle(state, value)
 
     def _accept(self, yielded: object) -> EngineTask[object]:
-        """A task of this orchestration. A generator may yield a coroutine or generator: it runs as a fiber."""
+        """What is no task of this orchestration. A generator may yield a coroutine or generator: it runs as a fiber."""
         if isinstance(yielded, EngineTask):
-            if yielded.sink is self.sink:
-                return yielded
             return self._fail_for(yielded.foreign(misuse.place_of(self._body)))
         if self._is_generator and is_body(yielded):
-            fiber = spawn(self.sink, yielded)
-            fiber.start()
-            return fiber
+            return spawn(self.sink, yielded)
         return self._fail_for(misuse.foreign_awaitable(self._body, yielded))
 
     def _fail_for(self, error: OrchestratorMisuseError | ForeignTaskError) -> EngineTask[object]:

@@ -87,7 +87,7 @@ class AllOf(_Group):
         super().__init__(sink)
         self._return_exceptions = return_exceptions
         self._fail_fast = fail_fast and not return_exceptions
-        self._limit = limit
+        self._limit = limit or 0  # for members that are pulled
         self._open = 0  # members that have not ended
         self._source: Iterator[object] | None = None  # members that were not pulled yet
         self._context = copy_context()  # for members that are pulled later
@@ -95,7 +95,14 @@ class AllOf(_Group):
             _check_is_bounded(members, limit)
         # A sequence is adopted at once, so that no coroutine of it is lost; any other iterable is pulled.
         if limit is None or isinstance(members, (list, tuple)):
-            members = [adopt(sink, member) for member in members]
+            tasks = [
+                member if isinstance(member, EngineTask) and member.sink is sink else adopt(sink, member)
+                for member in members
+            ]
+            if limit is None:
+                self._take_all(tasks)
+                return
+            members = tasks
         self._source = iter(members)
         self._pull()
 
@@ -111,14 +118,23 @@ class AllOf(_Group):
         elif self._open == 0:
             self._end_if_over(None)
 
+    def _take_all(self, members: list[EngineTask[object]]) -> None:
+        """Take every member at once."""
+        self._members = members
+        failed: EngineTask[object] | None = None
+        for member in members:
+            if member.state == PENDING:
+                self._open += member.subscribe(self)
+            else:
+                failed = self._take_ended(member, failed)
+        self._end_if_over(failed)
+
     def _pull(self) -> None:
         """Take members from the source as far as the limit allows; end when nothing is left."""
         failed: EngineTask[object] | None = None
-        while self._source is not None and (self._limit is None or self._open < self._limit):
+        while self._source is not None and self._open < self._limit:
             try:
-                member = next(self._source) if self._limit is None else self._next(self._source, self._limit)
-                if not isinstance(member, EngineTask) or member.sink is not self.sink:
-                    member = adopt(self.sink, member)
+                member = adopt(self.sink, self._next(self._source))
             except StopIteration:
                 self._source = None
                 break
@@ -128,24 +144,24 @@ class AllOf(_Group):
                 self._end(FAILURE, error)
                 return
             self._members.append(member)
-            failed = self._take(member, failed)
+            if member.state == PENDING:
+                self._open += member.subscribe(self)
+            else:
+                failed = self._take_ended(member, failed)
         self._end_if_over(failed)
 
-    def _next(self, source: Iterator[object], limit: int) -> object:
+    def _next(self, source: Iterator[object]) -> object:
         """The next member of a lazy iterable, whose first member shows whether it schedules lazily."""
         last_id = self.sink.work.last_id
         member = next(source)
         if not self._members and _was_scheduled(member, last_id):
-            raise _unbounded(limit)
+            raise _unbounded(self._limit)
         return member
 
-    def _take(
+    def _take_ended(
         self, member: EngineTask[object], failed: EngineTask[object] | None
     ) -> EngineTask[object] | None:
-        """Await a member, if it is open; the one of the members up to it that ends the group by its failure."""
-        if member.state == PENDING:
-            self._await(member)
-            return failed
+        """Look at a member that has ended; the one of the members up to it that ends the group by its failure."""
         member.look_at()
         if not self._fail_fast or member.state < RAW_FAILURE:
             return failed
@@ -159,12 +175,6 @@ class AllOf(_Group):
             may_fail = not self._fail_fast and not self._return_exceptions
             is_failed = may_fail and any(m.state >= RAW_FAILURE for m in self._members)
             self.settle(RAW_FAILURE if is_failed else RAW_RESULT, None)
-
-    def _await(self, member: EngineTask[object]) -> None:
-        if isinstance(member, Fiber):
-            member.start()
-        if member.subscribe(self):
-            self._open += 1
 
     def _end(self, state: int, value: object) -> None:
         self._source = None

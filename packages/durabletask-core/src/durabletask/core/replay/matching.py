@@ -178,11 +178,12 @@ def confirm_activity(run: Run, action_id: int, name: str | None) -> bool:
     Histories are full of these confirmations. Strict mode and observers need ``confirm``.
     """
     pending = run.work.pending
-    call = pending.get(action_id)
+    call = pending.pop(action_id, None)
     if type(call) is ActivityTask and call.activity_name == name:
-        del pending[action_id]
         run.matched.append(call)
         return True
+    if call is not None:
+        pending[action_id] = call
     return False
 
 

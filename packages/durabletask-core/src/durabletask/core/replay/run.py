@@ -54,7 +54,9 @@ class Run:
         self.history_is_rewound: bool = False
 
     def resume_code(self) -> None:
-        """Run user code until all of it waits."""
-        self.scheduler.run()
+        """Run user code until all of it waits, first come, first served."""
+        ready = self.scheduler.ready
+        while ready:
+            ready.popleft().step()
         if self.work.restart is not None and self.execution.condition < CONTINUING:
             self.completion.stop_for_restart()

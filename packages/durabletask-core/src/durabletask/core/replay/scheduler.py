@@ -1,7 +1,7 @@
 """The scheduler: which user code may run, in which order, and its end.
 
-User code runs only inside ``run``, which the session calls between two events (and in iterables that groups pull,
-and while it is closed). So the order of events decides what the code sees, and nothing else does.
+User code runs only inside ``Run.resume_code``, which takes from ``ready`` between two events (and in iterables that
+groups pull, and while it is closed). So the order of events decides what the code sees, and nothing else does.
 
 The scheduler knows code by two methods, ``step`` and ``close``. ``Fiber`` implements them for coroutines and
 generators; other ways to run code can be added beside it. Tasks do not resume code: a fiber that is woken only puts
@@ -55,7 +55,7 @@ class Failing:
 
 
 class Scheduler:
-    """See the module. ``ready`` holds what ``run`` resumes next, first come, first served."""
+    """See the module. ``ready`` holds what is resumed next, first come, first served."""
 
     __slots__ = ("_instance_id", "_unstoppable", "ready", "suspended")
 
@@ -64,12 +64,6 @@ class Scheduler:
         self.ready: deque[Runnable] = deque()
         self.suspended: dict[object, Runnable] = {}  # by the body that it runs, in the order of their starts
         self._unstoppable: list[Runnable] = []  # kept, because collecting such code would let it run on
-
-    def run(self) -> None:
-        """Resume user code until all of it waits."""
-        ready = self.ready
-        while ready:
-            ready.popleft().step()
 
     def close(self) -> bool:
         """Abandon all code that has not ended, the innermost first; whether all of it has ended.

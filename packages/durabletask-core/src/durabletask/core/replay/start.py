@@ -41,9 +41,7 @@ def start_orchestrator(run: Run, event: ExecutionStarted) -> None:
         completion.finish_with_error(error)
         return
     if is_body(made):
-        fiber = spawn(run.sink, made)
-        fiber.subscribe(completion)
-        fiber.start()
+        spawn(run.sink, made).subscribe(completion)
     else:
         completion.finish_with(made)
 

@@ -79,10 +79,27 @@ class Waiter:
         return True
 
 
+class _Waiters(Waiter):
+    """More than one waiter, in the order in which they came. Few tasks have them, so this is not a field of each."""
+
+    __slots__ = ("all",)
+
+    def __init__(self, first: Waiter) -> None:
+        self.all: dict[Waiter, None] = {first: None}
+
+    def wake(self, task: EngineTask[object]) -> None:
+        for waiter in self.all:
+            waiter.wake(task)
+
+    @property
+    def is_waiting(self) -> bool:
+        return any(waiter.is_waiting for waiter in self.all)
+
+
 class EngineTask(Task[T_co]):
     """The engine's side of ``Task``."""
 
-    __slots__ = ("code", "lasti", "observed", "order", "others", "sink", "state", "value", "waiter")
+    __slots__ = ("code", "lasti", "observed", "order", "sink", "state", "value", "waiter")
 
     def __init__(self, sink: Sink, code: CodeType | None = None, lasti: int = 0) -> None:
         self.sink: Sink = sink
@@ -92,7 +109,6 @@ class EngineTask(Task[T_co]):
         self.value: object = None
         self.observed: int = UNSEEN
         self.waiter: Waiter | None = None
-        self.others: dict[Waiter, None] | None = None
 
     # --- what users see ------------------------------------------------------------------------------------
 
@@ -243,16 +259,12 @@ class EngineTask(Task[T_co]):
         self.value = value
         if state >= RAW_FAILURE:
             self.order: int = self.sink.count_failure()
-        waiter, others = self.waiter, self.others
+        waiter = self.waiter
         if waiter is not None:
             self.waiter = None
             waiter.wake(self)
-        elif others is None and not self.observed:
+        elif not self.observed:
             self.sink.unseen.add(self)
-        if others is not None:
-            self.others = None
-            for other in others:
-                other.wake(self)
 
     def complete(self, raw: object) -> None:
         """End with a result, as the history has it."""
@@ -288,31 +300,30 @@ class EngineTask(Task[T_co]):
     def subscribe(self, waiter: Waiter) -> bool:
         """Wake ``waiter`` when the task ends; ``False`` if that was so already."""
         self.observed = WAITED_FOR
-        if self.waiter is None and self.others is None:
+        found = self.waiter
+        if found is None:
             self.waiter = waiter
-        elif self.waiter is waiter or (self.others is not None and waiter in self.others):
+            return True
+        if not isinstance(found, _Waiters):
+            if found is waiter:
+                return False
+            self.waiter = found = _Waiters(found)
+        elif waiter in found.all:
             return False
-        elif self.others is None:
-            self.others = {waiter: None}
-        else:
-            self.others[waiter] = None
+        found.all[waiter] = None
         return True
 
     def unsubscribe(self, waiter: Waiter) -> None:
         """Undo ``subscribe``."""
         if self.waiter is waiter:
             self.waiter = None
-        elif self.others is not None:
-            self.others.pop(waiter, None)
-            if not self.others:
-                self.others = None
+        elif isinstance(self.waiter, _Waiters):
+            self.waiter.all.pop(waiter, None)
 
     @property
     def is_live(self) -> bool:
         """Whether an answer can reach user code: it has not been awaited yet, or it is awaited now."""
-        if self.observed < WAITED_FOR or (self.waiter is not None and self.waiter.is_waiting):
-            return True
-        return self.others is not None and any(other.is_waiting for other in self.others)
+        return self.observed < WAITED_FOR or (self.waiter is not None and self.waiter.is_waiting)
 
     # --- messages --------------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ from .run import Run
 from .start import start_orchestrator
 from .tasks import RAW_RESULT
 
-__all__ = ["HANDLERS", "INERT", "Handler", "complete_activity", "unsupported"]
+__all__ = ["HANDLERS", "INERT", "Handler", "unsupported"]
 
 E = TypeVar("E", bound=HistoryEvent)
 
@@ -135,17 +135,12 @@ def unsupported(run: Run, event: HistoryEvent) -> None:
 # --- answers ---------------------------------------------------------------------------------------------
 
 
-def complete_activity(run: Run, action_id: int, result: str | None) -> None:
-    """An activity has answered; answers that no open call waits for are ignored."""
-    call = run.work.activities.pop(action_id, None)
-    if call is not None:
-        call.settle(RAW_RESULT, result)
-
-
 def _task_completed(run: Run, event: TaskCompleted) -> None:
-    if run.options.observer is not None and event.task_scheduled_id in run.work.activities:
-        _notify(run, event.task_scheduled_id, event)
-    complete_activity(run, event.task_scheduled_id, event.result)
+    call = run.work.activities.pop(event.task_scheduled_id, None)
+    if call is not None:  # answers that no open call waits for are ignored
+        if run.options.observer is not None:
+            _notify(run, event.task_scheduled_id, event)
+        call.settle(RAW_RESULT, event.result)
 
 
 def _task_failed(run: Run, event: TaskFailed) -> None:
