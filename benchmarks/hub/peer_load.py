@@ -1,4 +1,6 @@
-"""The same loads by the other SDK's client and worker: `python peer_load.py HOST:PORT fan N | chain N [SERVER]`.
+"""The same loads by the other SDK's client and worker: `python peer_load.py HOST:PORT SHAPE N [SERVER]`.
+
+The shapes are those of ``our_load.py``.
 
 With `memory` instead of an address its own in-memory backend runs in the same process. Prints one JSON
 object: seconds of wall clock, seconds of CPU, and of CPU of the process SERVER, after a warm-up. Ends with
@@ -8,11 +10,14 @@ code 3 if an orchestration does not finish within a minute: now and then that se
 import json
 import logging
 import os
+import socket
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 from durabletask import client as dtc
+from durabletask.entities import EntityInstanceId
 from durabletask.worker import ConcurrencyOptions, TaskHubGrpcWorker
 from processes import cpu_of
 
@@ -23,9 +28,11 @@ quiet.setLevel(logging.CRITICAL)
 if address == "memory":
     from durabletask.testing import create_test_backend
 
-    backend = create_test_backend(port=50981, max_history_size=100_000)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    backend = create_test_backend(port=port, max_history_size=100_000)
     backend.start()
-    address = "localhost:50981"
+    address = f"localhost:{port}"
 
 
 def plus_one(ctx, number):
@@ -39,15 +46,22 @@ def chain(ctx, length):
     return number
 
 
+def counter(ctx, amount):
+    ctx.set_state(ctx.get_state(int, 0) + amount)
+
+
 worker = TaskHubGrpcWorker(
     host_address=address,
     logger=quiet,
     concurrency_options=ConcurrencyOptions(
-        maximum_concurrent_activity_work_items=1000, maximum_concurrent_orchestration_work_items=1000
+        maximum_concurrent_activity_work_items=1000,
+        maximum_concurrent_orchestration_work_items=1000,
+        maximum_concurrent_entity_work_items=1000,
     ),
 )
 worker.add_orchestrator(chain)
 worker.add_activity(plus_one)
+worker.add_entity(counter)
 worker.start()
 client = dtc.TaskHubGrpcClient(host_address=address, logger=quiet)
 
@@ -59,13 +73,35 @@ def run(count, length):
         assert state.get_output() == length, state
 
 
+def signal(prefix, entities, each):
+    """Send from eight threads, then wait until every counter has counted. All at once is too much for that server."""
+    ids = [EntityInstanceId("counter", f"{prefix}{number}") for number in range(entities)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda one: client.signal_entity(one, "add", 1), ids * each))
+    deadline = time.monotonic() + 60
+    for one in ids:
+        while True:
+            found = client.get_entity(one)
+            if found is not None and found.get_typed_state() == each:
+                break
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{one}: {found}")
+            time.sleep(0.005)
+
+
 def main():
     run(20, 3)  # warm up
+    if shape in {"signals", "spread"}:
+        signal("warm", 10, 5)
     begun, cpu, server_cpu = time.perf_counter(), time.process_time(), cpu_of(server)
     if shape == "fan":
         run(size, 3)
-    else:
+    elif shape == "chain":
         run(1, size)
+    elif shape == "signals":
+        signal("one", 1, size)
+    else:
+        signal("many", 100, size // 100)
     result = {
         "wall": time.perf_counter() - begun,
         "cpu": time.process_time() - cpu,

@@ -1,6 +1,6 @@
 """Our hub against others, everything in one run: `python benchmarks/hub/run.py [--rounds 5] [PART...]`.
 
-Parts: embedded, durable, wire, scale. Every figure is the median of the rounds, the sides alternate
+Parts: embedded, durable, wire, entities, scale. Every figure is the median of the rounds, the sides alternate
 within a round, and what counts are the ratios. The other products live in environments of their own; see
 ``tools/other_products.py``.
 """
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from processes import cpu_of
@@ -25,6 +26,7 @@ from other_products import DBOS, PEER, python_of
 
 HERE = Path(__file__).parent
 CONCURRENT = 500
+SIGNALS = 2000
 Result = dict[str, float]
 
 
@@ -200,6 +202,34 @@ def wire(rounds: int) -> None:
         compare("gRPC, our worker: orchestrations per second", sides, rounds, ">= 0.8", "/s")
 
 
+def entities(rounds: int) -> None:
+    """Signals, each product on its own hub: in one process, and with the hub in another."""
+    peer = python_of(PEER)
+    emulator = [sys.executable, "-m", "durabletask.testing.emulator", "--port", "0", "--log-level", "error"]
+    port = 50_983
+
+    def our_wire(shape: str) -> float:
+        with server(*emulator) as (address, _):
+            return ours(f"Endpoint=http://{address};Authentication=None", shape, SIGNALS)()
+
+    def their_wire(shape: str) -> float:
+        def run() -> Result:
+            with server(peer, HERE / "peer_server.py", port) as (address, process):
+                return measure(peer, HERE / "peer_load.py", address, shape, SIGNALS, process)
+
+        return size_per_second(until_it_ends(run), SIGNALS)
+
+    def their_own(shape: str) -> float:
+        run = partial(measure, peer, HERE / "peer_load.py", "memory", shape, SIGNALS)
+        return size_per_second(until_it_ends(run), SIGNALS)
+
+    for shape, title in (("signals", "to one entity"), ("spread", "20 to each of 100 entities")):
+        sides = {"ours": ours("Endpoint=memory://", shape, SIGNALS), "peer": partial(their_own, shape)}
+        compare(f"embedded, memory, {SIGNALS:,} signals {title}", sides, rounds, ">= 10", "/s")
+        sides = {"ours": partial(our_wire, shape), "peer": partial(their_wire, shape)}
+        compare(f"gRPC, memory, {SIGNALS:,} signals {title}", sides, rounds, ">= 1.3", "/s")
+
+
 def floor(rate: float) -> float:
     """Server CPU of the bare messages of one orchestration, in seconds, at a rate; see ``echo.py``."""
     with server(sys.executable, HERE / "echo.py", "serve") as (address, process):
@@ -236,7 +266,7 @@ def scale(rounds: int) -> None:
         )
 
 
-PARTS = {"embedded": embedded, "durable": durable, "wire": wire, "scale": scale}
+PARTS = {"embedded": embedded, "durable": durable, "wire": wire, "entities": entities, "scale": scale}
 
 
 def main() -> None:
