@@ -38,6 +38,15 @@ OUTCOMES: dict[str, list[str]] = {
         r"Next: \d{4}-\d\d-\d\d \d\d:\d\d UTC",
         "COMPLETED: Lisbon had 42 orders",
     ],
+    "bank_transfer": [
+        "30 from ada to bob: done",
+        "50 from bob to ada: done",
+        "500 from ada to bob: refused",
+        "ada has 120",
+        "bob has 80",
+    ],
+    "rate_limiter": ["20 calls, at most 20 a second: 2470", "They took their time."],
+    "semaphore": ["5 of 6 have worked", "Never more than 2 at once."],
     "retries": [
         "COMPLETED: charged at attempt 3",
         r"COMPLETED: stock released \(There is no card to charge\.\)",
