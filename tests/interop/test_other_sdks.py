@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from other_sdks import node_modules, peer_python, run_suite
+from other_sdks import emulator, node_modules, peer_python, run_suite
 
 Report: TypeAlias = "dict[str, dict[str, object]]"
 
@@ -27,29 +24,8 @@ JAVASCRIPT_SCENARIOS = re.findall(
 pytestmark = [pytest.mark.process, pytest.mark.network, pytest.mark.timeout(300)]
 
 
-@contextmanager
-def _emulator(store: Path | None) -> Iterator[str]:
-    """An emulator as its own process; host:port."""
-    command = [sys.executable, "-m", "durabletask.testing.emulator", "--port", "0"]
-    if store is not None:
-        command += ["--store", str(store)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                found = re.search(r"127\.0\.0\.1:(\d+)", line)
-                if found:
-                    yield f"127.0.0.1:{found[1]}"
-                    break
-            else:
-                raise AssertionError("the emulator did not say where it listens")
-        finally:
-            process.terminate()
-            process.communicate(timeout=20)
-
-
 def _python(store: Path | None) -> Report:
-    with _emulator(store) as address:
+    with emulator(store) as address:
         return run_suite([str(peer_python()), "-E", str(PYTHON_SUITE), address])
 
 
@@ -57,7 +33,7 @@ def _javascript(store: Path | None) -> Report:
     modules = node_modules()
     if modules is None:
         pytest.skip("Node.js and npm are not installed")
-    with _emulator(store) as address:
+    with emulator(store) as address:
         return run_suite(["node", str(JAVASCRIPT_SUITE), address], {"NODE_PATH": str(modules)})
 
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from other_products import PEER, alone, install, python_of
@@ -37,6 +41,27 @@ def node_modules() -> Path | None:
             install([*command, JAVASCRIPT_REQUIREMENT])
             marker.touch()
         return home / "node_modules"
+
+
+@contextmanager
+def emulator(store: Path | None = None) -> Iterator[str]:
+    """An emulator of ours as its own process; host:port."""
+    command = [sys.executable, "-m", "durabletask.testing.emulator", "--port", "0"]
+    if store is not None:
+        command += ["--store", str(store)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                found = re.search(r"127\.0\.0\.1:(\d+)", line)
+                if found:
+                    yield f"127.0.0.1:{found[1]}"
+                    break
+            else:
+                raise AssertionError("the emulator did not say where it listens")
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
 
 
 def run_suite(command: list[str], environment: dict[str, str] | None = None) -> dict[str, dict[str, object]]:
