@@ -4,11 +4,13 @@ With this package installed, ``DurableTaskClient("Endpoint=https://...;Authentic
 works. ``python -m durabletask.azuremanaged check`` finds the reason when it does not.
 """
 
+from .blobs import BlobStorage
 from .factories import DurableTaskSchedulerClient, DurableTaskSchedulerWorker, scheduler_transport
 from .token_cache import AzureCredentialProvider
 
 __all__ = [
     "AzureCredentialProvider",
+    "BlobStorage",
     "DurableTaskSchedulerClient",
     "DurableTaskSchedulerWorker",
     "scheduler_transport",

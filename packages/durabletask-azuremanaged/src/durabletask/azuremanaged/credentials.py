@@ -19,7 +19,13 @@ from .scope import scope_of
 from .sources import AsyncSource, BlockingSource, is_async
 from .token_cache import AzureCredentialProvider
 
-__all__ = ["AUTHENTICATIONS", "Authentication", "from_connection_string", "from_credential"]
+__all__ = [
+    "AUTHENTICATIONS",
+    "Authentication",
+    "from_connection_string",
+    "from_credential",
+    "make_credential",
+]
 
 
 @dataclass(frozen=True)
@@ -109,15 +115,29 @@ def from_connection_string(
         ConnectionStringError: the string has a key that this value does not use.
     """
     value = connection_string.authentication or ""
-    authentication = AUTHENTICATIONS[value]
+    source = BlockingSource(make_credential(connection_string), scope_of(resource_id), is_owner=True)
+    return AzureCredentialProvider(source, what=f"Authentication={value}", hint=AUTHENTICATIONS[value].hint)
+
+
+def make_credential(connection_string: ConnectionString) -> Callable[[], object]:
+    """What makes the blocking credential of azure-identity for an Authentication value.
+
+    Raises:
+        ConnectionStringError: the value is not of azure-identity, or the string has a key that it does not use.
+    """
+    value = connection_string.authentication or ""
+    authentication = AUTHENTICATIONS.get(value)
+    if authentication is None:
+        raise ConnectionStringError(
+            f"Authentication={value} gives no Azure credential. Use one of: {', '.join(AUTHENTICATIONS)}."
+        )
     arguments = _arguments(connection_string, value, authentication)
 
     def make() -> object:
         module = importlib.import_module("azure.identity")
         return cast("Callable[..., object]", getattr(module, authentication.class_name))(**arguments)
 
-    source = BlockingSource(make, scope_of(resource_id), is_owner=True)
-    return AzureCredentialProvider(source, what=f"Authentication={value}", hint=authentication.hint)
+    return make
 
 
 def from_credential(

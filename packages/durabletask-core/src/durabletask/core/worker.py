@@ -190,13 +190,11 @@ class DurableTaskWorker:
             allow_insecure_credential=given["allow_insecure_credential"],
         )
         add_schedules(self._registry, self._transport)
-        self._export_to = given["export_to"]
-        add_exports(self._registry, self._transport, self._export_to)
+        add_exports(self._registry, self._transport, given["export_to"])
+        self._given = given
         self._concurrency = given["concurrency"] or ConcurrencyOptions()
         self._versioning = given["versioning"]
         self._converter = given["data_converter"] or DEFAULT_CONVERTER
-        self._filters = given["filters"]
-        self._strict = given["strict"]
         # Names of orchestrators that were linted; ``None`` when the linter is off.
         self._linted: set[str] | None = set() if wants_lint(given["lint"]) else None
         self._cache_bounds = (
@@ -287,8 +285,8 @@ class DurableTaskWorker:
             engine.cancel()
             self._last_metrics = engine.metrics()
             try:
-                if self._export_to is not None:
-                    await self._export_to.close()
+                if self._given["export_to"] is not None:
+                    await self._given["export_to"].close()
             finally:
                 try:
                     if self._owns_transport:
@@ -357,7 +355,7 @@ class DurableTaskWorker:
                 registry=self._registry,
                 converter=self._converter,
                 versioning=self._versioning,
-                strict=self._strict,
+                strict=self._given["strict"],
                 isolate=hide_event_loop,
             ),
             cache,
@@ -389,7 +387,7 @@ class DurableTaskWorker:
             max_activities=limits.max_activities or 0,
             max_entities=limits.max_entities or 0,
             filters=self._with_built_ins(
-                self._automatic_filters() if self._filters == "auto" else self._filters
+                self._automatic_filters() if self._given["filters"] == "auto" else self._given["filters"]
             ),
             capabilities=frozenset({WorkerCapability.SCHEDULED_TASKS}),
         )
