@@ -20,6 +20,8 @@ from durabletask import (
     OrchestrationContext,
     OrchestrationState,
     RetryPolicy,
+    Schedule,
+    ScheduleSpec,
     Task,
     TaskActivity,
     TaskEntity,
@@ -192,6 +194,27 @@ async def defaulted(ctx: OrchestrationContext, days: int = 3) -> int:
 class Flow(TaskOrchestrator[Order, str]):
     async def run(self, context: OrchestrationContext, input: Order, /) -> str:
         return "done"
+
+
+async def schedules(client: DurableTaskClient, blocking: sync.DurableTaskClient) -> None:
+    assert_type(await client.schedules.create("a", greet_all, ["x"], cron="0 2 * * *"), Schedule)
+    await client.schedules.create("a", Flow, Order(1), every=timedelta(hours=1), overlap="buffer_one")
+    await client.schedules.create("a", no_input, every=5)
+    await client.schedules.create("a", "by name", object(), every=5)
+    await client.schedules.create("a", greet_all, 1, every=5)  # type: ignore[arg-type]
+    await client.schedules.create("a", greet_all, every=5)  # type: ignore[arg-type]
+    await client.schedules.create("a", no_input, often=5)  # type: ignore[call-overload]
+    await client.schedules.create("a", no_input, every=5, overlap="maybe")  # type: ignore[call-overload]
+    assert_type(blocking.schedules.create("a", greet_all, ["x"], every=5), Schedule)
+    blocking.schedules.create("a", greet_all, 1, every=5)  # type: ignore[arg-type]
+    assert_type(await client.schedules.update("a", limit=None, input="b"), Schedule)
+    await client.schedules.update("a", limit="b")  # type: ignore[arg-type]
+    specs = [ScheduleSpec("a", greet_all, ["x"], every=5), ScheduleSpec("b", no_input, cron="0 2 * * *")]
+    assert_type(await client.schedules.apply(specs), Sequence[Schedule])
+    ScheduleSpec("a", greet_all, 1, every=5)  # type: ignore[arg-type]
+    assert_type(await client.schedules.trigger("a"), str | None)
+    assert_type([each async for each in client.schedules.list(status="paused")], list[Schedule])
+    assert_type(list(blocking.schedules.list()), list[Schedule])
 
 
 async def asynchronous_tests(env: OrchestrationTestEnvironment, durable_env: DurableEnv) -> None:

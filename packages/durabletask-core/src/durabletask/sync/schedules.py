@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from typing_extensions import Unpack
 
@@ -17,7 +17,12 @@ from durabletask.core.schedules.client import Schedule, ScheduleChanges, Schedul
 from durabletask.core.schedules.configuration import ScheduleArguments
 from durabletask.core.schedules.state import ScheduleStatus
 
+if TYPE_CHECKING:
+    from durabletask.core.schedules.client import TakesInput, TakesNone
+
 __all__ = ["Schedules"]
+
+InputT = TypeVar("InputT")
 
 
 class Schedules:
@@ -28,6 +33,24 @@ class Schedules:
         self._call = call
 
     # <generated from durabletask.core.schedules.client.Schedules>
+
+    @overload
+    def create(
+        self,
+        schedule_id: str,
+        orchestrator: TakesInput[InputT],
+        input: InputT,
+        **arguments: Unpack[ScheduleArguments],
+    ) -> Schedule: ...
+
+    @overload
+    def create(
+        self,
+        schedule_id: str,
+        orchestrator: str | TakesNone,
+        input: object = None,
+        **arguments: Unpack[ScheduleArguments],
+    ) -> Schedule: ...
 
     def create(
         self,
@@ -50,7 +73,8 @@ class Schedules:
             InvalidRequestError: an argument is not valid; the message names it, and nothing has changed.
             TransportTimeoutError: no worker has answered within a minute.
         """
-        return self._call(lambda: self._inner.create(schedule_id, orchestrator, input, **arguments))
+        any_orchestrator: Any = orchestrator  # checked by the overloads
+        return self._call(lambda: self._inner.create(schedule_id, any_orchestrator, input, **arguments))
 
     def update(self, schedule_id: str, **changes: Unpack[ScheduleChanges]) -> Schedule:
         """Change what is given of a schedule and leave the rest. The next run stays unless its time changes.

@@ -9,9 +9,9 @@ error of the entity is raised here. Reading needs no worker.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, overload
 
 from typing_extensions import Unpack
 
@@ -49,6 +49,16 @@ from .state import (
     to_timedelta,
 )
 
+InputT = TypeVar("InputT")
+
+if TYPE_CHECKING:
+    from durabletask.core.context import RunsSync
+
+    TakesNone: TypeAlias = Callable[[Any], object]
+    TakesInput: TypeAlias = (
+        Callable[[Any, InputT], object] | RunsSync[InputT, object] | type[RunsSync[InputT, object]]
+    )
+
 __all__ = ["Schedule", "ScheduleChanges", "ScheduleSpec", "Schedules"]
 
 _OPERATION_TIMEOUT: Final = timedelta(seconds=60)
@@ -84,6 +94,22 @@ class ScheduleSpec:
 
     __slots__ = ("arguments", "input", "orchestrator", "schedule_id")
 
+    @overload
+    def __init__(
+        self,
+        schedule_id: str,
+        orchestrator: TakesInput[InputT],
+        input: InputT,
+        **arguments: Unpack[ScheduleArguments],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        schedule_id: str,
+        orchestrator: str | TakesNone,
+        input: object = None,
+        **arguments: Unpack[ScheduleArguments],
+    ) -> None: ...
     def __init__(
         self,
         schedule_id: str,
@@ -185,6 +211,22 @@ class Schedules:
         self._transport = transport
         self._converter = converter
 
+    @overload
+    async def create(
+        self,
+        schedule_id: str,
+        orchestrator: TakesInput[InputT],
+        input: InputT,
+        **arguments: Unpack[ScheduleArguments],
+    ) -> Schedule: ...
+    @overload
+    async def create(
+        self,
+        schedule_id: str,
+        orchestrator: str | TakesNone,
+        input: object = None,
+        **arguments: Unpack[ScheduleArguments],
+    ) -> Schedule: ...
     async def create(
         self,
         schedule_id: str,
@@ -206,7 +248,8 @@ class Schedules:
             InvalidRequestError: an argument is not valid; the message names it, and nothing has changed.
             TransportTimeoutError: no worker has answered within a minute.
         """
-        return await self._put(ScheduleSpec(schedule_id, orchestrator, input, **arguments))
+        target: Any = orchestrator  # checked by the overloads
+        return await self._put(ScheduleSpec(schedule_id, target, input, **arguments))
 
     async def update(self, schedule_id: str, **changes: Unpack[ScheduleChanges]) -> Schedule:
         """Change what is given of a schedule and leave the rest. The next run stays unless its time changes.
