@@ -34,12 +34,12 @@ from .entity_state import Entity
 from .journal import CommitLog
 from .request_ids import RequestId
 from .retention import Retention
-from .state import HubState, Instance, restore_flags
+from .state import HubState, Instance
 from .tasks import Activity, DelayedMessage
 from .timers import Alarm, Timer, TimerQueue
 from .transitions.creation import start_scheduled
 from .transitions.messages import fire_timer
-from .transitions.restoring import restore_open_tasks, restore_regains
+from .transitions.restoring import restore_execution
 from .waiting import ClientWait, WaitingClients
 from .workers import EngineLimits, Workers, later
 
@@ -276,9 +276,7 @@ class Engine:
             tx.timers += [one for one in entity.delayed.values() if isinstance(one, DelayedMessage)]
             self.workers.queue_batch(entity)
         for instance in instances:
-            restore_flags(instance, tx.now)
-            restore_open_tasks(tx, instance)
-            restore_regains(tx, instance)
+            restore_execution(tx, instance)
             self.state.put(instance)
             if instance.is_held:
                 self._hold(instance)

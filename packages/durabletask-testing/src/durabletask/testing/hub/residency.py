@@ -44,7 +44,7 @@ from .events import EventLog
 from .journal import CommitLog, ImmediateCommits, Journal
 from .order import Position
 from .queries import Selection
-from .state import Instance
+from .state import HubState, Instance
 from .storage.base import Found, HubStore
 
 __all__ = ["InMemory", "MemoryResidency", "Residency", "Storage", "StoreResidency"]
@@ -197,6 +197,16 @@ def _retrieve(done: asyncio.Task[object]) -> None:
     """Take the error of a task whose callers may all be gone, or asyncio reports it as never retrieved."""
     if not done.cancelled():
         done.exception()
+
+
+def _key_of_idle(state: HubState, instance_id: str) -> int | None:
+    """The key of an instance that has ended, or of an entity that nothing is to happen to."""
+    instance, entity = state.instances.get(instance_id), state.entities.get(instance_id)
+    if instance is not None and instance.is_terminal:
+        return instance.key
+    if entity is not None and entity.is_idle and not state.is_in_section(instance_id):
+        return entity.key
+    return None
 
 
 class StoreResidency(Residency):
@@ -431,18 +441,9 @@ class StoreResidency(Residency):
         if not journal.is_open or self._holds:
             return
         for instance_id in instance_ids:
-            if instance_id in self._pins:
-                continue
-            instance, entity = state.instances.get(instance_id), state.entities.get(instance_id)
-            if instance is not None and instance.is_terminal and not journal.holds(instance.key):
-                state.drop(instance)
-            elif (
-                entity is not None
-                and entity.is_idle
-                and not state.is_in_section(instance_id)
-                and not journal.holds(entity.key)
-            ):
-                state.drop_entity(instance_id)
+            key = _key_of_idle(state, instance_id)
+            if key is not None and instance_id not in self._pins and not journal.holds(key):
+                state.evict(instance_id)
 
     async def descendants(self, instance_ids: Sequence[str]) -> Sequence[str]:
         known = dict.fromkeys(instance_ids)

@@ -226,6 +226,14 @@ class HubState:
         if self.entities.pop(entity_id, None) is not None:
             self.by_entity_id.discard(entity_position(entity_id))
 
+    def evict(self, instance_id: str) -> None:
+        """Forget an instance or an entity of an id, until it is read again."""
+        instance = self.instances.get(instance_id)
+        if instance is None:
+            self.drop_entity(instance_id)
+        else:
+            self.drop(instance)
+
     def is_in_section(self, entity_id: str) -> bool:
         """Whether a critical section has locked an entity or may come to lock it."""
         return entity_id in self._in_sections

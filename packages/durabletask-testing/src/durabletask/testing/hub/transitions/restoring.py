@@ -12,10 +12,17 @@ from durabletask.core.open_tasks import open_tasks
 from durabletask.testing.hub.effects import Transition
 from durabletask.testing.hub.events import OpenTask, OpenTasks
 from durabletask.testing.hub.sections import granted_in
-from durabletask.testing.hub.state import Instance
+from durabletask.testing.hub.state import Instance, restore_flags
 from durabletask.testing.hub.tasks import Activity, Child, DurableTimer
 
-__all__ = ["restore_open_tasks", "restore_regains"]
+__all__ = ["restore_execution", "restore_open_tasks"]
+
+
+def restore_execution(tx: Transition, instance: Instance) -> None:
+    """Derive what a storage does not hold by itself. The entities must be there."""
+    restore_flags(instance, tx.now)
+    restore_open_tasks(tx, instance)
+    _restore_regains(tx, instance)
 
 
 def restore_open_tasks(tx: Transition, instance: Instance) -> None:
@@ -44,7 +51,7 @@ def restore_open_tasks(tx: Transition, instance: Instance) -> None:
     instance.open = OpenTasks(tasks)
 
 
-def restore_regains(tx: Transition, instance: Instance) -> None:
+def _restore_regains(tx: Transition, instance: Instance) -> None:
     """Find, once the entities are there, which sections of a rewound history are still to be locked again."""
     if any(isinstance(event, ExecutionTerminated) for event in instance.inbox):
         return
