@@ -256,3 +256,18 @@ async def test_a_lock_of_a_holder_that_is_lost_can_be_released(file: File) -> No
     assert await file.hub.get_entity(B) is None
     assert await file.hub.clean_entity_storage() == CleanEntityStorageResult()
     await file.close()
+
+
+async def test_messages_delayed_before_and_after_a_reopening_are_kept_apart(file: File) -> None:
+    """Their numbers go on where they were, although no other row has them."""
+    due = file.clock.now() + timedelta(hours=1)
+    await file.hub.signal_entity(A, "first", scheduled_time=due)
+    await file.hub.signal_entity(A, "second", scheduled_time=due)
+    await file.again()
+    await file.hub.signal_entity(A, "third", scheduled_time=due)
+    batch = await file.reader.batch()
+    assert [one.operation for one in batch.operations] == ["first"]
+    await file.reader.run(batch)
+    batch = await file.reader.batch()
+    assert [one.operation for one in batch.operations] == ["second", "third"]
+    await file.close()

@@ -21,6 +21,7 @@ from typing import Final, Literal, TypeVar
 from durabletask.core.errors import ConfigurationError, StorageError
 from durabletask.core.history import HistoryEvent
 from durabletask.core.logs import get_logger
+from durabletask.testing.hub.entity_state import FIRST_DELAYED
 from durabletask.testing.hub.order import Position
 from durabletask.testing.hub.queries import Selection
 from durabletask.testing.hub.residency import Residency, Storage, StoreResidency
@@ -275,8 +276,10 @@ class _OpenFile:
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
             connection.execute(_FORGET_EMPTY_HUBS)  # at no other time: open hubs know their numbers
             keys = {"instances": "key", "detached": "key", "entities": "key", "request_ids": "number"}
-            tops = " UNION ALL ".join(f"SELECT max({key}) FROM {table}" for table, key in keys.items())  # noqa: S608
-            self.keys = count(1 + max(key or 0 for (key,) in connection.execute(tops)))
+            tops = [f"SELECT max({key}) FROM {table}" for table, key in keys.items()]  # noqa: S608
+            tops.append(f"SELECT max(number) - {FIRST_DELAYED} FROM inbox WHERE number >= {FIRST_DELAYED}")  # noqa: S608
+            numbers = connection.execute(" UNION ALL ".join(tops)).fetchall()
+            self.keys = count(1 + max(key or 0 for (key,) in numbers))
         except BaseException:
             connection.close()
             raise
