@@ -137,6 +137,7 @@ async def test_entities_of_a_critical_section_stay_in_memory(file: File) -> None
             await file.reader.answer(await file.reader.episode())
     assert file.resident == [A, B, C]
     await file.again()
+    await file.hub.connect()
     assert await file.reader.idle()
     assert file.resident == [A, B, C]
     await file.hub.force_terminate_instances(["first"])

@@ -107,6 +107,16 @@ class EventLog:
         """The events from a number on."""
         return self._events[max(number - self._base, self._start) : self._stop]
 
+    def beyond(self, origin: EventLog) -> tuple[int, list[HistoryEvent]]:
+        """What this log has that its origin lacks: the number of the first event, and the events."""
+        end = max(origin._base + origin._stop, self._base + self._start)
+        return end, self._events[end - self._base : self._stop]
+
+    def dropped_since(self, origin: EventLog) -> range:
+        """The numbers of the events of its origin that this log has dropped."""
+        first = origin._base + origin._start
+        return range(first, min(self._base + self._start, origin._base + origin._stop))
+
     def slice(self) -> HistorySlice:
         """The events as they are now, for a reader that may keep them. Of a log that drops none."""
         return HistorySlice(self._events, self._stop)

@@ -369,7 +369,8 @@ class StoreResidency(Residency):
             else:
                 self._pins.pop(instance_id, None)
                 free.append(instance_id)
-        self._evict(free)
+        if free:
+            self._evict(free)
 
     def _is_missing(self, instance_id: str, with_history: bool) -> bool:
         if is_entity_id(instance_id):

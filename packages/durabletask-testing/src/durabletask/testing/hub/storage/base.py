@@ -123,7 +123,8 @@ class Commit(msgspec.Struct, eq=False):
     def ids(self) -> dict[int, str]:
         """Ids of the instances and entities that are changed, by number."""
         changed = {change.key: change.instance_id for change in self.instances}
-        changed.update((change.key, change.entity_id) for change in self.entities)
+        if self.entities:
+            changed.update((change.key, change.entity_id) for change in self.entities)
         return changed
 
 

@@ -67,7 +67,7 @@ class _EntityBody(msgspec.Struct, array_like=True):
     lock: Lock | None
 
 
-_encoder = msgspec.msgpack.Encoder()
+_encode = msgspec.msgpack.Encoder().encode
 _entity_bodies = msgspec.msgpack.Decoder(_EntityBody)
 _bodies = msgspec.msgpack.Decoder(_Body)
 _events = msgspec.msgpack.Decoder(list[HistoryEvent])
@@ -115,7 +115,7 @@ def encode_commit(tx: Transition) -> Commit | None:
             changed = None if entity is None else _entity_change(old, entity)
             if changed is not None:
                 entities.append(changed)
-        detached = [(key, _encoder.encode(activity)) for activity, key in tx.detached.items()]
+        detached = [(key, _encode(activity)) for activity, key in tx.detached.items()]
     except (UnicodeError, TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
         raise StorageError(
             f"A change of {instance_id!r} cannot be stored: {error}. Nothing of it was done."
@@ -136,24 +136,25 @@ def _entity_change(old: Entity | None, new: Entity) -> EntityChange | None:
     _compare(change, None if old is None else old.queue, new.queue)
     for number, task in new.delayed.items() if old is None else new.delayed.changes():
         if isinstance(task, DelayedMessage):
-            change.messages[number] = _encoder.encode(task.message)
+            change.messages[number] = _encode(task.message)
         else:
             change.dropped.append(range(number, number + 1))
     return change if change.row or change.messages or change.dropped else None
 
 
 def _compare(change: EntityChange, old: EventLog | None, new: EventLog) -> None:
-    first = new.first if old is None else max(old.end, new.first)
-    for number, event in enumerate(new.since(first), first):
-        change.messages[number] = _encoder.encode(event)
-    if old is not None and old.first < min(new.first, old.end):
-        change.dropped.append(range(old.first, min(new.first, old.end)))
+    first, events = (new.first, new.since(new.first)) if old is None else new.beyond(old)
+    for number, event in enumerate(events, first):
+        change.messages[number] = _encode(event)
+    dropped = None if old is None else new.dropped_since(old)
+    if dropped:
+        change.dropped.append(dropped)
 
 
 def _entity_row(entity: Entity) -> tuple[object, ...]:
     body = _EntityBody(entity.state, entity.lock)
     flags = entity.state is not None, entity.lock is not None
-    return entity.key, entity.entity_id, microseconds(entity.modified_at), *flags, _encoder.encode(body)
+    return entity.key, entity.entity_id, microseconds(entity.modified_at), *flags, _encode(body)
 
 
 def entity_of(row: tuple[int, str, int, bytes]) -> Entity:
@@ -198,24 +199,24 @@ def _change(old: Instance | None, new: Instance) -> InstanceChange | None:
     if old is not None and old.key != new.key:
         old = None  # replaced; the old one is among those that were removed
     history, inbox = new.history, new.inbox
+    change = InstanceChange(new.key, new.execution.instance_id)
     if old is None:
-        change = InstanceChange(new.key, new.instance_id, is_new=True, row=_row(new))
-        events, arrived, first = history.since(0), inbox.since(inbox.first), 0
+        change.is_new, change.row = True, _row(new)
+        first, events = 0, history.since(0)
+        number, arrived = inbox.first, inbox.since(inbox.first)
     else:
-        change = InstanceChange(new.key, new.instance_id)
         if new.summary is not old.summary or new.execution is not old.execution:
             change.row = _row(new)
         change.drops_history = not history.continues(old.history)
-        first = 0 if change.drops_history else old.history.end
-        events, arrived = history.since(first), inbox.since(old.inbox.end)
-        if inbox.first > old.inbox.first:
-            change.dropped = range(old.inbox.first, min(inbox.first, old.inbox.end))
+        first, events = (0, history.since(0)) if change.drops_history else history.beyond(old.history)
+        number, arrived = inbox.beyond(old.inbox)
+        change.dropped = inbox.dropped_since(old.inbox)
     if events:
-        change.runs = [(first, _encoder.encode(events))]
-    if arrived:
-        number = inbox.end - len(arrived)
-        change.inbox = {number + place: _encoder.encode(event) for place, event in enumerate(arrived)}
-    has_changed = change.row or change.drops_history or change.runs or change.inbox or change.dropped
+        change.runs = [(first, _encode(events))]
+    for event in arrived:
+        change.inbox[number] = _encode(event)
+        number += 1
+    has_changed = events or arrived or change.dropped or change.row or change.drops_history
     return change if has_changed else None
 
 
@@ -243,7 +244,7 @@ def _row(instance: Instance) -> tuple[object, ...]:
         summary.status.value,
         microseconds(instance.created_at),
         None if completed is None else microseconds(completed),
-        _encoder.encode(body),
+        _encode(body),
         instance.parent_id,
     )
 
