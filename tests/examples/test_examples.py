@@ -38,6 +38,7 @@ OUTCOMES: dict[str, list[str]] = {
         r"Next: \d{4}-\d\d-\d\d \d\d:\d\d UTC",
         "COMPLETED: Lisbon had 42 orders",
     ],
+    "archive_histories": ["COMPLETED: 3 of 3 exported", *[r"[0-9a-f]{8}\.\.\.: \d+ events"] * 3],
     "bank_transfer": [
         "30 from ada to bob: done",
         "50 from bob to ada: done",

@@ -221,6 +221,10 @@ class Exports:
                     orchestrator_id, include_payloads=False, timeout=timeout
                 )
             await self._transport.purge_instances(PurgeInstance(instance_id=orchestrator_id))
+        if form.name == "python":  # the signal may be on its way
+            await self._transport.purge_instances(
+                PurgeInstance(instance_id=form.entity_id(job_id), is_orchestration=False)
+            )
 
     # --- parts ---------------------------------------------------------------------------------------------
 
