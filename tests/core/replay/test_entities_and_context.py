@@ -39,6 +39,16 @@ def test_call_and_signal_an_entity() -> None:
     assert story.output == [1]
 
 
+def test_the_time_of_a_signal_has_a_second_name() -> None:
+    """``signal_time``, as in other SDKs, is ``at``."""
+
+    async def main(ctx, _):
+        ctx.signal_entity(A, "note", 1, signal_time=timedelta(days=1))
+
+    (signal, _) = Story(main).start()
+    assert signal.scheduled_time == T0 + timedelta(days=1)
+
+
 def test_failure_of_an_operation_names_entity_and_operation() -> None:
     """With and without details."""
 

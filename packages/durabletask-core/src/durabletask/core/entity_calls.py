@@ -166,6 +166,7 @@ class EntityCalls(ABC):
         input: object = None,
         *,
         at: datetime | timedelta | float | None = None,
+        signal_time: datetime | timedelta | float | None = None,
     ) -> None: ...
     @overload
     def signal_entity(
@@ -192,6 +193,7 @@ class EntityCalls(ABC):
         input: object = None,
         *,
         at: datetime | timedelta | float | None = None,
+        signal_time: datetime | timedelta | float | None = None,
     ) -> None:
         """Send an operation to an entity without waiting for an answer.
 
@@ -200,6 +202,7 @@ class EntityCalls(ABC):
             operation: name of the operation, or its method, such as ``Counter.add``.
             input: serialized at once.
             at: deliver it at this time (naive ones are UTC), or after this delay (``timedelta`` or seconds).
+            signal_time: another name of ``at``, which other SDKs use.
 
         Raises:
             EntityLockError: the entity is locked by the present critical section.

@@ -92,9 +92,10 @@ class EntityActions(EntityCalls):
         input: object = None,
         *,
         at: datetime | timedelta | float | None = None,
+        signal_time: datetime | timedelta | float | None = None,
     ) -> None:
         name, _ = operation_of(operation)
-        self._signal(entity, name, input, at, _place())
+        self._signal(entity, name, input, signal_time if at is None else at, _place())
 
     def _signal(
         self,
