@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from durabletask import (
     DurableTaskClient,
     DurableTaskWorker,
-    EntityId,
     OrchestrationContext,
     TaskEntity,
     TaskFailedError,
@@ -50,7 +49,7 @@ class Transfer:
 async def transfer(ctx: OrchestrationContext, order: Transfer) -> bool:
     source, target = ctx.entity(Account, order.source), ctx.entity(Account, order.target)
     # Any order will do: locks are always taken in the same one, so two transfers cannot wait for each other.
-    async with ctx.lock_entities(EntityId("account", order.source), EntityId("account", order.target)):
+    async with ctx.lock_entities(source, target):
         try:
             await source.withdraw(order.amount)
         except TaskFailedError:

@@ -32,6 +32,7 @@ OUTCOMES: dict[str, list[str]] = {
         "COMPLETED: flight to Lisbon booked, hotel in Lisbon booked, flight to Oslo booked, hotel in Oslo booked",
         "Oslo alone: COMPLETED",
     ],
+    "counter": ["COMPLETED: 16 visitors", "With one more: 17"],
     "nightly_report": [
         "nightly is ACTIVE",
         r"Next: \d{4}-\d\d-\d\d \d\d:\d\d UTC",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -315,6 +316,16 @@ def test_an_attribute_that_every_entity_has_is_refused_where_the_class_is_writte
 
         class Wrong(TaskEntity):
             signal: int  # type: ignore[assignment]
+
+
+async def test_a_failed_operation_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing waits for the answer of a signal."""
+    with caplog.at_level(logging.WARNING, "durabletask"):
+        await run([("add", "1"), ("fail_after_change", "1")])
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "Operation fail_after_change of @counter@k failed: builtins.ValueError: no"
+    ]
 
 
 class Prefixed(TaskEntity[int]):

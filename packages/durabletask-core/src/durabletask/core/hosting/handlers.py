@@ -85,6 +85,7 @@ class WorkItemHandlers:
         self._sender = sender
         self._episodes = episodes
         self._activities = activities
+        self._entities = entities
         self._logger = logger
         self._watchdog = Watchdog(logger)
         self.answered: Counter[type] = Counter()
@@ -105,7 +106,7 @@ class WorkItemHandlers:
         )
         entity = _Kind(
             subject=lambda item: item.instance_id,
-            execute=entities.execute,
+            execute=self._run_batch,
             complete=transport.complete_entity,
             fail=_failed_batch,
             abandon=transport.abandon_entity,
@@ -163,6 +164,13 @@ class WorkItemHandlers:
         if result.failure is not None:
             self._log_failure(f"Activity {item.name} of {item.instance_id}", result.failure)
         return result
+
+    async def _run_batch(self, item: EntityWorkItem) -> EntityBatchResult:
+        batch = await self._entities.execute(item)
+        for operation, result in zip(batch.operations, batch.results, strict=False):
+            if result.failure is not None:
+                self._log_failure(f"Operation {operation.operation} of {item.instance_id}", result.failure)
+        return batch
 
     def _log_failure(self, subject: str, failure: FailureDetails) -> None:
         self._logger.warning("%s failed: %s", subject, failure.in_short())
