@@ -33,7 +33,7 @@ async def main() -> None:
         schedule = await client.schedules.create(
             "nightly", report, "Lisbon", cron="30 2 * * *", time_zone="Europe/Berlin", pause_on_failure=True
         )
-        print(f"{schedule.schedule_id} is {schedule.status.name}")
+        print(f"{schedule.schedule_id} is {schedule.status}")
         for run in await client.schedules.next("nightly", 2):
             print(f"Next: {run:%Y-%m-%d %H:%M} UTC")
 

@@ -122,6 +122,24 @@ async def test_clients_of_other_sdks_create_and_change_schedules(
     assert set(runs.values()) == {"1 x Lisbon"}
 
 
+async def echo(ctx: OrchestrationContext, value: object) -> object:
+    return value
+
+
+async def test_a_text_that_is_no_json_is_the_input_itself() -> None:
+    """Schedules of .NET may hold any text."""
+    name, request = of_dotnet(
+        "CreateSchedule", {"OrchestrationName": "echo", "Interval": "01:00:00", "OrchestrationInput": "hello"}
+    )
+    async with OrchestrationTestEnvironment(orchestrators=[echo]) as env:
+        assert await call(env, (name, request)) is OrchestrationStatus.COMPLETED
+        await env.advance(hours=1)
+        state = await env.client.get_orchestration_state("shared-2026-01-01T01:00:00+00:00")
+
+    assert state is not None
+    assert state.output == "hello"
+
+
 async def test_a_request_without_an_operation_fails() -> None:
     """And says what is missing."""
     async with OrchestrationTestEnvironment() as env:

@@ -124,6 +124,7 @@ def test_the_inputs_of_other_sdks_are_understood() -> None:
         ({"interval_seconds": 0.25}, "is too short"),
         ({"Interval": "hourly"}, "is not an interval"),
         ({"interval_seconds": 5, "options": {"Overlap": "never"}}, "Invalid enum value 'never'"),
+        ({"interval_seconds": 5, "options": {"Limit": 0}}, "limit=0 is below 1. Use None for no limit."),
         ({"interval_seconds": 5, "options": 7}, "The configuration of schedule 'nightly'"),
         ({"interval_seconds": 5, "start_at": "noon"}, "Invalid RFC3339"),
         ({"interval_seconds": 5, "cleared": ["nothing"]}, "The configuration of schedule 'nightly'"),

@@ -450,8 +450,22 @@ def test_a_state_of_another_sdk_is_read() -> None:
     assert found.start_at == datetime(2026, 1, 1, tzinfo=timezone.utc)
     assert found.options.overlap == "allow"
     assert (snake.status, snake.execution_token) == (ScheduleStatus.ACTIVE, "t")
+    assert f"{ScheduleStatus.ACTIVE}" == "ACTIVE"
     assert "Options" not in write_state(pascal)["ScheduleConfiguration"]
     assert "Progress" not in write_state(pascal)
+
+
+@pytest.mark.parametrize(
+    ("plain", "message"),
+    [
+        (5, "is an object, not int"),
+        ({"Status": {}}, "The state of the schedule cannot be read: Expected `int`"),
+    ],
+)
+def test_what_is_no_state_is_refused(plain: object, message: str) -> None:
+    """Without a word of its content."""
+    with pytest.raises(ValueError, match=message):
+        read_state(plain)
 
 
 @given(st.timedeltas(timedelta(0), timedelta(days=4000)))

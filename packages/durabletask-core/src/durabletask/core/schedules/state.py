@@ -53,6 +53,9 @@ class ScheduleStatus(IntEnum):
     ACTIVE = 1
     PAUSED = 2
 
+    def __str__(self) -> str:
+        return self.name
+
 
 class ScheduleOptions(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
     """The settings that the other SDKs do not have; the defaults are their behaviour.
