@@ -14,7 +14,7 @@ import pydantic
 import pytest
 from durabletask.core.entity_context import EntityContext, TaskEntity
 from durabletask.core.errors import RegistrationError
-from durabletask.core.history import EntityOperationCalled
+from durabletask.core.history import EntityOperationCalled, EntityOperationSignaled
 from durabletask.core.registry import Registry
 from durabletask.core.work_items import (
     EntityBatchResult,
@@ -318,13 +318,22 @@ def test_an_attribute_that_every_entity_has_is_refused_where_the_class_is_writte
             signal: int  # type: ignore[assignment]
 
 
-async def test_a_failed_operation_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing waits for the answer of a signal."""
+async def test_a_failed_signal_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing waits for its answer. The failure of a call is its caller's."""
+    transport = FakeTransport()
+    operations = [
+        EntityOperationSignaled(-1, NOON, request_id="1", operation="fail_after_change", input="1"),
+        EntityOperationCalled(-1, NOON, request_id="2", operation="fail_after_change", input="1"),
+    ]
     with caplog.at_level(logging.WARNING, "durabletask"):
-        await run([("add", "1"), ("fail_after_change", "1")])
+        async with DurableTaskWorker(transport, entities=[Counter]):
+            transport.put(
+                EntityWorkItem(instance_id="@counter@k", operations=operations, completion_token="t")
+            )
+            await transport.wait_for(1)
 
     assert [record.getMessage() for record in caplog.records] == [
-        "Operation fail_after_change of @counter@k failed: builtins.ValueError: no"
+        "Signal fail_after_change of @counter@k failed: builtins.ValueError: no"
     ]
 
 

@@ -19,6 +19,7 @@ from durabletask.core.errors import DurableTaskError, TransportError, VersionMis
 from durabletask.core.execution.activities import ActivityExecutor
 from durabletask.core.execution.entities import EntityExecutor
 from durabletask.core.failures import FailureDetails
+from durabletask.core.history import EntityOperationSignaled
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.transport import Transport
 from durabletask.core.work_items import (
@@ -168,8 +169,9 @@ class WorkItemHandlers:
     async def _run_batch(self, item: EntityWorkItem) -> EntityBatchResult:
         batch = await self._entities.execute(item)
         for operation, result in zip(batch.operations, batch.results, strict=False):
-            if result.failure is not None:
-                self._log_failure(f"Operation {operation.operation} of {item.instance_id}", result.failure)
+            # The caller of a call gets its failure; nothing waits for the outcome of a signal.
+            if result.failure is not None and isinstance(operation, EntityOperationSignaled):
+                self._log_failure(f"Signal {operation.operation} of {item.instance_id}", result.failure)
         return batch
 
     def _log_failure(self, subject: str, failure: FailureDetails) -> None:
