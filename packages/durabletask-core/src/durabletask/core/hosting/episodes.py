@@ -72,10 +72,12 @@ class EpisodeRunner:
         return result
 
     def _new_session(self, item: OrchestratorWorkItem) -> OrchestrationSession:
-        tracing = OrchestrationTracing.of(item)
-        options = msgspec.structs.replace(
-            self._options, observer=tracing, maximum_timer_interval=self._maximum_timer_interval()
-        )
+        longest = self._maximum_timer_interval()
+        if longest != self._options.maximum_timer_interval:
+            self._options = msgspec.structs.replace(self._options, maximum_timer_interval=longest)
+        options, tracing = self._options, OrchestrationTracing.of(item)
+        if tracing is not None:
+            options = msgspec.structs.replace(options, observer=tracing)
         session = OrchestrationSession(item.instance_id, options, execution_id=item.execution_id)
         if tracing is not None and tracing.span.span_id:
             session.trace_context = tracing.span

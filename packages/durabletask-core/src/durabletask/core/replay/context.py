@@ -49,11 +49,10 @@ _NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 class ReplayContext(EntityActions, OrchestrationContext):
     """See ``OrchestrationContext``. Signatures are those of its overloads taken together, hence the ignores."""
 
-    __slots__ = ("_groups", "_logger", "_random")
+    __slots__ = ("_logger", "_random")
 
     def __init__(self, sink: Sink) -> None:
         super().__init__(sink)
-        self._groups = Groups(sink)
         self._random: random.Random | None = None
         self._logger: logging.Logger | None = None
 
@@ -257,12 +256,12 @@ class ReplayContext(EntityActions, OrchestrationContext):
         fail_fast: bool = True,
         limit: int | None = None,
     ) -> Task[list[object]]:
-        return self._groups.make_all(
+        return Groups(self._sink).make_all(
             tasks, return_exceptions=return_exceptions, fail_fast=fail_fast, limit=limit
         )
 
     def task_any(self, tasks: Awaitables[T]) -> Task[Task[T]]:
-        return self._groups.make_any(tasks)  # type: ignore[return-value]
+        return Groups(self._sink).make_any(tasks)  # type: ignore[return-value]
 
 
 def _place() -> tuple[CodeType, int]:

@@ -60,11 +60,11 @@ _INTERNAL_TIMER = -100  # some hubs record a timer of their own under this id; i
 Comparison: TypeAlias = Callable[[HistoryEvent, OrchestratorAction], bool]
 
 
-def _attributes(*pairs: tuple[str, str]) -> Comparison:
-    """Whether attributes of the event equal attributes of the action."""
+def _attribute(of_event: str, of_action: str) -> Comparison:
+    """Whether an attribute of the event equals one of the action."""
 
     def agree(event: HistoryEvent, action: OrchestratorAction) -> bool:
-        return all(getattr(event, ours, None) == getattr(action, theirs, None) for ours, theirs in pairs)
+        return bool(getattr(event, of_event, None) == getattr(action, of_action, None))
 
     return agree
 
@@ -118,10 +118,10 @@ def _legacy_lock(event: HistoryEvent, action: OrchestratorAction) -> bool:
     return cast("EventSent", event).instance_id == cast("RequestEntityLock", action).lock_set[0]
 
 
-_same_name = _attributes(("name", "name"))
-_same_target = _attributes(("target_instance_id", "target_instance_id"))
-_same_operation = _all(_same_target, _attributes(("operation", "operation")), _payload)
-_legacy_target = _attributes(("instance_id", "target_instance_id"))
+_same_name = _attribute("name", "name")
+_same_target = _attribute("target_instance_id", "target_instance_id")
+_same_operation = _all(_same_target, _attribute("operation", "operation"), _payload)
+_legacy_target = _attribute("instance_id", "target_instance_id")
 
 _RULES: Final[dict[tuple[type, type], tuple[Comparison, Comparison]]] = {
     (TaskScheduled, ScheduleTask): (_same_name, _payload),
@@ -129,11 +129,11 @@ _RULES: Final[dict[tuple[type, type], tuple[Comparison, Comparison]]] = {
         _same_name,
         _all(_same_child, _payload),
     ),
-    (TimerCreated, CreateTimer): (_always, _attributes(("fire_at", "fire_at"))),
+    (TimerCreated, CreateTimer): (_always, _attribute("fire_at", "fire_at")),
     (EventSent, SendEvent): (_same_sent_event, _sent_data),
     (EntityOperationCalled, CallEntity): (_always, _same_operation),
     (EntityOperationSignaled, SignalEntity): (_always, _same_operation),
-    (EntityLockRequested, RequestEntityLock): (_always, _attributes(("lock_set", "lock_set"))),
+    (EntityLockRequested, RequestEntityLock): (_always, _attribute("lock_set", "lock_set")),
     (EntityUnlockSent, UnlockEntity): (_always, _same_target),
     (EventSent, CallEntity): (_legacy_target, _always),
     (EventSent, SignalEntity): (_legacy_target, _always),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -55,15 +55,14 @@ def rewind_request(past: Sequence[HistoryEvent], new: Sequence[HistoryEvent]) ->
     Raises:
         OrchestrationStateError: the request came together with other events.
     """
-    request = next((event for event in new if isinstance(event, ExecutionRewound)), None)
-    if request is None or not any(isinstance(event, ExecutionCompleted) for event in past):
+    if ExecutionRewound not in map(type, new) or ExecutionCompleted not in map(type, past):
         return None
     if [type(event) for event in new] != [OrchestratorStarted, ExecutionRewound]:
         kinds = ", ".join(type(event).__name__ for event in new)
         raise OrchestrationStateError(
             f"A rewind must arrive alone, as OrchestratorStarted and ExecutionRewound; this episode has {kinds}."
         )
-    return request
+    return cast("ExecutionRewound", new[1])
 
 
 def rewind(

@@ -41,7 +41,7 @@ from .compact import CompactHistory
 from .execution import CONTINUING, SUSPENDED
 from .fast_path import ENGINE_ERRORS, apply_compact
 from .groups import Groups
-from .matching import CONFIRMATIONS, confirm, unconfirmed_action
+from .matching import CONFIRMATIONS, unconfirmed_action
 from .rewind import rewind, rewind_request, seems_finished
 from .run import Run
 from .transitions import HANDLERS, INERT, unsupported
@@ -170,23 +170,25 @@ class OrchestrationSession:
         run, count = self._run, self._count
         if self._is_closed or run.execution.status is not None or not 0 < count <= len(past_events):
             return False
-        if not all(_is_same(past_events[index], event) for index, event in self._fingerprint):
-            return False
-        for index in range(count, len(past_events)):
-            event = past_events[index]
+        for index, event in self._fingerprint:
+            if not _is_same(past_events[index], event):
+                return False
+        late = past_events[count:]
+        handlers = HANDLERS[run.execution.condition]  # running or suspended: see the first line
+        for event in late:
             kind = type(event)
             if kind in CONFIRMATIONS:
                 try:
-                    confirm(run, event)
+                    handlers[kind](run, event)
                 except NonDeterminismError:
                     return False
             elif kind not in INERT:
                 return False
         if run.work.pending:
             return False
-        if len(past_events) > count:
-            self._count = len(past_events)
-            self._fingerprint.append((self._count - 1, past_events[self._count - 1]))
+        if late:
+            self._count += len(late)
+            self._fingerprint.append((self._count - 1, late[-1]))
         return True
 
     def close(self) -> None:
@@ -194,8 +196,10 @@ class OrchestrationSession:
         if self._is_closed:
             return
         self._is_closed = True
-        self._run.execution.is_replaying = True
-        self._isolate(self._run.completion.close_code)
+        run = self._run
+        run.execution.is_replaying = True
+        if run.execution.condition < CONTINUING:  # else the end of the execution has closed the code
+            self._isolate(run.completion.close_code)
 
     def open_tasks(self) -> list[OpenTask]:
         """Everything that the code still waits for, in the order in which it was asked for."""
@@ -344,8 +348,4 @@ def _is_same(delivered: HistoryEvent, consumed: HistoryEvent) -> bool:
         return True
     if type(delivered) is not type(consumed) or isinstance(consumed, OrchestratorStarted):
         return False
-    return all(
-        getattr(delivered, name) == getattr(consumed, name)
-        for name in consumed.__struct_fields__
-        if name != "timestamp"
-    )
+    return msgspec.structs.replace(delivered, timestamp=consumed.timestamp) == consumed

@@ -214,7 +214,7 @@ def _orchestrator_item(
 
 def _rewinds(new_events: Iterable[HistoryEvent]) -> bool:
     """Whether the result will repeat the whole past, so that nothing may be left out of it."""
-    return any(type(event) is ExecutionRewound for event in new_events)
+    return ExecutionRewound in map(type, new_events)
 
 
 def decode_streamed_past(
