@@ -21,6 +21,15 @@ from importlib.metadata import distributions
 print(*sorted(f"{d.name}=={d.version}" for d in distributions() if d.name.startswith("durabletask")))
 """
 
+EXTRA = """
+from durabletask.azuremanaged import BlobStorage
+from durabletask import MissingPackageError
+try:
+    BlobStorage("UseDevelopmentStorage=true")
+except MissingPackageError as error:
+    print(error)
+"""
+
 
 def main(dist: str) -> None:
     """Install by one name, run the program, and look at what it prints."""
@@ -42,6 +51,10 @@ def main(dist: str) -> None:
             "durabletask-grpc",
         }, found
         assert len({entry.partition("==")[2] for entry in found}) == 1, found
+        said = subprocess.run(
+            [python, "-W", "error", "-c", EXTRA], check=True, capture_output=True, text=True
+        ).stdout
+        assert "pip install 'durabletask-azuremanaged[blob]'" in said, said
         for program in programs:
             emulator = [sys.executable, "-m", "durabletask.testing.emulator", "exec", "--"]
             ended = subprocess.run(
