@@ -483,18 +483,24 @@ class DurableTaskClient(EntityClient):
         return len(events)
 
     async def explain(
-        self, instance_id: str, *, orchestrators: Registrations = (), activities: Registrations = ()
+        self,
+        instance_id: str,
+        *,
+        orchestrators: Registrations = (),
+        activities: Registrations = (),
+        entities: Registrations = (),
     ) -> Diagnosis:
         """Why an instance is not finished, with advice; print it, or read its members.
 
-        With its code, also the events it waits for and the lines (``file:line``) that wait.
+        With its code, also the events it waits for and the lines (``file:line``) that wait. For calls and locks of
+        entities it shows since when they wait, who holds the entity, and how many messages wait for it.
 
         Raises:
             InstanceNotFoundError: there is no such instance.
         """
         from .diagnosis import explain  # noqa: PLC0415 - brings the replay engine along
 
-        registry = Registry(orchestrators=orchestrators, activities=activities)
+        registry = Registry(orchestrators=orchestrators, activities=activities, entities=entities)
         instance_id = as_id(instance_id)
         return await explain(self._transport, instance_id, registry=registry, converter=self._converter)
 

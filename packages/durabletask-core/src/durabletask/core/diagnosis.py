@@ -11,12 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import msgspec
 
-from .errors import DurableTaskError, InstanceNotFoundError, nearest_names
+from .entity_waits import WaitedEntity, advice_for_entity, standing_of, waited_entities
+from .errors import DurableTaskError, EntityNotRegisteredError, InstanceNotFoundError, nearest_names
 from .failures import FailureDetails
 from .history import (
+    EPOCH,
     EntityLockRequested,
     EntityOperationCalled,
     EventRaised,
@@ -81,6 +84,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         waits: what it waits for; with the code at hand also the events, and the lines that ask.
         attempts: the failed attempt before a wait, by the task id of the wait. Without the code this is the failure
             that came just before a timer was created, which is then probably the delay of a retry.
+        entities: the entities that it waits for, by id, as the hub shows them; empty if it was not asked.
         problem: what is wrong with replaying the code, if anything.
         advice: what to do, most likely first.
     """
@@ -90,6 +94,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     quiet_for: timedelta
     waits: Sequence[OpenTask] = ()
     attempts: Mapping[int, FailedAttempt] = {}
+    entities: Mapping[str, WaitedEntity] = {}
     problem: str = ""
     advice: Sequence[str] = ()
 
@@ -108,6 +113,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
             for task in self.waits:
                 lines.append(f"  - {_without_place(task)}")
                 lines += self._attempt_before(task)
+                if standing := standing_of(task, state.instance_id, self.entities):
+                    lines.append(f"    {standing}")
         if self.problem:
             lines.append(f"Replaying it with this code fails: {self.problem}")
         if self.advice:
@@ -143,6 +150,19 @@ def diagnose(
     """
     facts = _Facts(history)
     waits, problem = _waits(state, history, facts, converter, registry)
+    return _diagnosis(state, facts, waits, registry, now, problem=problem)
+
+
+def _diagnosis(
+    state: OrchestrationState,
+    facts: _Facts,
+    waits: Sequence[OpenTask],
+    registry: Registry | None,
+    now: datetime,
+    *,
+    problem: str,
+    entities: Mapping[str, WaitedEntity] = MappingProxyType({}),
+) -> Diagnosis:
     attempts = {
         task.task_id: attempt
         for task in waits
@@ -154,15 +174,16 @@ def diagnose(
         quiet_for=now - state.last_updated_at,
         waits=waits,
         attempts=attempts,
+        entities=entities,
         problem=problem,
-        advice=_advice(state, facts, waits, registry, now, problem=problem),
+        advice=_advice(state, facts, waits, registry, now, problem=problem, entities=entities),
     )
 
 
 async def explain(
     transport: Transport, instance_id: str, *, registry: Registry | None, converter: DataConverter
 ) -> Diagnosis:
-    """Fetch an instance and its history, and explain where it stands.
+    """Fetch an instance, its history and the entities that it waits for, and explain where it stands.
 
     Raises:
         InstanceNotFoundError: there is no such instance.
@@ -173,7 +194,10 @@ async def explain(
             f"There is no instance {instance_id!r} in task hub {transport.task_hub!r}."
         )
     history = [event async for chunk in transport.stream_history(instance_id) for event in chunk]
-    return diagnose(state, history, now=transport.now(), converter=converter, registry=registry)
+    facts = _Facts(history)
+    waits, problem = _waits(state, history, facts, converter, registry)
+    entities = await waited_entities(transport, instance_id, waits)
+    return _diagnosis(state, facts, waits, registry, transport.now(), problem=problem, entities=entities)
 
 
 def _span(span: timedelta) -> str:
@@ -271,7 +295,7 @@ def _waits(
             failure = getattr(session.advance(history[:1]).actions[-1], "failure", None)
             problem = failure.message if failure is not None else "the code ends where the history goes on."
             return found, problem
-        return session.open_tasks(), ""
+        return [_dated(task, history) for task in session.open_tasks()], ""
     except DurableTaskError as error:
         return found, str(error)
     finally:
@@ -280,7 +304,8 @@ def _waits(
 
 def _described(event: OpeningEvent) -> OpenTask:
     kind: OpenTaskKind
-    due = target = None
+    due = target = since = None
+    lock_set: tuple[str, ...] = ()
     match event:
         case TaskScheduled():
             kind, name = "activity", event.name
@@ -291,8 +316,27 @@ def _described(event: OpeningEvent) -> OpenTask:
         case EntityOperationCalled():
             kind, name, target = "entity", event.operation, event.target_instance_id
         case EntityLockRequested():
-            kind, name = "lock", ", ".join(event.lock_set)
-    return OpenTask(kind=kind, name=name, location=_NO_CODE, task_id=event.event_id, due=due, target=target)
+            kind, name, lock_set = "lock", ", ".join(event.lock_set), event.lock_set
+    if kind in {"entity", "lock"} and event.timestamp > EPOCH:
+        since = event.timestamp
+    return OpenTask(
+        kind=kind,
+        name=name,
+        location=_NO_CODE,
+        task_id=event.event_id,
+        due=due,
+        target=target,
+        lock_set=lock_set,
+        since=since,
+    )
+
+
+def _dated(task: OpenTask, history: Sequence[HistoryEvent]) -> OpenTask:
+    """A call or a lock of entities with the time of the event that confirmed it."""
+    if task.kind not in {"entity", "lock"}:
+        return task
+    since = next((event.timestamp for event in history if event.event_id == task.task_id), EPOCH)
+    return msgspec.structs.replace(task, since=since) if since > EPOCH else task
 
 
 def _without_place(task: OpenTask) -> str:
@@ -310,6 +354,7 @@ def _advice(
     now: datetime,
     *,
     problem: str,
+    entities: Mapping[str, WaitedEntity],
 ) -> list[str]:
     status = state.runtime_status
     if state.is_finished:
@@ -323,7 +368,10 @@ def _advice(
             f"It is suspended{why}; resume it with client.resume_orchestration({state.instance_id!r})."
         )
     for task in waits:
-        advice += _advice_for(task, state, facts, registry, now)
+        if task.kind in {"entity", "lock"}:
+            advice.append(_advice_for_entity(task, state, registry, entities))
+        else:
+            advice += _advice_for(task, state, facts, registry, now)
     has_code = registry is not None and state.name in registry.orchestrator_names
     if not waits and has_code:
         advice.append(
@@ -434,19 +482,25 @@ def _advice_for(
         return [_advice_for_event(task, state, facts)]
     if task.kind == "sub-orchestration" and task.due is None:
         return [f"Explain its child: client.explain({task.target!r})."]
-    if task.kind == "entity":
-        entity = (
-            f"Entity {task.target!r} has not answered: client.get_entity({task.target!r}) shows which orchestration "
-            "has it locked and how much waits for it; check that a worker has this entity."
-        )
-        return [entity]
-    if task.kind == "lock":
-        lock = (
-            f"Another orchestration may hold one of {task.name}: client.get_entity(id) names it; "
-            "client.clean_entity_storage() takes locks from orchestrations that are gone."
-        )
-        return [lock]
     return []
+
+
+def _advice_for_entity(
+    task: OpenTask,
+    state: OrchestrationState,
+    registry: Registry | None,
+    entities: Mapping[str, WaitedEntity],
+) -> str:
+    def unknown(name: str) -> str:
+        if registry is None or not registry.entity_names:
+            return ""
+        try:
+            registry.entity(name)
+        except EntityNotRegisteredError:
+            return _unknown("entity", name, registry.entity_names)
+        return ""
+
+    return advice_for_entity(task, state.instance_id, entities, unknown)
 
 
 def _advice_for_event(task: OpenTask, state: OrchestrationState, facts: _Facts) -> str:

@@ -49,6 +49,8 @@ class OpenTask(msgspec.Struct, frozen=True, kw_only=True):
         due: when it ends by itself: fire time of a timer, of the time-out of an event or of the next attempt.
         attempts: failed attempts so far, under a retry policy.
         target: instance id of the child or entity.
+        lock_set: ids of the entities of a lock, in the order in which they are locked.
+        since: when the hub recorded a call or a lock of entities; only a diagnosis sets it.
         is_awaited: whether user code waits for it, directly or through a group.
     """
 
@@ -59,6 +61,8 @@ class OpenTask(msgspec.Struct, frozen=True, kw_only=True):
     due: datetime | None = None
     attempts: int = 0
     target: str | None = None
+    lock_set: tuple[str, ...] = ()
+    since: datetime | None = None
     is_awaited: bool = False
 
     def __str__(self) -> str:
@@ -68,6 +72,8 @@ class OpenTask(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(f"after {self.attempts} failed attempt{'s' if self.attempts > 1 else ''}")
         if self.due is not None and self.kind != "timer":
             parts.append(f"{'until' if self.kind == 'event' else 'due again at'} {self.due.isoformat()}")
+        if self.since is not None:
+            parts.append(f"since {self.since.isoformat()}")
         return f"{' '.join(parts)}, asked for at {self.location}"
 
 

@@ -419,17 +419,25 @@ class DurableTaskClient(EntityClient):
         return self._call(lambda: self._inner.download_history(instance_id, path, execution_id=execution_id))
 
     def explain(
-        self, instance_id: str, *, orchestrators: Registrations = (), activities: Registrations = ()
+        self,
+        instance_id: str,
+        *,
+        orchestrators: Registrations = (),
+        activities: Registrations = (),
+        entities: Registrations = (),
     ) -> Diagnosis:
         """Why an instance is not finished, with advice; print it, or read its members.
 
-        With its code, also the events it waits for and the lines (``file:line``) that wait.
+        With its code, also the events it waits for and the lines (``file:line``) that wait. For calls and locks of
+        entities it shows since when they wait, who holds the entity, and how many messages wait for it.
 
         Raises:
             InstanceNotFoundError: there is no such instance.
         """
         return self._call(
-            lambda: self._inner.explain(instance_id, orchestrators=orchestrators, activities=activities)
+            lambda: self._inner.explain(
+                instance_id, orchestrators=orchestrators, activities=activities, entities=entities
+            )
         )
 
     @property

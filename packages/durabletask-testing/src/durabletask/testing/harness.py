@@ -289,7 +289,7 @@ class Harness:
     def explain(self, instance_id: str) -> Diagnosis:
         """Why an instance is not finished. Only the orchestrators count: an activity may also be a fake."""
         registry = Registry(orchestrators=self._options["orchestrators"])
-        return self.look.explain(instance_id, self.clock.now(), registry)
+        return self.look.explain(instance_id, registry)
 
     async def begin(
         self,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 from durabletask.core.client import DurableTaskClient
-from durabletask.core.diagnosis import Diagnosis, diagnose
+from durabletask.core.diagnosis import Diagnosis, explain
 from durabletask.core.errors import InstanceNotFoundError
 from durabletask.core.history import ExecutionCompleted, HistoryEvent
 from durabletask.core.hosting.hidden_loop import hide_event_loop
@@ -93,15 +93,10 @@ class Inspection:
         )
         return "".join(f"\nAn event {name!r} came that nothing waited for." for name in names)
 
-    def explain(self, instance_id: str, now: datetime, registry: Registry) -> Diagnosis:
+    def explain(self, instance_id: str, registry: Registry) -> Diagnosis:
         """Why an instance is not finished."""
-        return diagnose(
-            self.state(instance_id),
-            self.history(instance_id),
-            now=now,
-            converter=self._converter,
-            registry=registry,
-        )
+        transport = self._client.transport
+        return self._at_once(explain(transport, instance_id, registry=registry, converter=self._converter))
 
     def why_stuck(self, instance_id: str, waits: str) -> str:
         """The message for a result that cannot come; ``waits`` has what its activities wait for."""

@@ -150,6 +150,7 @@ class LockRequest(EngineTask[EntityLock], EntityLockTask):
             name=", ".join(self.action.lock_set),
             location=self.location,
             task_id=self.action.id,
+            lock_set=self.action.lock_set,
             is_awaited=self.is_awaited,
         )
 
