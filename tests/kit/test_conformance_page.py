@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "conformance-report.md"
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from conformance_hubs import LocalCapabilities, SqliteCapabilities, WireCapabilities  # noqa: E402
+from conformance_hubs import LocalCapabilities, SqliteCapabilities, WireCapabilities, WireToFileCapabilities  # noqa: E402
 from durabletask.testing.conformance import BASE_CAPABILITIES, optional_capabilities  # noqa: E402
 from polling_hubs import PollingCapabilities  # noqa: E402
 
@@ -21,7 +21,7 @@ COLUMNS = {
     "memory": LocalCapabilities(),
     "SQLite": SqliteCapabilities(),
     "gRPC to memory": WireCapabilities(),
-    "gRPC to SQLite": WireCapabilities(),
+    "gRPC to SQLite": WireToFileCapabilities(),
     "polling example": PollingCapabilities(),
 }
 

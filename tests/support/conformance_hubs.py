@@ -44,6 +44,10 @@ class WireCapabilities(LocalCapabilities):
     several_connections = True
 
 
+class WireToFileCapabilities(WireCapabilities):
+    durable = True
+
+
 class MemoryHub(ConformanceHub):
     """``InMemoryBackend`` on a virtual clock that the kit moves."""
 
@@ -118,7 +122,7 @@ class SqliteHub(MemoryHub):
 class WireHub(ConformanceHub):
     """A hub of this project behind a gRPC server on a socket of this machine."""
 
-    capabilities = WireCapabilities()
+    capabilities: Capabilities = WireCapabilities()
     patience = 5.0
 
     def __init__(self, behind: MemoryHub) -> None:
@@ -126,6 +130,8 @@ class WireHub(ConformanceHub):
         self.name = f"grpc to {behind.name}"
         self.unit = behind.unit
         self.lock_timeout = behind.lock_timeout
+        if behind.capabilities.durable:
+            self.capabilities = WireToFileCapabilities()
         self.server = None
         self.transports: list[Transport] = []
 
@@ -135,6 +141,11 @@ class WireHub(ConformanceHub):
         self.server = TaskHubServer(await self.behind.open())
         await self.server.start()
         return await self.open_another()
+
+    async def restart(self) -> Transport:
+        await self.close()
+        self.transports.clear()
+        return await self.open()
 
     async def open_another(self) -> Transport:
         from durabletask.grpc.transport import GrpcTransport

@@ -10,7 +10,13 @@ import json
 from datetime import timedelta
 
 import msgspec
-from durabletask.core.actions import CompleteOrchestration, CreateSubOrchestration, CreateTimer
+from durabletask.core.actions import (
+    CompleteOrchestration,
+    CreateSubOrchestration,
+    CreateTimer,
+    RequestEntityLock,
+)
+from durabletask.core.entities import EntityQuery
 from durabletask.core.errors import (
     InstanceAlreadyExistsError,
     InvalidRequestError,
@@ -33,6 +39,9 @@ from durabletask.core.instances import (
 )
 from durabletask.core.work_items import (
     ActivityWorkItem,
+    EntityBatchResult,
+    EntityOperationResult,
+    EntityWorkItem,
     OrchestratorResult,
     OrchestratorWorkItem,
     WorkItemStreamOptions,
@@ -891,6 +900,244 @@ class RestartsWithoutInput(Mutant):
         return await self.inner.create_instance(
             CreateInstanceRequest(name=state.name, instance_id=instance_id)
         )
+
+
+class BatchMutant(Mutant):
+    """Changes every batch of an entity, or its result."""
+
+    def change_batch(self, item: EntityWorkItem) -> EntityWorkItem:
+        return item
+
+    def change_outcome(self, result: EntityBatchResult) -> EntityBatchResult:
+        return result
+
+    def change_item(self, item):
+        return self.change_batch(item) if isinstance(item, EntityWorkItem) else item
+
+    async def complete_entity(self, result):
+        await self.inner.complete_entity(self.change_outcome(result))
+
+
+class ForgetsEntityStates(BatchMutant):
+    """Delivers every batch without the state of its entity."""
+
+    caught_by = "TestEntities.test_a_signal_reaches_the_entity_and_its_state_is_kept"
+
+    def change_batch(self, item):
+        return replace(item, state=None)
+
+
+class ReversesOperations(BatchMutant):
+    """Delivers the operations of a batch in the wrong order."""
+
+    caught_by = "TestEntities.test_signals_keep_their_order"
+
+    def change_batch(self, item):
+        return replace(item, operations=list(reversed(item.operations)))
+
+
+class LosesEntityResults(BatchMutant):
+    """Tells a caller that its operation completed, but not with what."""
+
+    caught_by = "TestEntities.test_a_call_is_answered"
+
+    def change_outcome(self, result):
+        return replace(result, results=[replace(one, result=None) for one in result.results])
+
+
+class FinishesPartialBatches(BatchMutant):
+    """Takes an operation without a result for one that has none to give."""
+
+    caught_by = "TestEntities.test_operations_without_a_result_come_again"
+
+    def change_outcome(self, result):
+        missing = len(result.operations) - len(result.results)
+        return replace(result, results=[*result.results, *[EntityOperationResult()] * missing])
+
+
+class EmptiesFailedBatches(BatchMutant):
+    """Takes the failure of a batch for the success of its operations, and the state for deleted."""
+
+    caught_by = "TestEntities.test_a_failed_batch_answers_its_callers"
+
+    def change_outcome(self, result):
+        if result.failure is None:
+            return result
+        done = [EntityOperationResult()] * len(result.operations)
+        return replace(result, failure=None, results=done)
+
+
+class DropsEntityActions(BatchMutant):
+    """Commits a batch without what its entity sends and starts."""
+
+    caught_by = "TestEntities.test_effects_of_a_batch_are_carried_out"
+
+    def change_outcome(self, result):
+        return replace(result, actions=())
+
+
+class KeepsEmptyEntities(BatchMutant):
+    """Stores "no state" as a state."""
+
+    caught_by = "TestEntities.test_an_entity_without_state_is_gone"
+
+    def change_outcome(self, result):
+        return replace(result, state=result.state or "null")
+
+
+class TakesAnyEntityToken(BatchMutant):
+    """Commits a batch whatever its token says."""
+
+    caught_by = "TestEntities.test_a_lost_batch_is_delivered_again"
+
+    def change_batch(self, item):
+        self.newest = item.completion_token
+        return item
+
+    def change_outcome(self, result):
+        return replace(result, completion_token=self.newest)
+
+
+class SignalsAtOnce(Mutant):
+    """Ignores the time of a signal."""
+
+    caught_by = "TestEntities.test_a_scheduled_signal_waits_for_its_time"
+
+    async def signal_entity(self, instance_id, operation, **more):
+        await self.inner.signal_entity(instance_id, operation, **{**more, "scheduled_time": None})
+
+
+class IgnoresRequestIds(Mutant):
+    """Takes a signal that is sent again for another one."""
+
+    caught_by = "TestEntities.test_a_signal_that_is_sent_again_counts_once"
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.count = 0
+
+    async def signal_entity(self, instance_id, operation, **more):
+        self.count += 1
+        more["request_id"] = f"{more.get('request_id')}-{self.count}"
+        await self.inner.signal_entity(instance_id, operation, **more)
+
+
+class AcceptsAnyEntityId(Mutant):
+    """Takes what is no entity id."""
+
+    caught_by = "TestEntities.test_ids_that_are_none_are_refused"
+
+    async def signal_entity(self, instance_id, operation, **more):
+        try:
+            await self.inner.signal_entity(instance_id, operation, **more)
+        except InvalidRequestError:
+            return
+
+
+class GrantsWithoutLocking(EpisodeMutant):
+    """Grants every lock and keeps nobody out."""
+
+    caught_by = "TestEntities.test_a_lock_keeps_others_out"
+
+    def change_result(self, result):
+        actions = [
+            replace(one, lock_set=()) if isinstance(one, RequestEntityLock) else one for one in result.actions
+        ]
+        return replace(result, actions=actions)
+
+
+class LocksTheFirstOnly(EpisodeMutant):
+    """Locks the first entity of a lock set and forgets the others."""
+
+    caught_by = "TestEntities.test_a_lock_is_handed_on"
+
+    def change_result(self, result):
+        actions = [
+            replace(one, lock_set=one.lock_set[:1]) if isinstance(one, RequestEntityLock) else one
+            for one in result.actions
+        ]
+        return replace(result, actions=actions)
+
+
+class KeepsLocksOfTheDead(Mutant):
+    """Forgets to release the locks of an orchestration that ends."""
+
+    caught_by = "TestEntities.test_an_ended_orchestration_holds_no_lock"
+
+    async def complete_orchestrator(self, result):
+        # The end is hidden from the hub, which would release them; what the orchestration held stays so.
+        actions = [one for one in result.actions if not isinstance(one, CompleteOrchestration)]
+        await self.inner.complete_orchestrator(replace(result, actions=actions))
+
+
+class AnswersAnyExecution(Mutant):
+    """Answers the call of an older execution to the one that runs now."""
+
+    caught_by = "TestEntities.test_an_answer_for_an_older_execution_is_dropped"
+
+    async def complete_entity(self, result):
+        await self.inner.complete_entity(result)
+        for call in result.operations:
+            if getattr(call, "parent_instance_id", None):
+                await self.inner.raise_event(call.parent_instance_id, call.request_id)
+
+
+class EntityLimitsAreNone(Mutant):
+    """Ignores the limit of batches in flight."""
+
+    caught_by = "TestEntities.test_a_stream_has_no_more_batches_than_its_limit"
+
+    def work_items(self, options):
+        return self.inner.work_items(replace(options, max_entities=0))
+
+
+class EntityFiltersAreNone(Mutant):
+    """Ignores the names of entities in a filter."""
+
+    caught_by = "TestEntities.test_a_filter_names_entities"
+
+    def work_items(self, options):
+        return self.inner.work_items(replace(options, filters=None))
+
+
+class ListsEntitiesBackwards(Mutant):
+    """Lists the last entity first."""
+
+    caught_by = "TestEntities.test_entities_can_be_read_and_are_no_instances"
+
+    async def query_entities(self, query):
+        page = await self.inner.query_entities(query)
+        return replace(page, entities=list(reversed(page.entities)))
+
+
+class IgnoresEntityPrefixes(Mutant):
+    """Ignores the prefix of a query for entities."""
+
+    caught_by = "TestEntities.test_entities_are_listed_by_prefix_page_by_page"
+
+    async def query_entities(self, query):
+        return await self.inner.query_entities(replace(query, instance_id_prefix=None))
+
+
+class NeverPurgesEntities(Mutant):
+    """Counts an entity as purged and leaves it."""
+
+    caught_by = "TestEntities.test_an_entity_can_be_purged"
+
+    async def purge_instances(self, request):
+        return PurgeResult(int(request.instance_id == "@counter@a"), True)
+
+
+class CleansEveryLock(Mutant):
+    """Takes every lock for an orphan when it cleans."""
+
+    caught_by = "TestEntities.test_cleaning_takes_no_lock_that_is_held"
+
+    async def clean_entity_storage(self, **options):
+        for entity in (await self.inner.query_entities(EntityQuery(include_transient=True))).entities:
+            if entity.locked_by is not None:
+                await self.inner.force_terminate_instances([entity.locked_by])
+        return await self.inner.clean_entity_storage(**options)
 
 
 async def _unclosed(stream):

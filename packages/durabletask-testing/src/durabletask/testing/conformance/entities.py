@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from durabletask.core.actions import (
     CallEntity,
     OrchestratorAction,
@@ -9,7 +10,8 @@ from durabletask.core.actions import (
     SignalEntity,
     UnlockEntity,
 )
-from durabletask.core.entities import EntityQuery
+from durabletask.core.entities import EntityMetadata, EntityQuery
+from durabletask.core.errors import InvalidRequestError
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import (
     EntityLockGranted,
@@ -19,16 +21,24 @@ from durabletask.core.history import (
     EntityOperationSignaled,
     ExecutionStarted,
 )
-from durabletask.core.instances import InstanceQuery
-from durabletask.core.work_items import EntitySendSignal, EntityStartOrchestration
+from durabletask.core.instances import InstanceQuery, OrchestrationStatus, PurgeInstance
+from durabletask.core.work_items import (
+    EntityFilter,
+    EntitySendSignal,
+    EntityStartOrchestration,
+    WorkItemFilters,
+)
 
-from .probe import Probe, ScriptedWorker, of_type
-from .spec import spec
+from .probe import Probe, ScriptedWorker, complete, of_type
+from .spec import requires, spec
 
 __all__ = ["TestEntities"]
 
 COUNTER = "@counter@a"
 OTHER = "@counter@b"
+
+S = OrchestrationStatus
+replace = msgspec.structs.replace
 
 
 @spec("entities")
@@ -202,6 +212,210 @@ class TestEntities:
                 await worker.answer_entity(await worker.entity(COUNTER), None, state=state)
         page = await probe.transport.query_entities(EntityQuery())
         assert list(page.entities) == []
+
+    async def test_operations_without_a_result_come_again(self, probe: Probe) -> None:
+        """A worker may run a part of a batch; the rest comes first in the next one."""
+        for number in range(3):
+            await probe.transport.signal_entity(COUNTER, "add", input=str(number))
+        async with probe.worker() as worker:
+            seen: list[str | None] = []
+            while len(seen) < 3:
+                item = await worker.entity(COUNTER)
+                seen.append(item.operations[0].input)
+                await worker.answer_entity(item, None, state="1")
+            assert seen == ["0", "1", "2"]
+            await worker.nothing()
+
+    async def test_a_failed_batch_answers_its_callers(self, probe: Probe) -> None:
+        """When the executor itself fails, the call gets that failure, and the state stays."""
+        failure = FailureDetails("app.Broken", "no executor")
+        async with probe.worker() as worker:
+            await probe.transport.signal_entity(COUNTER, "set")
+            await worker.answer_entity(await worker.entity(COUNTER), None, state="1")
+            await _orchestration(
+                probe, worker, CallEntity(id=0, request_id="r1", operation="get", target_instance_id=COUNTER)
+            )
+            item = await worker.entity(COUNTER)
+            await worker.answer_entity(item, failure_of_all=failure)
+            episode = await worker.episode("caller")
+            answers = of_type(episode.new_events, EntityOperationFailed)
+            assert [(answer.request_id, answer.failure) for answer in answers] == [("r1", failure)]
+        assert (await _entity(probe, COUNTER)).serialized_state == "1"
+
+    async def test_a_signal_that_is_sent_again_counts_once(self, probe: Probe) -> None:
+        """A client that got no answer repeats its signal with the same request id, also when it was run already."""
+        for _ in range(2):
+            await probe.transport.signal_entity(COUNTER, "add", request_id="r1")
+        async with probe.worker() as worker:
+            item = await worker.entity(COUNTER)
+            assert [operation.request_id for operation in item.operations] == ["r1"]
+            await worker.answer_entity(item, None, state="1")
+            await probe.transport.signal_entity(COUNTER, "add", request_id="r1")
+            await probe.transport.signal_entity(COUNTER, "add", request_id="r2")
+            item = await worker.entity(COUNTER)
+            assert [operation.request_id for operation in item.operations] == ["r2"]
+
+    async def test_a_lock_is_handed_on(self, probe: Probe) -> None:
+        """Who asks for a lock that is held waits; with the unlock the next has all of its locks."""
+        async with probe.worker() as worker:
+            await _locked(probe, worker, "first", OTHER)
+            await probe.create("second")
+            await worker.run("second", _lock("second", COUNTER, OTHER))
+            await worker.nothing()
+            assert (await _entity(probe, OTHER)).locked_by == "first"
+            await probe.transport.raise_event("first", "go")
+            await worker.run("first", *_unlocks("first", OTHER))
+            item = await worker.episode("second")
+            assert [event.critical_section_id for event in of_type(item.new_events, EntityLockGranted)] == [
+                "second"
+            ]
+            for entity_id in (COUNTER, OTHER):
+                assert (await _entity(probe, entity_id)).locked_by == "second"
+
+    async def test_an_ended_orchestration_holds_no_lock(self, probe: Probe) -> None:
+        """However the holder ends, and although it does not unlock, the next one gets the lock."""
+        statuses = (S.COMPLETED, S.FAILED, S.TERMINATED, S.CONTINUED_AS_NEW)
+        async with probe.worker() as worker:
+            await _locked(probe, worker, "holder 0", COUNTER)
+            for number, status in enumerate(statuses, 1):
+                await probe.create(f"holder {number}")
+                await worker.run(f"holder {number}", _lock(f"holder {number}", COUNTER))
+                await probe.transport.raise_event(f"holder {number - 1}", "go")
+                await worker.run(f"holder {number - 1}", complete(status=status))
+                item = await worker.episode(f"holder {number}")
+                assert of_type(item.new_events, EntityLockGranted), f"not released by {status}"
+                await worker.commit(item)
+
+    async def test_an_answer_for_an_older_execution_is_dropped(self, probe: Probe) -> None:
+        """A call outlives its execution; the next execution of the instance hears nothing of it."""
+        async with probe.worker() as worker:
+            call = CallEntity(id=0, request_id="r1", operation="get", target_instance_id=COUNTER)
+            await _orchestration(probe, worker, call, complete(status=S.CONTINUED_AS_NEW))
+            await worker.run("caller")
+            await worker.answer_entity(await worker.entity(COUNTER), "1", state="1")
+            await worker.nothing()
+
+    @requires("entities", "limits")
+    async def test_a_stream_has_no_more_batches_than_its_limit(self, probe: Probe) -> None:
+        """The batch of another entity waits until one is answered."""
+        for entity_id in (COUNTER, OTHER):
+            await probe.transport.signal_entity(entity_id, "add")
+        async with probe.worker(max_entities=1) as worker:
+            item = await worker.entity()
+            await worker.nothing()
+            await worker.answer_entity(item, None, state="1")
+            assert (await worker.entity()).instance_id != item.instance_id
+
+    @requires("entities", "filters")
+    async def test_a_filter_names_entities(self, probe: Probe) -> None:
+        """A stream that names entities gets those, and one that names none gets none."""
+        await probe.transport.signal_entity("@other@a", "add")
+        await probe.transport.signal_entity(COUNTER, "add")
+        none, some = WorkItemFilters(), WorkItemFilters(entities=(EntityFilter("counter"),))
+        async with probe.worker(filters=none) as idle, probe.worker(filters=some) as worker:
+            assert (await worker.entity()).instance_id == COUNTER
+            await worker.nothing()
+            await idle.nothing()
+
+    async def test_ids_that_are_none_are_refused(self, probe: Probe) -> None:
+        """An id has the form ``@name@key``, with a name, in at most 100 characters."""
+        for bad in ("counter", "@counter", "@@key", "@c@" + "k" * 98):
+            try:
+                await probe.transport.signal_entity(bad, "add")
+            except InvalidRequestError:
+                continue
+            raise AssertionError(f"{bad!r} was taken for the id of an entity.")
+
+    async def test_entities_are_listed_by_prefix_page_by_page(self, probe: Probe) -> None:
+        """The prefix is compared with the whole id; pages follow each other in the order of ids."""
+        ids = [*(f"@counter@{number}" for number in range(5)), "@other@0"]
+        async with probe.worker() as worker:
+            for entity_id in reversed(ids):
+                await probe.transport.signal_entity(entity_id, "set")
+                await worker.answer_entity(await worker.entity(entity_id), None, state="1")
+        found: list[str] = []
+        query: EntityQuery | None = EntityQuery(page_size=2, instance_id_prefix="@counter@")
+        while query is not None:
+            page = await probe.transport.query_entities(query)
+            assert len(page.entities) <= 2
+            found += [entity.instance_id for entity in page.entities]
+            token = page.continuation_token
+            query = None if token is None else replace(query, continuation_token=token)
+        assert found == ids[:5]
+        bare = await probe.transport.query_entities(EntityQuery(include_state=False))
+        assert {entity.serialized_state for entity in bare.entities} == {None}
+
+    async def test_an_entity_can_be_purged(self, probe: Probe) -> None:
+        """Its state is deleted; what has none counts nothing."""
+        async with probe.worker() as worker:
+            await probe.transport.signal_entity(COUNTER, "set")
+            await worker.answer_entity(await worker.entity(COUNTER), None, state="1")
+        counts = []
+        for entity_id in (COUNTER, OTHER):
+            request = PurgeInstance(instance_id=entity_id, is_orchestration=False)
+            counts.append((await probe.transport.purge_instances(request)).deleted_instance_count)
+        assert counts == [1, 0]
+        assert await probe.transport.get_entity(COUNTER) is None
+
+    async def test_cleaning_takes_no_lock_that_is_held(self, probe: Probe) -> None:
+        """It ends, and a live holder keeps its entities."""
+        async with probe.worker() as worker:
+            await _locked(probe, worker, "holder", COUNTER)
+            token = None
+            while True:
+                result = await probe.transport.clean_entity_storage(continuation_token=token)
+                assert result.orphaned_locks_released == 0
+                token = result.continuation_token
+                if token is None:
+                    break
+            assert (await _entity(probe, COUNTER)).locked_by == "holder"
+
+    @requires("entities", "durable")
+    async def test_entities_survive_a_restart(self, probe: Probe) -> None:
+        """State, waiting operations in their order, and locks."""
+        async with probe.worker() as worker:
+            await probe.transport.signal_entity(COUNTER, "set")
+            await worker.answer_entity(await worker.entity(COUNTER), None, state="1")
+            await _locked(probe, worker, "holder", OTHER)
+        for number in range(3):
+            await probe.transport.signal_entity(COUNTER, "add", input=str(number))
+        probe.transport = await probe.hub.restart()
+        assert (await _entity(probe, OTHER)).locked_by == "holder"
+        async with probe.worker() as worker:
+            item = await worker.entity(COUNTER)
+            assert item.state == "1"
+            assert [operation.input for operation in item.operations] == ["0", "1", "2"]
+
+
+def _lock(section_id: str, *targets: str) -> RequestEntityLock:
+    return RequestEntityLock(
+        id=0, critical_section_id=section_id, lock_set=targets, parent_instance_id=section_id
+    )
+
+
+def _unlocks(section_id: str, *targets: str) -> list[UnlockEntity]:
+    return [
+        UnlockEntity(
+            id=1 + number,
+            critical_section_id=section_id,
+            target_instance_id=target,
+            parent_instance_id=section_id,
+        )
+        for number, target in enumerate(targets)
+    ]
+
+
+async def _locked(probe: Probe, worker: ScriptedWorker, instance_id: str, target: str) -> None:
+    """Let an orchestration lock an entity, in a section of its own name."""
+    await probe.create(instance_id)
+    await worker.run(instance_id, _lock(instance_id, target))
+    await worker.run(instance_id)
+
+
+async def _entity(probe: Probe, entity_id: str) -> EntityMetadata:
+    entity = await probe.transport.get_entity(entity_id)
+    assert entity is not None, f"The hub does not know entity {entity_id!r}."
+    return entity
 
 
 async def _orchestration(probe: Probe, worker: ScriptedWorker, *actions: OrchestratorAction) -> None:

@@ -210,6 +210,7 @@ class ScriptedWorker:
         *results: str | FailureDetails | None,
         state: str | None = None,
         actions: Sequence[EntityAction] = (),
+        failure_of_all: FailureDetails | None = None,
     ) -> None:
         """Answer a batch; a ``FailureDetails`` among the results is a failed operation."""
         await self._transport.complete_entity(
@@ -223,6 +224,7 @@ class ScriptedWorker:
                 ],
                 actions=actions,
                 state=state,
+                failure=failure_of_all,
                 operations=item.operations,
                 completion_token=item.completion_token,
             )

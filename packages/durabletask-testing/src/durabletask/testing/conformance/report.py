@@ -33,7 +33,8 @@ class CapabilityOutcome(msgspec.Struct):
         failed: tests that failed.
         skipped: tests that were skipped, or expected to fail.
         failures: the tests that failed.
-        missing: the tests of the kit that have neither passed nor failed: skipped, deselected or overridden.
+        missing: the tests of the kit that have neither passed nor failed: skipped, deselected or overridden. One that is
+            skipped for the lack of another capability is not missed.
     """
 
     passed: int = 0
@@ -109,7 +110,8 @@ class ConformanceReport:
         setattr(counts, outcome, getattr(counts, outcome) + 1)
         if outcome == "failed":
             counts.failures.append(test)
-        if outcome != "skipped" and label["test"] in counts.missing:
+        is_judged = outcome != "skipped" or "waived" in label
+        if is_judged and label["test"] in counts.missing:
             counts.missing.remove(label["test"])
 
     def as_text(self) -> str:

@@ -60,9 +60,8 @@ class RequestIds:
 
     def forget(self, below: int) -> None:
         """Forget what is older than a number."""
-        known = self._known
-        for key in [key for key, one in known.items() if one.number < below]:
-            del known[key]
+        # A new dictionary: in the old one, the search for the first would pass all that was deleted before it.
+        self._known = {key: one for key, one in self._known.items() if one.number >= below}
 
     def clear(self) -> None:
         """Forget everything."""
