@@ -1035,9 +1035,9 @@ class AcceptsAnyEntityId(Mutant):
 
 
 class GrantsWithoutLocking(EpisodeMutant):
-    """Grants every lock and keeps nobody out."""
+    """Grants every lock without locking anything."""
 
-    caught_by = "TestEntities.test_a_lock_keeps_others_out"
+    caught_by = "TestEntityLocks.test_a_lock_keeps_others_out"
 
     def change_result(self, result):
         actions = [
@@ -1049,7 +1049,7 @@ class GrantsWithoutLocking(EpisodeMutant):
 class LocksTheFirstOnly(EpisodeMutant):
     """Locks the first entity of a lock set and forgets the others."""
 
-    caught_by = "TestEntities.test_a_lock_is_handed_on"
+    caught_by = "TestEntityLocks.test_a_lock_is_handed_on"
 
     def change_result(self, result):
         actions = [
@@ -1062,7 +1062,7 @@ class LocksTheFirstOnly(EpisodeMutant):
 class KeepsLocksOfTheDead(Mutant):
     """Forgets to release the locks of an orchestration that ends."""
 
-    caught_by = "TestEntities.test_an_ended_orchestration_holds_no_lock"
+    caught_by = "TestEntityLocks.test_an_ended_orchestration_holds_no_lock"
 
     async def complete_orchestrator(self, result):
         # The end is hidden from the hub, which would release them; what the orchestration held stays so.
@@ -1131,7 +1131,7 @@ class NeverPurgesEntities(Mutant):
 class CleansEveryLock(Mutant):
     """Takes every lock for an orphan when it cleans."""
 
-    caught_by = "TestEntities.test_cleaning_takes_no_lock_that_is_held"
+    caught_by = "TestEntityLocks.test_cleaning_takes_no_lock_that_is_held"
 
     async def clean_entity_storage(self, **options):
         for entity in (await self.inner.query_entities(EntityQuery(include_transient=True))).entities:

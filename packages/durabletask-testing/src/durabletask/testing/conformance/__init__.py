@@ -19,7 +19,7 @@ from .client_control import TestControl, TestExternalEvents, TestWait
 from .client_create import TestConnection, TestCreate, TestRead
 from .client_lists import TestHistory, TestListInstanceIds, TestPurge, TestQuery, TestRestart, TestRewind
 from .end_to_end import TestEndToEnd
-from .entities import TestEntities
+from .entities import TestEntities, TestEntityLocks
 from .hub import ConformanceHub
 from .probe import Probe, ScriptedWorker, complete, of_type
 from .report import CapabilityOutcome, ConformanceReport, Level, TransportReport
@@ -44,6 +44,7 @@ __all__ = [
     "TestCreate",
     "TestEndToEnd",
     "TestEntities",
+    "TestEntityLocks",
     "TestEpisodes",
     "TestExternalEvents",
     "TestFilters",

@@ -32,7 +32,7 @@ from durabletask.core.work_items import (
 from .probe import Probe, ScriptedWorker, complete, of_type
 from .spec import requires, spec
 
-__all__ = ["TestEntities"]
+__all__ = ["TestEntities", "TestEntityLocks"]
 
 COUNTER = "@counter@a"
 OTHER = "@counter@b"
@@ -133,50 +133,6 @@ class TestEntities:
         assert entity is not None
         assert entity.serialized_state == '"right"'
 
-    async def test_a_lock_keeps_others_out(self, probe: Probe) -> None:
-        """Between grant and unlock only the holder's messages are delivered; the rest waits in order."""
-        async with probe.worker() as worker:
-            await _orchestration(
-                probe,
-                worker,
-                RequestEntityLock(
-                    id=0, critical_section_id="cs", lock_set=(COUNTER, OTHER), parent_instance_id="caller"
-                ),
-            )
-            granted: list[EntityLockGranted] = []
-            await probe.hub.settle()
-            item = await worker.episode("caller")
-            granted += of_type(item.new_events, EntityLockGranted)
-            assert [event.critical_section_id for event in granted] == ["cs"]
-            entity = await probe.transport.get_entity(COUNTER)
-            assert entity is None or entity.locked_by == "caller"
-            await probe.transport.signal_entity(COUNTER, "outside")
-            await worker.nothing()
-            await worker.commit(
-                item,
-                CallEntity(
-                    id=1,
-                    request_id="r1",
-                    operation="inside",
-                    target_instance_id=COUNTER,
-                    parent_instance_id="caller",
-                ),
-            )
-            batch = await worker.entity(COUNTER)
-            assert [operation.operation for operation in batch.operations] == ["inside"]
-            await worker.answer_entity(batch, "1", state="1")
-            await worker.run(
-                "caller",
-                *(
-                    UnlockEntity(
-                        id=2 + n, critical_section_id="cs", target_instance_id=t, parent_instance_id="caller"
-                    )
-                    for n, t in enumerate((COUNTER, OTHER))
-                ),
-            )
-            batch = await worker.entity(COUNTER)
-            assert [operation.operation for operation in batch.operations] == ["outside"]
-
     async def test_effects_of_a_batch_are_carried_out(self, probe: Probe) -> None:
         """Signals and orchestrations that an entity asks for happen when its batch is committed."""
         await probe.transport.signal_entity(COUNTER, "go")
@@ -255,37 +211,6 @@ class TestEntities:
             item = await worker.entity(COUNTER)
             assert [operation.request_id for operation in item.operations] == ["r2"]
 
-    async def test_a_lock_is_handed_on(self, probe: Probe) -> None:
-        """Who asks for a lock that is held waits; with the unlock the next has all of its locks."""
-        async with probe.worker() as worker:
-            await _locked(probe, worker, "first", OTHER)
-            await probe.create("second")
-            await worker.run("second", _lock("second", COUNTER, OTHER))
-            await worker.nothing()
-            assert (await _entity(probe, OTHER)).locked_by == "first"
-            await probe.transport.raise_event("first", "go")
-            await worker.run("first", *_unlocks("first", OTHER))
-            item = await worker.episode("second")
-            assert [event.critical_section_id for event in of_type(item.new_events, EntityLockGranted)] == [
-                "second"
-            ]
-            for entity_id in (COUNTER, OTHER):
-                assert (await _entity(probe, entity_id)).locked_by == "second"
-
-    async def test_an_ended_orchestration_holds_no_lock(self, probe: Probe) -> None:
-        """However the holder ends, and although it does not unlock, the next one gets the lock."""
-        statuses = (S.COMPLETED, S.FAILED, S.TERMINATED, S.CONTINUED_AS_NEW)
-        async with probe.worker() as worker:
-            await _locked(probe, worker, "holder 0", COUNTER)
-            for number, status in enumerate(statuses, 1):
-                await probe.create(f"holder {number}")
-                await worker.run(f"holder {number}", _lock(f"holder {number}", COUNTER))
-                await probe.transport.raise_event(f"holder {number - 1}", "go")
-                await worker.run(f"holder {number - 1}", complete(status=status))
-                item = await worker.episode(f"holder {number}")
-                assert of_type(item.new_events, EntityLockGranted), f"not released by {status}"
-                await worker.commit(item)
-
     async def test_an_answer_for_an_older_execution_is_dropped(self, probe: Probe) -> None:
         """A call outlives its execution; the next execution of the instance hears nothing of it."""
         async with probe.worker() as worker:
@@ -357,19 +282,6 @@ class TestEntities:
         assert counts == [1, 0]
         assert await probe.transport.get_entity(COUNTER) is None
 
-    async def test_cleaning_takes_no_lock_that_is_held(self, probe: Probe) -> None:
-        """It ends, and a live holder keeps its entities."""
-        async with probe.worker() as worker:
-            await _locked(probe, worker, "holder", COUNTER)
-            token = None
-            while True:
-                result = await probe.transport.clean_entity_storage(continuation_token=token)
-                assert result.orphaned_locks_released == 0
-                token = result.continuation_token
-                if token is None:
-                    break
-            assert (await _entity(probe, COUNTER)).locked_by == "holder"
-
     @requires("entities", "durable")
     async def test_entities_survive_a_restart(self, probe: Probe) -> None:
         """State, waiting operations in their order, and locks."""
@@ -385,6 +297,99 @@ class TestEntities:
             item = await worker.entity(COUNTER)
             assert item.state == "1"
             assert [operation.input for operation in item.operations] == ["0", "1", "2"]
+
+
+@spec("entities")
+class TestEntityLocks:
+    """Locks of entities: who is kept out, who is next, and that none outlives its holder."""
+
+    async def test_a_lock_keeps_others_out(self, probe: Probe) -> None:
+        """Between grant and unlock only the holder's messages are delivered; the rest waits in order."""
+        async with probe.worker() as worker:
+            await _orchestration(
+                probe,
+                worker,
+                RequestEntityLock(
+                    id=0, critical_section_id="cs", lock_set=(COUNTER, OTHER), parent_instance_id="caller"
+                ),
+            )
+            granted: list[EntityLockGranted] = []
+            await probe.hub.settle()
+            item = await worker.episode("caller")
+            granted += of_type(item.new_events, EntityLockGranted)
+            assert [event.critical_section_id for event in granted] == ["cs"]
+            entity = await probe.transport.get_entity(COUNTER)
+            assert entity is None or entity.locked_by == "caller"
+            await probe.transport.signal_entity(COUNTER, "outside")
+            await worker.nothing()
+            await worker.commit(
+                item,
+                CallEntity(
+                    id=1,
+                    request_id="r1",
+                    operation="inside",
+                    target_instance_id=COUNTER,
+                    parent_instance_id="caller",
+                ),
+            )
+            batch = await worker.entity(COUNTER)
+            assert [operation.operation for operation in batch.operations] == ["inside"]
+            await worker.answer_entity(batch, "1", state="1")
+            await worker.run(
+                "caller",
+                *(
+                    UnlockEntity(
+                        id=2 + n, critical_section_id="cs", target_instance_id=t, parent_instance_id="caller"
+                    )
+                    for n, t in enumerate((COUNTER, OTHER))
+                ),
+            )
+            batch = await worker.entity(COUNTER)
+            assert [operation.operation for operation in batch.operations] == ["outside"]
+
+    async def test_a_lock_is_handed_on(self, probe: Probe) -> None:
+        """Who asks for a lock that is held waits; with the unlock the next has all of its locks."""
+        async with probe.worker() as worker:
+            await _locked(probe, worker, "first", OTHER)
+            await probe.create("second")
+            await worker.run("second", _lock("second", COUNTER, OTHER))
+            await worker.nothing()
+            assert (await _entity(probe, OTHER)).locked_by == "first"
+            await probe.transport.raise_event("first", "go")
+            await worker.run("first", *_unlocks("first", OTHER))
+            item = await worker.episode("second")
+            assert [event.critical_section_id for event in of_type(item.new_events, EntityLockGranted)] == [
+                "second"
+            ]
+            for entity_id in (COUNTER, OTHER):
+                assert (await _entity(probe, entity_id)).locked_by == "second"
+
+    async def test_an_ended_orchestration_holds_no_lock(self, probe: Probe) -> None:
+        """However the holder ends, and although it does not unlock, the next one gets the lock."""
+        statuses = (S.COMPLETED, S.FAILED, S.TERMINATED, S.CONTINUED_AS_NEW)
+        async with probe.worker() as worker:
+            await _locked(probe, worker, "holder 0", COUNTER)
+            for number, status in enumerate(statuses, 1):
+                await probe.create(f"holder {number}")
+                await worker.run(f"holder {number}", _lock(f"holder {number}", COUNTER))
+                await probe.transport.raise_event(f"holder {number - 1}", "go")
+                await worker.run(f"holder {number - 1}", complete(status=status))
+                item = await worker.episode(f"holder {number}")
+                assert of_type(item.new_events, EntityLockGranted), f"not released by {status}"
+                await worker.commit(item)
+
+    async def test_cleaning_takes_no_lock_that_is_held(self, probe: Probe) -> None:
+        """It ends, and a live holder keeps its entities."""
+        async with probe.worker() as worker:
+            await _locked(probe, worker, "holder", COUNTER)
+            token = None
+            while True:
+                result = await probe.transport.clean_entity_storage(continuation_token=token)
+                assert result.orphaned_locks_released == 0
+                token = result.continuation_token
+                if token is None:
+                    break
+            assert (await _entity(probe, COUNTER)).locked_by == "holder"
 
 
 def _lock(section_id: str, *targets: str) -> RequestEntityLock:

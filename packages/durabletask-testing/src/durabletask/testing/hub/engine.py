@@ -193,10 +193,7 @@ class Engine:
             state.detached.pop(activity, None)
         if tx.entities:
             has_queued |= self._put_entities(tx.entities)
-        for request in tx.request_ids:
-            state.request_ids.add(request)
-        if tx.forgets is not None:
-            state.request_ids.forget(tx.forgets)
+        state.request_ids.change(tx.request_ids, tx.forgets)
         return has_queued
 
     def _put_instance(self, old: Instance | None, draft: Instance, answers: list[Callable[[], None]]) -> bool:
@@ -282,8 +279,7 @@ class Engine:
                 self._hold(instance)
             self.workers.queue_episode(instance)
         self.state.detached.update(detached)
-        for request in request_ids:
-            self.state.request_ids.add(request)
+        self.state.request_ids.change(request_ids)
         for timer in tx.timers:
             self._timers.add(timer.fire_at, timer)
         self._release([*tx.activities, *detached], [])

@@ -11,6 +11,7 @@ storage.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -40,9 +41,13 @@ class RequestIds:
         """Whether the signal has arrived."""
         return (entity_id, request_id) in self._known
 
-    def add(self, one: RequestId) -> None:
-        """Remember a signal."""
-        self._known[one.entity_id, one.request_id] = one
+    def change(self, new: Iterable[RequestId], forgets: int | None = None) -> None:
+        """Remember signals, and forget those with a lower number than ``forgets``."""
+        for one in new:
+            self._known[one.entity_id, one.request_id] = one
+        if forgets is not None:
+            # A new dictionary: in the old one, the search for the first would pass all that was deleted before it.
+            self._known = {key: one for key, one in self._known.items() if one.number >= forgets}
 
     def outdated(self, now: datetime) -> int | None:
         """The number below which everything may be forgotten; ``None`` while it is not worth a step."""
@@ -57,11 +62,6 @@ class RequestIds:
         surplus = max(len(ids) - _KEPT, 0)
         fresh = (one.number for place, one in enumerate(ids) if place >= surplus and now - one.at < _KEPT_FOR)
         return next(fresh, ids[-1].number + 1)
-
-    def forget(self, below: int) -> None:
-        """Forget what is older than a number."""
-        # A new dictionary: in the old one, the search for the first would pass all that was deleted before it.
-        self._known = {key: one for key, one in self._known.items() if one.number >= below}
 
     def clear(self) -> None:
         """Forget everything."""
