@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
 import typing
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
@@ -30,6 +31,7 @@ __all__ = [
     "EntityDefinition",
     "OperationDefinition",
     "OrchestratorDefinition",
+    "annotations_of",
     "check_input_given",
     "find_operation",
     "name_of",
@@ -75,11 +77,20 @@ def own_name(target: object) -> str:
     return own if isinstance(own, str) else type(target).__name__
 
 
+def annotations_of(kind: type) -> dict[str, Any]:
+    """The annotations of one class, without those of its bases; names that cannot be resolved stay unresolved."""
+    if sys.version_info >= (3, 14):
+        import annotationlib  # noqa: PLC0415
+
+        return annotationlib.get_annotations(kind, format=annotationlib.Format.FORWARDREF)
+    return inspect.get_annotations(kind)
+
+
 def _is_state(target: object, attribute: str) -> bool:
     """Whether an entity class declares an attribute as part of the state of its entities."""
     if not (isinstance(target, type) and hasattr(target, "initial_state")):
         return False
-    declared = [inspect.get_annotations(part).get(attribute) for part in target.__mro__]
+    declared = [annotations_of(part).get(attribute) for part in target.__mro__]
     return any(found is not None and "ClassVar" not in str(found) for found in declared)
 
 

@@ -14,7 +14,6 @@ A member of the payload that the class no longer declares is dropped with the ne
 from __future__ import annotations
 
 import copy
-import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, get_origin, get_type_hint
 
 from typing_extensions import TypedDict
 
+from .definitions import annotations_of
 from .logs import get_logger
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _fields(kind: type, base: type) -> Iterator[tuple[str, object]]:
 
 def public_annotations(part: type) -> list[str]:
     """Names of the annotated attributes of one class, without those that begin with an underscore."""
-    return [name for name in inspect.get_annotations(part) if not name.startswith("_")]
+    return [name for name in annotations_of(part) if not name.startswith("_")]
 
 
 def resolve_local_names(part: type) -> None:
@@ -111,14 +111,14 @@ def resolve_local_names(part: type) -> None:
     """
     if "<locals>" not in part.__qualname__:
         return
-    annotations = inspect.get_annotations(part)
+    annotations = annotations_of(part)
     for name in annotations:
         with suppress(*_UNRESOLVABLE):
             part.__annotations__[name] = _evaluate(part, name, sys._getframe(2).f_locals)  # noqa: SLF001
 
 
 def _evaluate(part: type, name: str, local: Mapping[str, object]) -> object:
-    holder = type(part.__name__, (), {"__annotations__": {name: inspect.get_annotations(part)[name]}})
+    holder = type(part.__name__, (), {"__annotations__": {name: annotations_of(part)[name]}})
     module = sys.modules.get(part.__module__)
     names = {**local, **vars(part)}
     return get_type_hints(holder, vars(module) if module else {}, names, include_extras=True)[name]

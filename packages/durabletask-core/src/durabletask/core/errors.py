@@ -292,16 +292,18 @@ class NotRegisteredError(DurableTaskError):
     failure_is_final = True
 
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
-        known = list(known)
+        super().__init__(self._message(name, sorted(known)))
+        self.name = name
+
+    def _message(self, name: str, known: list[str]) -> str:
         near = nearest_names(name, known)
         if near:
             hint = "The nearest registered names are: " + ", ".join(repr(n) for n in near) + "."
         elif known:
-            hint = "Registered are: " + ", ".join(repr(n) for n in sorted(known)[:10]) + "."
+            hint = "Registered are: " + ", ".join(repr(n) for n in known[:10]) + "."
         else:
             hint = f"No {self.kind} is registered with this worker at all."
-        super().__init__(f"No {self.kind} named {name!r} is registered with this worker. {hint}")
-        self.name = name
+        return f"No {self.kind} named {name!r} is registered with this worker. {hint}"
 
 
 class OrchestratorNotRegisteredError(NotRegisteredError):
@@ -327,12 +329,8 @@ class EntityOperationNotFoundError(NotRegisteredError):
 
     kind = "operation"
 
-    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
-        known = sorted(known)
-        super().__init__(name, known)
-        self.args = (
-            f"The entity has no operation {name!r}. Its operations are: {', '.join(map(repr, known))}.",
-        )
+    def _message(self, name: str, known: list[str]) -> str:
+        return f"The entity has no operation {name!r}. Its operations are: {', '.join(map(repr, known))}."
 
 
 class VersionMismatchError(DurableTaskError):

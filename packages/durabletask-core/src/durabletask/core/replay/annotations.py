@@ -42,6 +42,8 @@ def _declared(function: Callable[..., object]) -> object:
 
 def declared_result(target: object) -> object:
     """The return annotation of a function, of the ``run`` of a class or object, or ``None`` without one."""
+    if target is None:
+        return None
     while isinstance(target, functools.partial):
         target = target.func
     run = getattr(target, "run", None)
