@@ -18,12 +18,14 @@ from durabletask import (
     InstanceNotFoundError,
     InvalidOperationError,
     InvalidRequestError,
+    NotSupportedError,
     OrchestrationContext,
 )
 from durabletask.core.destinations import Directory
 from durabletask.core.exports.files import file_name
 from durabletask.core.exports.job import ExportJob, ExportStatus
 from durabletask.core.history import decode_history
+from durabletask.core.instances import InstanceIdPage
 from durabletask.core.transport import Transport
 from durabletask.testing.conformance import ConformanceHub
 
@@ -227,6 +229,67 @@ async def test_a_continuous_job_exports_what_ends_and_nothing_twice(virtual_hub:
     assert await hub.client.get_orchestration_state("ExportJob-tail") is None
 
 
+async def test_a_window_that_ends_in_the_future_is_waited_for(virtual_hub: Hub):
+    """The clock of another SDK's client may be ahead; what ends until then is exported, too."""
+    hub, shelf = virtual_hub, Shelf()
+    async with hub.worker(shelf):
+        await hub.run("i1")
+        creation = {
+            "jobId": "ahead",
+            "mode": "Batch",
+            "completedTimeFrom": hub.start.isoformat(),
+            "completedTimeTo": (hub.now + timedelta(seconds=30)).isoformat(),
+            "destination": {"container": "c"},
+        }
+        helper = await hub.client.schedule_new_orchestration(
+            "ExecuteExportJobOperationOrchestrator",
+            {"entityId": "@exportjob@ahead", "operationName": "create", "input": creation},
+        )
+        await hub.client.wait_for_orchestration_start("ExportJob-ahead", timeout_in_seconds=None)
+        await hub.run("i2")
+        job = await hub.ended("ahead")
+
+    assert job.status is ExportStatus.COMPLETED
+    assert sorted(shelf.written) == sorted(["i1", "i2", helper])
+
+
+async def test_a_continuous_job_may_begin_in_the_future(virtual_hub: Hub):
+    """Until then it exports nothing."""
+    hub, shelf = virtual_hub, Shelf()
+    async with hub.worker(shelf):
+        await hub.run("early")
+        await hub.client.exports.create(
+            "tail", completed_from=hub.now + timedelta(minutes=5), mode="continuous"
+        )
+        for _ in range(6):
+            await hub.hub.advance(timedelta(minutes=1))
+            await hub.hub.settle()
+        await hub.run("late")
+        await hub.until(lambda: shelf.has("late"))
+        await hub.client.exports.delete("tail")
+
+    assert shelf.written == ["late"]
+
+
+async def test_a_hub_that_repeats_its_key_does_not_keep_a_job_forever(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+):
+    """The page that has no successor is the last."""
+
+    async def repeat(query: object) -> InstanceIdPage:
+        return InstanceIdPage(["i1"], "k")
+
+    monkeypatch.setattr(hub.transport, "list_instance_ids", repeat)
+    shelf = Shelf()
+    async with hub.worker(shelf):
+        await hub.run("i1")
+        await hub.client.exports.create("nightly", completed_from=hub.start, completed_to=hub.now)
+        job = await hub.ended("nightly")
+
+    assert job.status is ExportStatus.COMPLETED
+    assert shelf.written == ["i1", "i1"]
+
+
 async def test_a_worker_may_stop_anywhere(hub: Hub):
     """Another one goes on: no instance is missing, and none has a second file."""
     shelf = Shelf()
@@ -309,6 +372,32 @@ async def test_a_worker_without_a_destination_says_what_to_pass(hub: Hub):
     assert job.last_error is not None
     assert "export_to=Directory('exports')" in job.last_error
     assert [each.attempt_count for each in job.failures] == [1]
+
+
+async def test_a_hub_that_cannot_list_ends_the_job_at_once(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    """Some servers of the protocol lack the call."""
+
+    async def refuse(query: object) -> None:
+        raise NotSupportedError("There is no ListInstanceIds here.")
+
+    monkeypatch.setattr(hub.transport, "list_instance_ids", refuse)
+    async with hub.worker(Shelf()):
+        await hub.client.exports.create("nightly", completed_from=hub.start, completed_to=hub.now)
+        job = await hub.client.exports.wait("nightly", timeout_in_seconds=None)
+
+    assert job is not None
+    assert job.status is ExportStatus.FAILED
+    assert job.last_error is not None
+    assert "There is no ListInstanceIds here." in job.last_error
+
+
+async def test_an_entity_without_a_job_is_not_listed(hub: Hub):
+    """A signal to a job that does not exist fails, and creates none."""
+    async with hub.worker(Shelf()):
+        await hub.client.signal_entity("@exportjob@none", "Run")
+        await hub.client.exports.create("empty", completed_from=hub.start, completed_to=hub.now)
+        assert [job.job_id async for job in hub.client.exports.list()] == ["empty"]
+    assert await hub.client.exports.get("none") is None
 
 
 async def test_a_name_that_the_destination_refuses_fails_the_job_at_once(hub: Hub, tmp_path: Path):

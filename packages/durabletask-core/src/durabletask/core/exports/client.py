@@ -138,7 +138,11 @@ class Exports:
                     query, instance_id_prefix=prefixes[int(number)], continuation_token=inner or None
                 )
             )
-            jobs = [job for job in map(self._job, page.entities) if not wanted or job.status in wanted]
+            jobs = [
+                job
+                for job in map(self._job, page.entities)
+                if job.settings is not None and (not wanted or job.status in wanted)
+            ]
             if page.continuation_token:
                 return jobs, f"{number},{page.continuation_token}"
             following = int(number) + 1
@@ -216,7 +220,7 @@ class Exports:
         orchestrator_id = job.orchestrator_id or form.orchestrator_id(job_id)
         if await self._transport.get_instance(orchestrator_id, include_payloads=False) is not None:
             with suppress(InstanceNotFoundError):  # deleted by others, too
-                await self._transport.terminate_instance(orchestrator_id)
+                await self._transport.terminate_instance(orchestrator_id, recursive=False)
                 await self._transport.wait_for_instance_completion(
                     orchestrator_id, include_payloads=False, timeout=timeout
                 )

@@ -26,6 +26,7 @@ from durabletask.core.errors import (
     InstanceNotFoundError,
     InvalidRequestError,
     NonRetryableError,
+    NotSupportedError,
     TaskError,
     TaskFailedError,
 )
@@ -283,7 +284,10 @@ class PageLister:
 
     async def run(self, ctx: ActivityContext, request: object) -> object:
         """List a page; the answer is in the form of the request."""
-        page = await self._transport.list_instance_ids(messages.read_list_request(request))
+        try:
+            page = await self._transport.list_instance_ids(messages.read_list_request(request))
+        except NotSupportedError as error:
+            raise NonRetryableError(f"This hub cannot be exported from: {error}") from error
         return messages.write_page(page, form_of(ctx.name, request))
 
 
