@@ -19,6 +19,7 @@ from durabletask.core.errors import (
     ResourceExhaustedError,
     StorageError,
 )
+from durabletask.core.history import EventRaised
 from durabletask.core.instances import (
     CreateInstanceRequest,
     InstanceQuery,
@@ -145,6 +146,53 @@ async def test_a_finished_row_that_cannot_be_read_stops_no_query_and_no_purge(tm
     assert [one.instance_id for one in (await hub.query_instances(InstanceQuery())).states] == ["b", "c"]
     assert (await hub.purge_instances(PurgeFilter())).deleted_instance_count == 2
     await hub.close()
+
+
+async def test_commands_behind_a_refused_commit_are_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were decided on a state that never came to be; their callers notice nothing."""
+    from durabletask.testing.hub.storage import sqlite as module
+
+    hub = LocalTaskHub(storage=Sqlite(tmp_path / "a.db"), clock=VirtualClock())
+    for name in ("bad", "other"):
+        await hub.create_instance(request(name))
+    reader = Reader(hub)
+    item = await reader.episode()
+    assert item.instance_id == "bad"
+    await settle(hub)
+    write = module._write_changes
+    is_writing, may_write = threading.Event(), threading.Event()
+
+    def refuse(connection: sqlite3.Connection, number: int, changes: object) -> None:
+        is_writing.set()
+        assert may_write.wait(10)
+        monkeypatch.setattr(module, "_write_changes", write)
+        raise sqlite3.IntegrityError("string or blob too big")
+
+    monkeypatch.setattr(module, "_write_changes", refuse)
+    refused = asyncio.ensure_future(reader.answer(item, ScheduleTask(1, "A")))
+    await asyncio.wait_for(asyncio.to_thread(is_writing.wait), 10)
+    behind = asyncio.gather(hub.create_instance(request("new")), hub.raise_event("other", "e", "1"))
+    journal = hub._engine.commits  # looking the ids up in the file takes any number of turns of the loop
+    for _ in range(10_000):
+        if journal._collecting is not None and len(journal._collecting.entries) == 2:  # type: ignore[attr-defined]
+            break
+        await asyncio.sleep(0.001)
+    assert journal._collecting is not None  # type: ignore[attr-defined]
+    may_write.set()
+    assert await behind == ["new", None]
+    with pytest.raises(StorageError, match="too big"):
+        await refused
+    await reader.close()
+    await hub.close()
+    stored = LocalTaskHub(storage=Sqlite(tmp_path / "a.db"), clock=VirtualClock())
+    assert await stored.get_instance("new") is not None
+    reader = Reader(stored)
+    events = {one.instance_id: one.new_events for one in [await reader.episode(), await reader.episode()]}
+    assert [event.name for event in events["other"] if isinstance(event, EventRaised)] == ["e"]
+    await reader.close()
+    await stored.close()
 
 
 async def test_a_commit_that_the_store_refuses_is_refused_alone(

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+import msgspec
 from durabletask.core.history import EventRaised
 
 from .entity_state import Entity
@@ -28,7 +29,7 @@ from .timers import Timer
 __all__ = ["Transition"]
 
 
-class Transition:
+class Transition(msgspec.Struct, eq=False):
     """State, the time, and the effects of one command.
 
     Attributes:
@@ -46,34 +47,18 @@ class Transition:
         forgets: signals with a lower number may be forgotten.
     """
 
-    __slots__ = (
-        "activities",
-        "attended",
-        "clears_hub",
-        "detached",
-        "drafts",
-        "entities",
-        "forgets",
-        "now",
-        "removed",
-        "request_ids",
-        "state",
-        "timers",
-    )
-
-    def __init__(self, state: HubState, now: datetime) -> None:
-        self.state: HubState = state
-        self.now: datetime = now
-        self.drafts: dict[str, Instance | None] = {}
-        self.activities: list[Activity] = []
-        self.timers: list[Timer] = []
-        self.removed: list[tuple[Instance, bool]] = []
-        self.detached: dict[Activity, int] = {}
-        self.attended: list[Activity] = []
-        self.clears_hub: bool = False
-        self.entities: dict[str, Entity | None] = {}
-        self.request_ids: list[RequestId] = []
-        self.forgets: int | None = None
+    state: HubState
+    now: datetime
+    drafts: dict[str, Instance | None] = {}
+    activities: list[Activity] = []
+    timers: list[Timer] = []
+    removed: list[tuple[Instance, bool]] = []
+    detached: dict[Activity, int] = {}
+    attended: list[Activity] = []
+    clears_hub: bool = False
+    entities: dict[str, Entity | None] = {}
+    request_ids: list[RequestId] = []
+    forgets: int | None = None
 
     def read(self, instance_id: str) -> Instance | None:
         """An instance as the command sees it by now, not to be changed."""

@@ -11,8 +11,10 @@
 * When a group fails, its commands are written again one by one, and only those that fail by themselves are refused.
   When the first of them fails as well, the disk is at fault: everything fails.
 * After any failure memory is ahead of the disk. ``on_failure`` must throw it away, and the journal is at its end;
-  every later ``barrier`` raises the error. ``on_failure`` also gets the ids of the instances whose episodes the store
-  refuses: their workers would repeat them for ever, so they must be failed.
+  every later ``barrier`` raises the error. ``on_failure`` also gets the instances whose episodes the store refuses, with
+  the errors: their workers would repeat them for ever, so they must be failed.
+* Commands that were collected behind a refused one were decided on a state that never came to be. They get a
+  ``SupersededError`` and are run again on what the store has.
 
 Nothing may be answered, and no activity delivered, between ``add`` and ``after``. All methods run in the event loop
 of the hub; only ``_report`` runs on the storage's thread.
@@ -31,10 +33,14 @@ from .effects import Transition
 from .storage.base import Commit, HubStore
 from .storage.codec import encode_commit
 
-__all__ = ["COMMIT_DELAY", "CommitLog", "ImmediateCommits", "Journal"]
+__all__ = ["COMMIT_DELAY", "CommitLog", "ImmediateCommits", "Journal", "SupersededError"]
 
 COMMIT_DELAY = 0.002
 """Seconds that a change without an urgent effect waits for others to share its commit."""
+
+
+class SupersededError(StorageError):
+    """Nothing is wrong with the command, but an earlier one could not be stored. It may be run again at once."""
 
 
 class CommitLog(ABC):
@@ -134,7 +140,7 @@ class Journal(CommitLog):
 
     def __init__(
         self,
-        on_failure: Callable[[TransportError, list[str]], None],
+        on_failure: Callable[[TransportError, dict[str, TransportError]], None],
         on_commit: Callable[[list[str]], None],
     ) -> None:
         self.store: HubStore | None = None
@@ -230,7 +236,7 @@ class Journal(CommitLog):
         try:
             self._in_flight = self.store.commit([entry.commit for entry in group.entries])
         except TransportError as error:
-            self._fail(error, [])
+            self._fail(error, {})
             return
         self._in_flight.add_done_callback(self._report)
 
@@ -247,7 +253,7 @@ class Journal(CommitLog):
             return
         error = done.exception()
         if error is not None:
-            self._fail(_as_transport_error(error), [])
+            self._fail(_as_transport_error(error), {})
             return
         outcomes = done.result()
         if any(outcomes):
@@ -263,22 +269,23 @@ class Journal(CommitLog):
 
     def _refuse(self, group: _Group, outcomes: list[Exception | None]) -> None:
         """Some commands of a group cannot be stored. The others are, and are answered."""
-        refused: list[str] = []
-        first: Exception | None = None
+        refused: dict[str, TransportError] = {}
+        superseded = SupersededError(
+            "An earlier change could not be stored, and the hub reads its store again; try again."
+        )
         for entry, outcome in zip(group.entries, outcomes, strict=True):
             if outcome is None:
                 entry.after()
             else:
-                first = first or outcome
-                refused += [change.instance_id for change in entry.commit.instances if change.runs]
+                error = _as_transport_error(outcome)
+                refused |= {change.instance_id: error for change in entry.commit.instances if change.runs}
         for done, own in group.waiting:
-            outcome = first if own is None else outcomes[own]
+            outcome = superseded if own is None else outcomes[own]
             _resolve([(done, own)], None if outcome is None else _as_transport_error(outcome))
         group.waiting.clear()
-        if first is not None:
-            self._fail(_as_transport_error(first), refused)
+        self._fail(superseded, refused)
 
-    def _fail(self, error: TransportError, refused: list[str]) -> None:
+    def _fail(self, error: TransportError, refused: dict[str, TransportError]) -> None:
         """Nothing that is not on disk happened, and this journal is at its end."""
         self._failure = error
         groups = [group for group in (self._writing, self._collecting) if group is not None]

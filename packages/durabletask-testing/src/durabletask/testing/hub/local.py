@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -63,6 +64,7 @@ from .effects import Transition
 from .engine import Engine
 from .entity_ids import checked_entity_id, fold, is_entity_id, refuse_entity_id, targets_of
 from .entity_state import Entity, metadata_of
+from .journal import SupersededError
 from .order import page_size, read_token, write_token
 from .queries import EntitySelection, select_completed, select_instances, select_purgeable
 from .residency import InMemory, Storage
@@ -92,6 +94,7 @@ _HISTORY_CHUNK = 500  # events
 _PURGE_STEP = 200  # instances between two looks at the time
 _CLEAN_STEP = 500  # entities that one call looks at
 _FAIR_SHARE = 32  # items that one stream may take before others are served
+_ATTEMPTS = 3  # of a command, each on top of another one that could not be stored
 _FULL_PAGE = 2 * 1024 * 1024  # characters of payload after which a page ends early
 ORCHESTRATION_LOCK: Final = timedelta(minutes=2)
 ACTIVITY_LOCK: Final = timedelta(hours=1)
@@ -171,17 +174,37 @@ class LocalTaskHub(Transport):
         engine = self._engine
         for instance_id in involved:
             check_text("instance_id", instance_id)
-        if not self._residency.pin(involved, with_history=with_history):
-            await self._residency.bring(involved, with_history=with_history)
-        try:
+
+        def decide() -> T:
             tx = engine.begin()
             answer = command(tx)
             engine.apply(tx)
-        finally:
-            self._residency.release(involved)
-        if engine.commits.must_wait:
-            await engine.commits.barrier(own=True)
-        return answer
+            return answer
+
+        return await self._carry_out(decide, involved, with_history=with_history)
+
+    async def _carry_out(
+        self, decide: Callable[[], T], involved: Sequence[str] = (), *, with_history: bool = False
+    ) -> T:
+        """Have what is involved in memory, decide, and wait until that is durable."""
+        residency, commits = self._residency, self._engine.commits
+        attempt = 0
+        while True:
+            attempt += 1
+            if not residency.pin(involved, with_history=with_history):
+                await residency.bring(involved, with_history=with_history)
+            try:
+                answer = decide()
+            finally:
+                residency.release(involved)
+            try:
+                if commits.must_wait:
+                    await commits.barrier(own=True)
+            except SupersededError:  # it was decided on a state that never came to be
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return answer
 
     async def _find(self, instance_id: str) -> Instance | None:
         """An instance as it is now; not to be changed."""
@@ -397,22 +420,12 @@ class LocalTaskHub(Transport):
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
         check_result(result)
         involved, with_history = _involved_in(result)
-        if not self._residency.pin(involved, with_history=with_history):
-            await self._residency.bring(involved, with_history=with_history)
-        try:
-            answers.complete_orchestrator(self._engine, result)
-        finally:
-            self._residency.release(involved)
-        if self._engine.commits.must_wait:
-            await self._engine.commits.barrier(own=True)
+        complete = partial(answers.complete_orchestrator, self._engine, result)
+        await self._carry_out(complete, involved, with_history=with_history)
 
     async def complete_activity(self, result: ActivityResult) -> None:
         check_activity_result(result)
-        if not self._residency.pin(()):
-            await self._residency.bring(())
-        answers.complete_activity(self._engine, result)
-        if self._engine.commits.must_wait:
-            await self._engine.commits.barrier(own=True)
+        await self._carry_out(partial(answers.complete_activity, self._engine, result))
 
     async def abandon_orchestrator(self, item: OrchestratorWorkItem) -> None:
         await self._residency.ready()
@@ -428,12 +441,7 @@ class LocalTaskHub(Transport):
             fold(one.instance_id) if is_entity_id(one.instance_id) else one.instance_id
             for one in result.actions
         ]
-        await self._residency.bring(involved)
-        try:
-            answers.complete_entity(self._engine, result)
-        finally:
-            self._residency.release(involved)
-        await self._engine.commits.barrier(own=True)
+        await self._carry_out(partial(answers.complete_entity, self._engine, result), involved)
 
     async def abandon_entity(self, item: EntityWorkItem) -> None:
         await self._residency.ready()

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -283,16 +283,16 @@ class StoreResidency(Residency):
             try:
                 self._journal.finish()
             except StorageError as error:
-                self._fail(error)
+                self._fail(error, {})
             self._journal.close()
             self.engine.reset()
         self._pins.clear()
         self._wanted = {False: {}, True: {}}
         self._holds = self.engine.reads = 0
 
-    def _fail(self, error: TransportError, refused: Sequence[str] = ()) -> None:
+    def _fail(self, error: TransportError, refused: Mapping[str, TransportError]) -> None:
         """Memory is ahead of the disk: throw it away. The next call reads the disk."""
-        self._refused.update(dict.fromkeys(refused, error))
+        self._refused.update(refused)
         self._journal.close()
         self.engine.stop(error)
         self.engine.reset()
