@@ -15,7 +15,7 @@ from azurite import running_azurite
 from durabletask import DurableTaskClient, DurableTaskWorker, MissingPackageError, OrchestrationContext
 from durabletask.azuremanaged import BlobStorage, blobs
 from durabletask.core.destinations import ExportDestination
-from durabletask.core.errors import ConfigurationError, InvalidRequestError
+from durabletask.core.errors import ConfigurationError, InvalidRequestError, StorageError
 from durabletask.core.exports.job import ExportStatus
 from durabletask.core.history import decode_history
 from durabletask.testing.clock import VirtualClock
@@ -137,6 +137,39 @@ async def test_only_the_given_containers_can_be_named():
         await put(storage, "a.json", b"[]", "other")
 
 
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, InvalidRequestError), (403, StorageError), (None, StorageError)]
+)
+async def test_errors_do_not_show_a_signature(
+    monkeypatch: pytest.MonkeyPatch, status: int | None, kind: type[Exception]
+):
+    """HTTP clients put the whole address into their errors; those become the state of the job."""
+
+    class Refused(Exception):
+        status_code = status
+
+    class Service:
+        def __init__(self, address: str, **options: object) -> None: ...
+
+        def get_container_client(self, container: str) -> object:
+            return self
+
+        def upload_blob(self, *_: object, **options: object) -> None:
+            raise Refused(
+                "Max retries exceeded with url: /c/b?sv=2024&sig=SECRET%3D (Caused by ...)\nRequestId: 1"
+            )
+
+    module = SimpleNamespace(BlobServiceClient=Service, ContentSettings=dict)
+    monkeypatch.setattr("importlib.import_module", {"azure.storage.blob": module}.__getitem__)
+    with pytest.raises(kind) as caught:
+        await put(BlobStorage(f"{ADDRESS}?sv=2024&sig=SECRET%3D"), "a.json", b"[]")
+    assert str(caught.value).endswith(
+        "exports/a.json: Refused: Max retries exceeded with url: /c/b?*** (Caused by ...)"
+    )
+    assert caught.value.__suppress_context__
+
+
 async def put(storage: ExportDestination, name: str, content: bytes, container: str = "exports") -> None:
     await storage.write(
         container,
@@ -203,7 +236,7 @@ class TestAgainstAzurite:
 
     async def test_a_container_that_cannot_exist_is_named(self, storage: BlobStorage):
         """It is a mistake in the job, which no retry mends."""
-        with pytest.raises(InvalidRequestError, match=r"refuses No_Such/a\.json"):
+        with pytest.raises(InvalidRequestError, match=r"did not take No_Such/a\.json: HttpResponseError"):
             await put(storage, "a.json", b"1", "No_Such")
 
     async def test_a_job_exports_to_blobs(self, azurite: str):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 import threading
 from collections.abc import Callable, Collection, Mapping
 from importlib.util import find_spec
@@ -15,15 +16,16 @@ from typing import Protocol, cast
 from urllib.parse import quote, urlsplit
 
 from durabletask.core.connection_string import ConnectionString
-from durabletask.core.errors import ConfigurationError, InvalidRequestError, MissingPackageError
+from durabletask.core.errors import ConfigurationError, InvalidRequestError, MissingPackageError, StorageError
 
 from .credentials import make_credential
-from .sources import is_async
+from .sources import is_async, redacted
 
 __all__ = ["BlobStorage"]
 
 _BAD_REQUEST = 400
 _NO_CONTAINER = "ContainerNotFound"
+_QUERY = re.compile(r"\?[^\s'\")>]+")
 _RACE = frozenset({"ContainerAlreadyExists", "BlobAlreadyExists"})
 
 
@@ -91,6 +93,7 @@ class BlobStorage:
 
         Raises:
             InvalidRequestError: the container is not among those allowed, or its name is not valid.
+            StorageError: the account does not answer, or refuses the object for now.
         """
         if self._containers is not None and container not in self._containers:
             raise InvalidRequestError(
@@ -121,11 +124,11 @@ class BlobStorage:
 
         try:
             await asyncio.to_thread(upload)
-        except Exception as error:
-            if getattr(error, "status_code", None) == _BAD_REQUEST:
-                reason = str(error).partition("\n")[0]
-                raise InvalidRequestError(f"{self!r} refuses {container}/{name}: {reason}") from error
-            raise
+        except Exception as error:  # noqa: BLE001 - all kinds of its HTTP client
+            # Without its cause: texts of errors can have the address with a shared access signature.
+            text = f"{self!r} did not take {container}/{name}: {_reason(error)}"
+            is_final = getattr(error, "status_code", None) == _BAD_REQUEST
+            raise (InvalidRequestError(text) if is_final else StorageError(text)) from None
 
     async def close(self) -> None:
         """Close the connections; the next ``write`` opens new ones."""
@@ -214,6 +217,12 @@ def _code_of(error: Exception) -> str:
     """The service's code of an error; an enumeration in some versions of the package."""
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code))
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, without the queries of addresses."""
+    line = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {redacted(_QUERY.sub('?***', line))}"
 
 
 def _as_header(value: str) -> str:
