@@ -211,8 +211,13 @@ async def _get_entity(hub: ServedHub, request: pb.GetEntityRequest) -> bytes:
 
 
 async def _query_entities(hub: ServedHub, request: pb.QueryEntitiesRequest) -> bytes:
-    page = await hub.transport.query_entities(entities.decode_entity_query(request))
-    return entities.encode_entity_page(page).SerializeToString()
+    query = entities.decode_entity_query(request)
+
+    async def page(size: int) -> tuple[bytes, int]:
+        found = await hub.transport.query_entities(replace(query, page_size=size))
+        return entities.encode_entity_page(found).SerializeToString(), len(found.entities)
+
+    return await _fitting(page, min(query.page_size, _MOST_STATES))
 
 
 async def _clean_entities(hub: ServedHub, request: pb.CleanEntityStorageRequest) -> bytes:
