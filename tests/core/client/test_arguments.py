@@ -76,7 +76,7 @@ VALID: dict[str, dict[str, Any]] = {
     "create_task_hub": {},
 }
 UNCHECKED = {
-    "self", "input", "output", "data", "path", "orchestrators", "activities", "return_type", "state_type",
+    "self", "input", "output", "data", "path", "orchestrators", "activities", "entities", "return_type", "state_type",
 }  # fmt: skip
 WRONG: list[object] = [object(), 3.5j, b"bytes", ["x", 3], {"attempt": 3}]
 WRONG_TEXTS = [NOT_UNICODE, "a\0b"]

@@ -31,6 +31,7 @@ _OF_ORCHESTRATORS = frozenset(
         "continue_as_new",
         "create_timer",
         "current_utc_datetime",
+        "entity",
         "is_replaying",
         "lock_entities",
         "new_uuid",

@@ -451,4 +451,5 @@ def _failure_of(state: OrchestrationState, target: str, name: str) -> FailureDet
             error_type=state.runtime_status.name,
             message=f"The helper orchestration that called operation {name!r} of entity {target!r} was ended.",
         )
-    return details.inner_failure or details
+    of_operation = details.inner_failure if details.matches(TaskFailedError) else None
+    return of_operation or details
