@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -61,6 +62,17 @@ async def check(path: Path, heard: list[str]) -> None:
         events = [event async for chunk in hub.stream_history(instance_id) for event in chunk]
         for kind, times in ((TaskCompleted, 2), (TimerFired, 1), (SubOrchestrationInstanceCompleted, 1)):
             assert sum(isinstance(event, kind) for event in events) == times
+    signalled = [line.split()[1] for line in heard if line.startswith("signalled")]
+    for instance_id in created:  # sent again, as a client without an answer does
+        await hub.signal_entity(crash_victim.ENTITY, "see", input=instance_id, request_id=instance_id)
+    for _ in range(1000):
+        entity = await hub.get_entity(crash_victim.ENTITY)
+        if entity is None or not entity.backlog_queue_size:
+            break
+        await asyncio.sleep(0.01)
+    seen = json.loads(entity.serialized_state or "[]") if entity is not None else []
+    assert len(seen) == len(set(seen))
+    assert {*created, *signalled} <= set(seen)
     worker.cancel()
     await asyncio.gather(worker, return_exceptions=True)
     await hub.close()

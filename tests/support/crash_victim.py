@@ -1,12 +1,14 @@
 """A process to be killed: runs instances on a store and prints what was acknowledged, one line each.
 
 ``python crash_victim.py STORE ROUND`` creates instances ``ROUND-N`` without end. Each runs two activities, a
-short timer and a child. Lines: ``created ID``, ``event ID``, ``completed ID``.
+short timer and a child. Lines: ``created ID``, ``event ID``, ``signalled ID``, ``completed ID``. The signal goes to one
+entity for all, which collects what it gets.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -28,12 +30,17 @@ from durabletask.core.history import (
 from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus
 from durabletask.core.work_items import (
     ActivityResult,
+    EntityBatchResult,
+    EntityOperationResult,
+    EntityWorkItem,
     OrchestratorResult,
     OrchestratorWorkItem,
     WorkItem,
     WorkItemStreamOptions,
 )
 from durabletask.testing import InMemoryBackend, SqliteStore
+
+ENTITY = "@seen@all"
 
 
 def script(item: OrchestratorWorkItem) -> Sequence[OrchestratorAction]:
@@ -72,6 +79,14 @@ async def _serve(hub: InMemoryBackend, item: WorkItem) -> None:
         await hub.complete_orchestrator(
             OrchestratorResult(instance_id=item.instance_id, actions=script(item), completion_token=token)
         )
+    elif isinstance(item, EntityWorkItem):
+        seen = [*json.loads(item.state or "[]"), *(operation.input for operation in item.operations)]
+        done = [EntityOperationResult()] * len(item.operations)
+        await hub.complete_entity(
+            EntityBatchResult(
+                instance_id=item.instance_id, results=done, state=json.dumps(seen), completion_token=token
+            )
+        )
     else:
         await hub.complete_activity(
             ActivityResult(
@@ -86,6 +101,8 @@ async def one(hub: InMemoryBackend, instance_id: str) -> None:
     print(f"created {instance_id}", flush=True)
     await hub.raise_event(instance_id, "go")
     print(f"event {instance_id}", flush=True)
+    await hub.signal_entity(ENTITY, "see", input=instance_id, request_id=instance_id)
+    print(f"signalled {instance_id}", flush=True)
     await hub.wait_for_instance_completion(instance_id)
     print(f"completed {instance_id}", flush=True)
 
