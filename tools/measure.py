@@ -39,7 +39,7 @@ SMALLEST_ROOM = 500
 # exact payloads, bounded failures, validation at the hub, and a hub that survives errors of its disk. This is what
 # was reached; new code makes room for itself, or raises the figure with a reason. Entities: attributes as state, proxies,
 # calls by the client. Entities in the hub; schedules; history export in the forms of three SDKs.
-MOST_LINES = 47_700
+MOST_LINES = 48_000
 LINES_BEFORE = 33_550
 MOST_PRIVATE = 5.0  # in 1,000 lines
 MOST_ANY = 3.0  # in 1,000 lines

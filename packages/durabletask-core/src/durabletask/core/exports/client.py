@@ -29,8 +29,9 @@ from durabletask.core.serialization import DataConverter
 from durabletask.core.transport import Transport
 
 from . import messages
-from .forms import FORMS, HELPER, Form, FormName, form_of
+from .forms import FORMS, Form, FormName, form_of
 from .job import ExportFileFormat, ExportJob, ExportMode, ExportStatus, new_settings
+from .names import HELPER
 
 __all__ = ["Exports"]
 

@@ -13,14 +13,12 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from .job import ExportFileFormat
+from .names import DOTNET, PYTHON
 
-__all__ = ["FORMS", "HELPER", "Form", "FormName", "Plain", "folded", "form_of", "snake", "spelled"]
+__all__ = ["FORMS", "Form", "FormName", "Plain", "folded", "form_of", "snake", "spelled"]
 
 FormName: TypeAlias = Literal["dotnet", "javascript", "python"]
 """The SDKs after which the forms are named. The one of Java has the form of ``javascript``."""
-
-HELPER: Final = "ExecuteExportJobOperationOrchestrator"
-"""Name of the orchestration by which clients call an operation of the entity; the one of Python sends signals."""
 
 Plain: TypeAlias = dict[str, Any]
 """A JSON object."""
@@ -64,11 +62,8 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 
 _DOTNET: Final = Form(
     name="dotnet",
-    entity="ExportJob",
-    orchestrator="ExportJobOrchestrator",
+    **DOTNET._asdict(),
     orchestrator_prefix="ExportJob-",
-    list_activity="ListTerminalInstancesActivity",
-    export_activity="ExportInstanceHistoryActivity",
     operations={
         "create": "Create",
         "get": "Get",
@@ -92,11 +87,8 @@ FORMS: Final[Mapping[FormName, Form]] = {
     ),
     "python": Form(
         name="python",
-        entity="ExportJobEntity",
-        orchestrator="export_job_orchestrator",
+        **PYTHON._asdict(),
         orchestrator_prefix="export-job-",
-        list_activity="list_terminal_instances",
-        export_activity="export_instance_history",
         operations={
             "create": "create",
             "get": "get",
@@ -123,14 +115,8 @@ def form_of(family: str, plain: object) -> Form:
         family: a name of the object's entity, orchestration or activity, which tells the family.
         plain: the object, whose spelling tells the rest.
     """
-    python = FORMS["python"]
-    if family.lower() in {
-        python.entity.lower(),
-        python.orchestrator,
-        python.list_activity,
-        python.export_activity,
-    }:
-        return python
+    if family.lower() in {name.lower() for name in PYTHON}:
+        return FORMS["python"]
     is_camel = isinstance(plain, dict) and any(key[:1].islower() for key in plain)
     return FORMS["javascript" if is_camel else "dotnet"]
 

@@ -8,7 +8,7 @@ Other SDKs ignore both.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 import msgspec
 
@@ -303,7 +303,7 @@ def read_reason(plain: object) -> str | None:
 
 # --- orchestrations ---------------------------------------------------------------------------------------------------
 
-Call: TypeAlias = tuple[str, str, Any]
+Call: TypeAlias = tuple[str, str, object]
 """Entity id, operation, input."""
 
 

@@ -1,18 +1,17 @@
 """Export jobs among what every worker can run, under the names of all SDKs of the protocol.
 
-Importing this module is cheap; what serves a job is imported when the first work item of one arrives.
+Every worker imports this module. What serves a job is imported when the first work item of one arrives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from types import ModuleType
 
 from durabletask.core.destinations import ExportDestination
 from durabletask.core.registry import Registry
 from durabletask.core.transport import Transport
 
-from .forms import FORMS, HELPER
+from .names import DOTNET, HELPER, PYTHON
 
 __all__ = ["add_exports"]
 
@@ -26,26 +25,23 @@ def add_exports(registry: Registry, transport: Transport, destination: ExportDes
         destination: where files go. Without one, exports fail with an error that says how to give it.
     """
 
-    def part(name: str) -> Callable[[], Any]:
-        def load() -> Any:
-            from . import serving  # noqa: PLC0415 - most workers run no exports
+    def serving() -> ModuleType:
+        from . import serving  # noqa: PLC0415 - most workers run no exports
 
-            return getattr(serving, name)
+        return serving
 
-        return load
-
-    def activity(name: str) -> Callable[[], object]:
-        return lambda: part(name)()(transport, destination)
-
-    families = FORMS["dotnet"], FORMS["python"]
+    families = DOTNET, PYTHON
     registry.add_built_ins(
         orchestrators={
-            HELPER: part("call_operation"),
-            **{form.orchestrator: part("run_export") for form in families},
+            HELPER: lambda: serving().call_operation,
+            **{names.orchestrator: lambda: serving().run_export for names in families},
         },
         activities={
-            **{form.list_activity: activity("PageLister") for form in families},
-            **{form.export_activity: activity("HistoryExporter") for form in families},
+            **{names.list_activity: lambda: serving().PageLister(transport) for names in families},
+            **{
+                names.export_activity: lambda: serving().HistoryExporter(transport, destination)
+                for names in families
+            },
         },
-        entities={form.entity.lower(): part("serve_job") for form in families},
+        entities={names.entity.lower(): lambda: serving().serve_job for names in families},
     )

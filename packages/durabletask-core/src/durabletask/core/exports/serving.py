@@ -279,7 +279,7 @@ def _reason(error: BaseException) -> str:
 class PageLister:
     """The activity that lists a page of instances that have ended."""
 
-    def __init__(self, transport: Transport, _: object) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     async def run(self, ctx: ActivityContext, request: object) -> object:
