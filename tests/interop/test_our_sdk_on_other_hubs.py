@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from durabletask import (
@@ -15,6 +16,11 @@ from durabletask import (
     OrchestrationContext,
     OrchestrationStatus,
 )
+from durabletask.core.destinations import Directory
+from durabletask.core.exports.forms import FormName
+from durabletask.core.exports.job import ExportStatus
+from durabletask.core.history import ExecutionStarted
+from durabletask.testing.history_files import read_history
 from other_sdks import peer_python
 
 pytestmark = [pytest.mark.process, pytest.mark.network, pytest.mark.timeout(300)]
@@ -106,3 +112,45 @@ async def test_the_other_features(connection_string: str) -> None:
     assert output["child"] == 7
     assert output["event"] == {"a": 1}
     assert "on purpose" in output["failure"]
+
+
+@pytest.mark.parametrize("readable_by", ["dotnet", "javascript", "python"])
+async def test_exports(connection_string: str, tmp_path: Path, readable_by: FormName) -> None:
+    """That hub lists what has ended, runs the entity of a job and streams histories."""
+    async with (
+        DurableTaskClient(connection_string, "default") as client,
+        DurableTaskWorker(
+            connection_string,
+            "default",
+            orchestrators=[chain],
+            activities=[increment],
+            export_to=Directory(tmp_path),
+        ),
+    ):
+        begun = datetime.now(timezone.utc)
+        ids = [await client.schedule_new_orchestration(chain, number) for number in range(5)]
+        for instance_id in ids:
+            await client.wait_for_orchestration_completion(instance_id, timeout_in_seconds=30)
+        job_id = f"archive-{readable_by}"
+        await client.exports.create(
+            job_id,
+            completed_from=begun,
+            completed_to=datetime.now(timezone.utc),
+            page_size=2,
+            readable_by=readable_by,
+        )
+        job = await client.exports.wait(job_id, timeout_in_seconds=60)
+        listed = [each.job_id async for each in client.exports.list()]
+        await client.exports.delete(job_id)
+        assert await client.exports.get(job_id) is None
+    assert job is not None
+    assert (job.status, job.exported, job.failed) == (ExportStatus.COMPLETED, 5, 0)
+    assert listed == [job_id]
+    assert _exported(tmp_path) == set(ids)
+
+
+def _exported(folder: Path) -> set[str]:
+    histories = [read_history(path) for path in folder.rglob("*.jsonl.gz")]
+    return {
+        event.instance_id for events in histories for event in events if isinstance(event, ExecutionStarted)
+    }
