@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -268,4 +270,29 @@ async def test_messages_delayed_before_and_after_a_reopening_are_kept_apart(file
     await file.hub.signal_entity(A, "third", scheduled_time=due)
     batch = await file.reader.batch()
     assert [one.operation for one in batch.operations] == ["first", "second", "third"]
+    await file.close()
+
+
+async def test_an_entity_whose_removal_is_not_on_disk_yet_is_not_read_back(file: File) -> None:
+    """The file still has the old state, but the entity is gone: the next signal finds none."""
+    await file.put(A, '"old"')
+    await file.hub.signal_entity(A, "clear")
+    batch = await file.reader.batch()
+    is_free = threading.Event()
+    file.hub._residency._store._file._writer.submit(is_free.wait, 30)  # type: ignore[attr-defined]
+    removing = asyncio.ensure_future(file.reader.run(batch, state=None))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert file.resident == []
+    signalling = asyncio.ensure_future(file.hub.signal_entity(A, "again"))
+    again = await file.reader.batch()
+    assert again.state is None
+    is_free.set()
+    await removing
+    await signalling
+    await file.reader.run(again, state='"new"')
+    await file.again()
+    entity = await file.hub.get_entity(A)
+    assert entity is not None
+    assert entity.serialized_state == '"new"'
     await file.close()

@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 
 from durabletask.core.errors import StorageError, TransportError
 
@@ -33,7 +34,7 @@ from .effects import Transition
 from .storage.base import Commit, HubStore
 from .storage.codec import encode_commit
 
-__all__ = ["COMMIT_DELAY", "CommitLog", "ImmediateCommits", "Journal", "SupersededError"]
+__all__ = ["COMMIT_DELAY", "CommitLog", "ImmediateCommits", "Journal", "SupersededError", "Watch"]
 
 COMMIT_DELAY = 0.002
 """Seconds that a change without an urgent effect waits for others to share its commit."""
@@ -130,6 +131,25 @@ class _Group:
         self.keys.update(entry.commit.ids())
 
 
+class Watch:
+    """Collects the numbers of the instances and entities that are removed while a read of the storage is in flight."""
+
+    __slots__ = ("_has_all", "_keys")
+
+    def __init__(self) -> None:
+        self._keys: set[int] = set()
+        self._has_all = False
+
+    def add(self, commit: Commit) -> None:
+        """A command has removed something."""
+        self._keys.update(commit.removed)
+        self._has_all |= commit.clears_hub
+
+    def has(self, key: int) -> bool:
+        """Whether what the read may have found is gone."""
+        return self._has_all or key in self._keys
+
+
 class Journal(CommitLog):
     """The way from one hub's memory to its store.
 
@@ -151,6 +171,7 @@ class Journal(CommitLog):
         self._writing: _Group | None = None
         self._in_flight: Future[list[Exception | None]] | None = None
         self._is_urgent = False
+        self._watches: list[Watch] = []
         self._failure: TransportError | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -177,6 +198,8 @@ class Journal(CommitLog):
         return encode_commit(tx)
 
     def add(self, commit: Commit, after: Callable[[], None], *, is_urgent: bool) -> None:
+        for watch in self._watches:
+            watch.add(commit)
         if self._collecting is None:
             self._collecting = _Group()
         self._collecting.add(_Entry(commit, after))
@@ -196,6 +219,19 @@ class Journal(CommitLog):
             done = asyncio.get_running_loop().create_future()
             group.waiting.append((done, len(group.entries) - 1 if own else None))
             await done
+
+    @contextmanager
+    def watching(self) -> Iterator[Watch]:
+        """Collect what is removed while the body reads the storage, and what is not yet removed there."""
+        watch = Watch()
+        for group in (self._writing, self._collecting):
+            for entry in () if group is None else group.entries:
+                watch.add(entry.commit)
+        self._watches.append(watch)
+        try:
+            yield watch
+        finally:
+            self._watches.remove(watch)
 
     def holds(self, key: int) -> bool:
         return any(group is not None and key in group.keys for group in (self._collecting, self._writing))

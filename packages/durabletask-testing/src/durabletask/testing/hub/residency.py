@@ -39,9 +39,8 @@ from durabletask.core.errors import StorageError, TransportError
 from .answers import fail_instance
 from .engine import Engine
 from .entity_ids import is_entity_id
-from .entity_state import Entity
 from .events import EventLog
-from .journal import CommitLog, ImmediateCommits, Journal
+from .journal import CommitLog, ImmediateCommits, Journal, Watch
 from .order import Position
 from .queries import Selection
 from .state import HubState, Instance
@@ -197,6 +196,15 @@ def _retrieve(done: asyncio.Task[object]) -> None:
     """Take the error of a task whose callers may all be gone, or asyncio reports it as never retrieved."""
     if not done.cancelled():
         done.exception()
+
+
+def _answer(futures: Iterable[asyncio.Future[None]], error: BaseException | None) -> None:
+    for future in futures:
+        if not future.done():
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
 
 
 def _key_of_idle(state: HubState, instance_id: str) -> int | None:
@@ -402,22 +410,24 @@ class StoreResidency(Residency):
         found: Found | None = None
         try:
             if self._store is not None:
-                found = await self._read(self._store.find(wanted, with_history=with_history))
-                for instance in found.instances.values():
-                    self._admit(instance, with_history)
-                for entity in found.entities.values():
-                    self._admit_entity(entity)
+                with self._journal.watching() as removed:
+                    found = await self._read(self._store.find(wanted, with_history=with_history))
+                    self._admit_all(found, removed, with_history)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the callers must not wait for ever
             error, found = failure, None
         finally:
             for instance_id, futures in wanted.items():
                 outcome = error if found is None else found.unreadable.get(instance_id)
-                for future in futures:
-                    if not future.done():
-                        if outcome is None:
-                            future.set_result(None)
-                        else:
-                            future.set_exception(outcome)
+                _answer(futures, outcome)
+
+    def _admit_all(self, found: Found, removed: Watch, with_history: bool) -> None:
+        for instance in found.instances.values():
+            if not removed.has(instance.key):
+                self._admit(instance, with_history)
+        state = self.engine.state
+        for entity in found.entities.values():
+            if entity.entity_id not in state.entities and not removed.has(entity.key):
+                state.put_entity(entity)
 
     def _admit(self, instance: Instance, with_history: bool) -> None:
         present = self.engine.state.instances.get(instance.instance_id)
@@ -427,10 +437,6 @@ class StoreResidency(Residency):
                 present.history = instance.history
         elif instance.is_terminal:
             self.engine.state.put(instance)
-
-    def _admit_entity(self, entity: Entity) -> None:
-        if entity.entity_id not in self.engine.state.entities:
-            self.engine.state.put_entity(entity)
 
     def _settle(self, instance_ids: Iterable[str]) -> None:
         """A group of commands is on disk, and what it promised is queued and answered."""
