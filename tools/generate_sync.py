@@ -47,6 +47,7 @@ MODULES = (
     ROOT / "packages/durabletask-core/src/durabletask/sync/schedules.py",
     ROOT / "packages/durabletask-core/src/durabletask/sync/exports.py",
     ROOT / "packages/durabletask-testing/src/durabletask/testing/sync.py",
+    ROOT / "packages/durabletask-testing/src/durabletask/testing/sync_entities.py",
 )
 
 TWINS = {

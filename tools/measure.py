@@ -38,8 +38,9 @@ SMALLEST_ROOM = 500
 # Before the simplification there were 33,550 lines. Mending faults has added more than the simplification took away:
 # exact payloads, bounded failures, validation at the hub, and a hub that survives errors of its disk. This is what
 # was reached; new code makes room for itself, or raises the figure with a reason. Entities: attributes as state, proxies,
-# calls by the client. Entities in the hub; schedules; history export in the forms of three SDKs.
-MOST_LINES = 48_000
+# calls by the client. Entities in the hub; schedules; history export in the forms of three SDKs. Tests of
+# entities: one without a hub, handles on virtual time, fakes; their waits in explanations.
+MOST_LINES = 48_900
 LINES_BEFORE = 33_550
 MOST_PRIVATE = 5.0  # in 1,000 lines
 MOST_ANY = 3.0  # in 1,000 lines

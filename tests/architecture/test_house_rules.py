@@ -146,6 +146,7 @@ TWINS = {
     "durabletask.sync.schedules",
     "durabletask.sync.exports",
     "durabletask.testing.sync",
+    "durabletask.testing.sync_entities",
 }
 
 

@@ -58,7 +58,7 @@ class DeclaredState:
             SerializationError: the state does not fit the declaration.
         """
         self.set(entity, {})
-        self.set(entity, context.get_state(self.shape, self._values(entity)))
+        self.set(entity, context.get_state(self.shape, self.values(entity)))
 
     def set(self, entity: object, values: dict[str, object]) -> None:
         """Set the attributes of a new object; the others get their defaults."""
@@ -75,9 +75,10 @@ class DeclaredState:
         values = context.get_state(self.shape)
         if values is not None:
             values.clear()
-            values.update(self._values(entity))
+            values.update(self.values(entity))
 
-    def _values(self, entity: object) -> dict[str, object]:
+    def values(self, entity: object) -> dict[str, object]:
+        """The attributes of an object that are state, by name."""
         return {name: getattr(entity, name) for name in self.fields if hasattr(entity, name)}
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from .clock import Clock as Clock
     from .clock import SystemClock as SystemClock
     from .clock import VirtualClock as VirtualClock
+    from .entity_environment import EntityTestEnvironment as EntityTestEnvironment
+    from .entity_environment import SentSignal as SentSignal
+    from .entity_environment import StartedOrchestration as StartedOrchestration
     from .environment import OrchestrationTestEnvironment as OrchestrationTestEnvironment
     from .fakes import ActivityCall as ActivityCall
     from .fakes import FakeActivity as FakeActivity
@@ -47,6 +50,7 @@ else:
                 "SqliteStore",
             ),
             "clock": ("Clock", "SystemClock", "VirtualClock"),
+            "entity_environment": ("EntityTestEnvironment", "SentSignal", "StartedOrchestration"),
             "environment": ("OrchestrationTestEnvironment",),
             "fakes": ("ActivityCall", "FakeActivity"),
             "faults": ("Chaos", "ChaosDivergenceError", "FaultCounts"),

@@ -9,18 +9,21 @@ A timer of thirty days takes a millisecond. ``harness`` has the rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from durabletask.core.client import DurableTaskClient
 from durabletask.core.context import RunsAsync, RunsSync, RunsYielding
+from durabletask.core.entity_client import EntityHandle
+from durabletask.core.operations import entity_id_of
 from durabletask.core.options import check_options
 from durabletask.core.replay.annotations import declared_result
 from typing_extensions import Self, Unpack
 
 from .commands import Command
+from .entity_handles import EnvironmentEntities
 from .fakes import ActivityCall, FakeActivity, SideEffect
 from .faults import Chaos, FaultCounts, compare_outcomes
 from .harness import Harness
@@ -43,6 +46,8 @@ from .run import OrchestrationRun
 __all__ = ["OrchestrationTestEnvironment"]
 
 __tracebackhide__ = True  # pytest shows the line of the test instead
+
+EntityT = TypeVar("EntityT")
 
 
 class OrchestrationTestEnvironment:
@@ -275,6 +280,26 @@ class OrchestrationTestEnvironment:
         run = await _start(self._harness, orchestrator, input, instance_id, raised)
         self._runs.append(run)
         return await run.result()
+
+    # --- entities -------------------------------------------------------------------------------------------
+
+    @overload
+    def entity(self, entity: type[EntityT], key: str) -> EntityHandle[EntityT]: ...
+    @overload
+    def entity(self, entity: str | Callable[..., object], key: str) -> EntityHandle[Any]: ...
+    def entity(self, entity: object, key: str) -> EntityHandle[object]:
+        """One entity, as ``client.entity`` gives it: ``await env.entity(Counter, "k").call.add(3)``, ``.signal``, ``.state()``.
+
+        A call returns when everything that follows from it without time passing has happened. An awaited signal does so,
+        too; without ``await`` its effects are there with the next result. A signal at a later time comes through
+        ``env.client.signal_entity(..., at=...)`` and is delivered when ``advance`` reaches its time.
+
+        Args:
+            entity: the entity's class or function, or its registered name.
+            key: key of the entity.
+        """
+        self._harness.check_started()
+        return EntityHandle(EnvironmentEntities(self._harness), entity, entity_id_of(entity, key))
 
     # --- fakes ----------------------------------------------------------------------------------------------
 

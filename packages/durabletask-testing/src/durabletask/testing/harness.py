@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TypedDict, TypeVar, cast
 
+from durabletask.core.built_ins import add_built_ins
 from durabletask.core.client import DurableTaskClient
 from durabletask.core.diagnosis import Diagnosis
 from durabletask.core.execution.runner import running_item
@@ -118,6 +119,7 @@ class Harness:
         self.registry: Registry = Registry(**code)
         self.clock: VirtualClock = VirtualClock(start_time, auto_advance=False)
         self.hub: InMemoryBackend = DrivenHub(self.clock, self.drive)
+        add_built_ins(self.registry)
         add_schedules(self.registry, self.hub)  # so that the recorder leaves its activities to the worker
         self.client: DurableTaskClient = DurableTaskClient(self.hub, data_converter=self.converter)
         self.look: Inspection = Inspection(self.client, self.registry, self.converter, versioning)
@@ -291,6 +293,18 @@ class Harness:
         registry = Registry(orchestrators=self._options["orchestrators"])
         return self.look.explain(instance_id, registry)
 
+    def check_started(self) -> None:
+        """Refuse what needs the worker, before it runs."""
+        if self.look.loop is None:
+            raise RuntimeError("The environment is not started: use it in an 'async with' statement.")
+
+    async def catch_up(self) -> None:
+        """Let earlier commands and their effects happen, unless the code of a work item asks for it."""
+        if not self.recorder.is_running(running_item.get()):
+            with self._leading():
+                await self._commands.drain()
+                await self._settle(_BUSY_LIMIT)
+
     async def begin(
         self,
         orchestrator: object,
@@ -302,8 +316,7 @@ class Harness:
         start_at: datetime | timedelta | None = None,
     ) -> str:
         """Start an orchestration, let it run until it waits for time or for the outside; returns its id."""
-        if self.look.loop is None:
-            raise RuntimeError("The environment is not started: use it in an 'async with' statement.")
+        self.check_started()
         is_inside = self.recorder.is_running(running_item.get())
         with self._leading():
             if not is_inside:

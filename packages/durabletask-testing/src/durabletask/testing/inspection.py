@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from durabletask.core.client import DurableTaskClient
 from durabletask.core.diagnosis import Diagnosis, explain
+from durabletask.core.entity_waits import standing_of, waited_entities
 from durabletask.core.errors import InstanceNotFoundError
 from durabletask.core.history import ExecutionCompleted, HistoryEvent
 from durabletask.core.hosting.hidden_loop import hide_event_loop
@@ -121,7 +122,11 @@ class Inspection:
         tasks = self.pending(instance_id)
         if not tasks:
             return "It waits for nothing that its history shows." + self.unread(instance_id)
-        shown = "".join(f"\n  {task}" for task in tasks)
+        entities = self._at_once(waited_entities(self._client.transport, instance_id, tasks))
+        shown = ""
+        for task in tasks:
+            standing = standing_of(task, instance_id, entities)
+            shown += f"\n  {task}" + (f"\n    {standing}" if standing else "")
         return f"It waits for:{shown}{waits}{self.unread(instance_id)}"
 
     def _replayed(self, instance_id: str, look: Callable[[OrchestrationSession], list[T]]) -> list[T]:

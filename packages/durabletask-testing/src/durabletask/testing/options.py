@@ -20,11 +20,16 @@ from typing_extensions import Never, TypedDict, TypeVar
 from .faults import Chaos
 
 __all__ = [
+    "AsyncOperation",
+    "AsyncOperationWithoutInput",
     "AsyncOrchestrator",
     "AsyncWithoutInput",
+    "EntityOptions",
     "EnvironmentOptions",
     "InputT",
     "OutputT",
+    "PlainOperation",
+    "PlainOperationWithoutInput",
     "PlainOrchestrator",
     "PlainWithoutInput",
     "RunOptions",
@@ -55,6 +60,13 @@ AsyncWithoutInput: TypeAlias = Callable[[OrchestrationContext], Awaitable[Output
 YieldingWithoutInput: TypeAlias = Callable[[OrchestrationContext], Generator[object, Never, OutputT]]
 PlainWithoutInput: TypeAlias = Callable[[OrchestrationContext], OutputT]
 
+AsyncOperation: TypeAlias = Callable[[Any, InputT], Awaitable[OutputT]]
+"""An ``async def`` method of an entity class, or one with the decorator ``operation``."""
+
+PlainOperation: TypeAlias = Callable[[Any, InputT], OutputT]
+AsyncOperationWithoutInput: TypeAlias = Callable[[Any], Awaitable[OutputT]]
+PlainOperationWithoutInput: TypeAlias = Callable[[Any], OutputT]
+
 
 class EnvironmentOptions(TypedDict, total=False):
     """Options of a test environment.
@@ -78,6 +90,20 @@ class EnvironmentOptions(TypedDict, total=False):
     data_converter: DataConverter | None
     versioning: VersioningOptions | None
     chaos: Chaos | None
+
+
+class EntityOptions(TypedDict, total=False):
+    """Options of a test environment of one entity.
+
+    Attributes:
+        state: the state to begin with: an object of a class with attributes, or what is written as its state.
+        start_time: the first virtual time; 2026-01-01 UTC by default.
+        data_converter: how values become payloads.
+    """
+
+    state: object
+    start_time: datetime | None
+    data_converter: DataConverter | None
 
 
 class StartOptions(TypedDict, total=False):

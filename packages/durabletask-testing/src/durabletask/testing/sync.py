@@ -30,11 +30,14 @@ from durabletask.core.errors import TaskError
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import OrchestrationState, OrchestrationStatus
 from durabletask.core.open_tasks import OpenTask
+from durabletask.core.operations import entity_id_of
 from durabletask.core.portal import Call
+from durabletask.sync.entities import EntityHandle
 from typing_extensions import Self, TypeVar, Unpack
 
 from . import environment as _environment
 from . import run as _run
+from .entity_handles import EnvironmentEntities
 from .fakes import ActivityCall, FakeActivity, SideEffect
 from .faults import FaultCounts
 from .harness import LONGEST
@@ -51,12 +54,14 @@ from .options import (
     YieldingOrchestrator,
     YieldingWithoutInput,
 )
+from .sync_entities import BlockingEntities, EntityTestEnvironment
 
-__all__ = ["OrchestrationRun", "OrchestrationTestEnvironment"]
+__all__ = ["EntityTestEnvironment", "OrchestrationRun", "OrchestrationTestEnvironment"]
 
 __tracebackhide__ = True  # pytest shows the line of the test instead
 
 T = TypeVar("T")
+EntityT = TypeVar("EntityT")
 
 
 class OrchestrationTestEnvironment:
@@ -111,6 +116,22 @@ class OrchestrationTestEnvironment:
     def runs(self) -> Sequence[OrchestrationRun]:
         """What was started here, in order."""
         return self._runs
+
+    @overload
+    def entity(self, entity: type[EntityT], key: str) -> EntityHandle[EntityT]: ...
+    @overload
+    def entity(self, entity: str | Callable[..., object], key: str) -> EntityHandle[Any]: ...
+    def entity(self, entity: object, key: str) -> EntityHandle[object]:
+        """One entity: ``env.entity(Counter, "k").call.add(3)``, ``.signal.add(3)``, ``.state()``; see the twin.
+
+        Args:
+            entity: the entity's class or function, or its registered name.
+            key: key of the entity.
+        """
+        harness = self._inner._harness  # noqa: SLF001
+        harness.check_started()
+        messages = BlockingEntities(EnvironmentEntities(harness), self._call)
+        return EntityHandle(messages, entity, entity_id_of(entity, key))
 
     # <generated from durabletask.testing.environment.OrchestrationTestEnvironment>
 
