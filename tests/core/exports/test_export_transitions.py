@@ -93,6 +93,19 @@ def test_a_failed_job_goes_on_after_its_checkpoint():
     assert (job.status, job.checkpoint, job.scanned, job.last_error) == (ExportStatus.ACTIVE, KEY, 3, None)
 
 
+def test_a_resumed_job_forgets_the_failures_of_the_page_that_failed_it():
+    """Its instances are exported again. Those that were passed over before stay."""
+    job = commit(active(), Progress(scanned=3, exported=2, failures=(failure(1),), checkpoint=KEY), NOW)
+    job = commit(job, Progress(failures=(failure(2), failure(3))), NOW)
+    assert (job.failed, len(job.failures)) == (3, 3)
+    job = resume(job, LATER)
+    assert (job.failed, job.failures) == (1, (failure(1),))
+
+    many = tuple(failure(number) for number in range(MOST_FAILURES + 50))
+    job = resume(commit(active(), Progress(failures=many), NOW), LATER)
+    assert (job.failed, job.failures) == (0, ())
+
+
 def test_the_first_reason_of_a_failed_job_is_kept():
     """A page that fails the job is followed by the failure of the orchestration."""
     job = commit(active(), Progress(failures=(failure(),)), NOW)

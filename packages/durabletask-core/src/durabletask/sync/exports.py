@@ -139,8 +139,7 @@ class Exports:
 
         Args:
             job_id: id of the job.
-            timeout_in_seconds: how long to wait until a worker has deleted it. A job in the form of Python is not
-                waited for.
+            timeout_in_seconds: how long to wait until a worker has deleted it.
 
         Raises:
             TransportTimeoutError: no worker has deleted the job; it may still be deleted later.

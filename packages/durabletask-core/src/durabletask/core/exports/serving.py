@@ -69,8 +69,11 @@ _SETTLING: Final = timedelta(seconds=5)
 # --- the entity -------------------------------------------------------------------------------------------------------
 
 
-def serve_job(ctx: EntityContext, input: object = None) -> object:  # noqa: A002 - the protocol's word
-    """The entity of a job. Operations are found without regard to case and underscores."""
+async def serve_job(ctx: EntityContext, input: object = None) -> object:  # noqa: A002 - the protocol's word
+    """The entity of a job. Operations are found without regard to case and underscores.
+
+    It waits for nothing; a plain function would run in a thread.
+    """
     operation = _OPERATIONS.get(ctx.operation.replace("_", "").lower())
     if operation is None:
         raise EntityOperationNotFoundError(

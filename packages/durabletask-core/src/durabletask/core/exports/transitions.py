@@ -4,7 +4,7 @@
                        ACTIVE ──fail──────> FAILED ──create, resume──> ACTIVE
                        ACTIVE ──commit──> ACTIVE, or FAILED for a page that could not be exported
 
-``create`` begins anew; ``resume`` keeps the checkpoint and the counters. An operation that is not possible in the
+``create`` begins anew; ``resume`` keeps the checkpoint and what was counted until then. An operation that is not possible in the
 present status raises ``InvalidOperationError`` and changes nothing.
 
 The state is bounded: it keeps the most recent failures and counts all of them.
@@ -57,12 +57,22 @@ def create(job: ExportJob, settings: ExportSettings, now: datetime, orchestrator
 
 
 def resume(job: ExportJob, now: datetime) -> ExportJob:
-    """Let a failed job go on after its last checkpoint."""
+    """Let a failed job go on after its last checkpoint. The failures of the page after it are forgotten."""
     if job.status is not ExportStatus.FAILED:
         raise InvalidOperationError(
             f"Export job {job.job_id!r} is {job.status}; only a FAILED job can be resumed."
         )
-    return msgspec.structs.replace(job, status=ExportStatus.ACTIVE, last_error=None, last_modified_at=now)
+    # The page that failed the job was not counted as scanned, and is exported again.
+    passed_over = job.scanned - job.exported
+    kept = max(len(job.failures) - (job.failed - passed_over), 0)
+    return msgspec.structs.replace(
+        job,
+        status=ExportStatus.ACTIVE,
+        last_error=None,
+        failed=passed_over,
+        failures=job.failures[:kept],
+        last_modified_at=now,
+    )
 
 
 def require_active(job: ExportJob, operation: str) -> None:
