@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import attrs
 import msgspec
@@ -248,6 +248,35 @@ async def test_annotated_attributes_are_the_state() -> None:
     assert results_of(again) == ["5", '[5,[["2"],["3"]],"ada"]']
 
 
+class HasNotes:
+    """A base that is no entity class declares state, too."""
+
+    notes: list[str] = field(default_factory=list)
+
+
+class Described(HasNotes, TaskEntity):
+    """What dataclasses write, and constants."""
+
+    MOST: Final[int] = 3
+    KIND: Final = "described"
+    count: int = field(default=1)
+
+    def note(self, text: str) -> list[object]:
+        self.notes.append(text)
+        self.count += 1
+        return [*self.notes, self.count, self.MOST, self.KIND]
+
+
+async def test_defaults_may_be_written_as_in_a_dataclass_and_constants_are_no_state() -> None:
+    """A default factory gives every entity a default of its own. Attributes of other bases are state as well."""
+    batch = await run([("note", '"a"'), ("note", '"b"')], entity=Described)
+    other = await run([("note", '"c"')], entity=Described)
+
+    assert results_of(batch) == ['["a",2,3,"described"]', '["a","b",3,3,"described"]']
+    assert batch.state == '{"notes":["a","b"],"count":3}'
+    assert other.state == '{"notes":["c"],"count":2}'
+
+
 async def test_a_failed_operation_undoes_changes_of_attributes() -> None:
     """Also those made in place; a default is not shared between entities or operations."""
     batch = await run([("fail_after_change", "50"), ("look", None), ("book", "1")], entity=Ledger)
@@ -454,6 +483,46 @@ async def test_what_is_no_operation_fails_with_the_list_of_operations(name: str)
     assert result.failure.is_non_retriable
     assert result.failure.message == (
         f"The entity has no operation '{name}'. Its operations are: 'add', 'delete', 'fail_after_change', 'get', 'tell'."
+    )
+
+
+async def test_static_and_class_methods_are_no_operations() -> None:
+    """They have no object to work on."""
+
+    class Helped(TaskEntity):
+        @staticmethod
+        def halve(amount: int) -> int:
+            return amount // 2
+
+        @classmethod
+        def of(cls, amount: int) -> int:
+            return amount
+
+        def spend(self, amount: int) -> int:
+            return self.halve(amount)
+
+    batch = await run([("halve", "4"), ("of", "4"), ("spend", "4")], entity=Helped)
+
+    assert [each.failure and each.failure.message for each in batch.results] == [
+        "The entity has no operation 'halve'. Its operations are: 'delete', 'spend'.",
+        "The entity has no operation 'of'. Its operations are: 'delete', 'spend'.",
+        None,
+    ]
+
+
+async def test_a_result_that_cannot_be_serialized_names_the_line_of_the_operation() -> None:
+    """A class has many operations."""
+
+    class Opaque(TaskEntity):
+        def look(self) -> object:
+            return object()
+
+    (result,) = (await run([("look", None)], entity=Opaque)).results
+
+    line = Opaque.look.__code__.co_firstlineno
+    assert result.failure is not None
+    assert result.failure.message.startswith(
+        f"Result of operation 'look' of entity 'counter' ({__file__}:{line}): A value of type object"
     )
 
 

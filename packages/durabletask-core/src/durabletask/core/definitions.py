@@ -403,11 +403,12 @@ RESERVED_NAMES: Final = frozenset({"context", "entity_id", "initial_state", "sig
 
 @functools.lru_cache(maxsize=1024)
 def operations_of(kind: type) -> dict[str, Callable[..., object]]:
-    """The public methods of an entity class by name, ``delete`` included."""
+    """The public methods of an entity class by name, ``delete`` included; static and class methods are none."""
     return {
         name: member
         for name, member in inspect.getmembers(kind, inspect.isfunction)
-        if not name.startswith("_") and name not in RESERVED_NAMES
+        if not (name.startswith("_") or name in RESERVED_NAMES)
+        and inspect.isfunction(inspect.getattr_static(kind, name))
     }
 
 

@@ -350,9 +350,10 @@ class EntityClient:
         )
 
     async def purge_entity(self, entity_id: EntityId | str) -> PurgeResult:
-        """Remove an entity with its state, its messages and its lock; one that does not exist counts zero.
+        """Delete the state of an entity at once, without a worker; one that has none counts zero.
 
-        Orchestrations that wait for an answer of the entity wait on. To only delete the state, signal ``delete``.
+        Messages that wait and a lock stay, so a message that was sent before runs on a new state. To delete the state in
+        the order of messages, signal ``delete``.
         """
         request = PurgeInstance(instance_id=entity_key(entity_id), is_orchestration=False)
         return await self._transport.purge_instances(request)

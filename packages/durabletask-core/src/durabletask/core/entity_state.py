@@ -7,8 +7,8 @@ The payload is a JSON object with one member for each declared attribute. An obj
 ``load`` fills its attributes before the operation, ``store`` takes them over after it. A failed operation is not
 stored, so its changes are lost with the object.
 
-Not covered: attributes without an annotation, names that begin with an underscore and ``ClassVar`` are no state.
-A member of the payload that the class no longer declares is dropped with the next change.
+Not covered: attributes without an annotation, names that begin with an underscore, ``ClassVar`` and ``Final`` are no
+state. A member of the payload that the class no longer declares is dropped with the next change.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import MISSING, Field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, cast, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, get_origin, get_type_hints
 
 from typing_extensions import TypedDict
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["DeclaredState", "declared_state", "public_annotations", "resolve_local_names"]
 
 _UNRESOLVABLE = (NameError, AttributeError, TypeError, SyntaxError)
+_CONSTANTS: Final = (ClassVar, Final)
 _logger = get_logger("durabletask.registry")
 
 
@@ -67,8 +69,7 @@ class DeclaredState:
             if name in values:
                 setattr(entity, name, values[name])
             elif name not in own and hasattr(entity, name):
-                # Without a copy, a mutable default would be shared by all entities of the class.
-                setattr(entity, name, copy.deepcopy(getattr(entity, name)))
+                _set_default(entity, name, getattr(entity, name))
 
     def store(self, entity: object, context: EntityContext) -> None:
         """Make the attributes the state of the entity, unless the operation has deleted it."""
@@ -82,20 +83,31 @@ class DeclaredState:
         return {name: getattr(entity, name) for name in self.fields if hasattr(entity, name)}
 
 
+def _set_default(entity: object, name: str, default: object) -> None:
+    """Set an attribute to a copy of its default, which may be written with ``dataclasses.field``.
+
+    Without a copy, a mutable default would be shared by all entities of the class.
+    """
+    if isinstance(default, Field):
+        make = default.default_factory
+        default = default.default if make is MISSING else make()
+    setattr(entity, name, copy.deepcopy(default))
+
+
 @lru_cache(maxsize=1024)
 def declared_state(kind: type, base: type) -> DeclaredState | None:
-    """What ``kind`` and the classes between it and ``base`` declare; ``None`` if that is nothing."""
+    """What ``kind`` and its bases other than ``base`` declare; ``None`` if that is nothing."""
     fields = dict(_fields(kind, base))
     return DeclaredState(f"State of {kind.__qualname__}", fields) if fields else None
 
 
 def _fields(kind: type, base: type) -> Iterator[tuple[str, object]]:
     for part in reversed(kind.__mro__):
-        if part is base or not issubclass(part, base):
+        if part in base.__mro__:
             continue
         for name in public_annotations(part):
             annotation = _resolve(part, name)
-            if annotation is not ClassVar and get_origin(annotation) is not ClassVar:
+            if annotation not in _CONSTANTS and get_origin(annotation) not in _CONSTANTS:
                 yield name, annotation
 
 

@@ -84,7 +84,6 @@ class EntityExecutor:
     async def _call(
         self, definition: EntityDefinition, payload: str | None, context: EntityContext
     ) -> str | None:
-        subject = f"entity operation {definition.name}.{context.operation} ({definition.location})"
         called: Definition = definition
         receiver: object = context
         declared: DeclaredState | None = None
@@ -104,4 +103,5 @@ class EntityExecutor:
         try:
             return self._converter.serialize(result)
         except SerializationError as error:
+            subject = f"operation {context.operation!r} of entity {definition.name!r} ({called.location})"
             raise SerializationError(f"Result of {subject}: {error}") from None
