@@ -44,6 +44,8 @@ SOURCES = [ROOT / "packages" / f"durabletask-{name}/src" for name in ("core", "t
 MODULES = (
     ROOT / "packages/durabletask-core/src/durabletask/sync/__init__.py",
     ROOT / "packages/durabletask-core/src/durabletask/sync/entities.py",
+    ROOT / "packages/durabletask-core/src/durabletask/sync/handles.py",
+    ROOT / "packages/durabletask-core/src/durabletask/sync/orchestrations.py",
     ROOT / "packages/durabletask-core/src/durabletask/sync/schedules.py",
     ROOT / "packages/durabletask-core/src/durabletask/sync/exports.py",
     ROOT / "packages/durabletask-testing/src/durabletask/testing/sync.py",
@@ -54,6 +56,7 @@ TWINS = {
     "AsyncPages": "Pages",
     "Exports": "Exports",
     "Schedules": "Schedules",
+    "OrchestrationHandle": "OrchestrationHandle",
     "OrchestrationRun": "OrchestrationRun",
 }
 """Class of a result -> class of its twin in the generated module."""

@@ -14,7 +14,8 @@ How it counts:
   `__init__` assigns on `self`, each once. Inherited fields count for the class that declares them.
 - A foreign-private access is `other._name`, where `other` is not `self`, `cls`, `super()` or a class of the module.
 - A comment is a comment token. `Any` is the name in code; the overloads of `core/context.py`,
-  `core/entity_calls.py`, `core/entity_client.py` and `sync/entities.py` are not counted.
+  `core/entity_calls.py`, `core/entity_client.py`, `core/handles.py`, `sync/entities.py` and `sync/handles.py` are not
+  counted.
 - A circle is a strongly connected component of the graph of all imports, those under `TYPE_CHECKING` and those
   inside of functions included. One of two files is accepted inside of a folder, not across folders.
 """
@@ -39,8 +40,9 @@ SMALLEST_ROOM = 500
 # exact payloads, bounded failures, validation at the hub, and a hub that survives errors of its disk. This is what
 # was reached; new code makes room for itself, or raises the figure with a reason. Entities: attributes as state, proxies,
 # calls by the client. Entities in the hub; schedules; history export in the forms of three SDKs. Tests of
-# entities: one without a hub, handles on virtual time, fakes; their waits in explanations.
-MOST_LINES = 48_900
+# entities: one without a hub, handles on virtual time, fakes; their waits in explanations. Typed handles: overloads,
+# and the docstrings of twins.
+MOST_LINES = 49_900
 LINES_BEFORE = 33_550
 MOST_PRIVATE = 5.0  # in 1,000 lines
 MOST_ANY = 3.0  # in 1,000 lines
@@ -226,7 +228,14 @@ def measure_module(text: str, name: str, room: str, any_names: frozenset[str] = 
             tree,
             any_names,
             overloads=not name.endswith(
-                ("core.context", "core.entity_calls", "core.entity_client", "sync.entities")
+                (
+                    "core.context",
+                    "core.entity_calls",
+                    "core.entity_client",
+                    "core.handles",
+                    "sync.entities",
+                    "sync.handles",
+                )
             ),
         ),
         private=private_accesses(tree),

@@ -143,6 +143,8 @@ def test_every_module_of_core_has_its_layer() -> None:
 TWINS = {
     "durabletask.sync",
     "durabletask.sync.entities",
+    "durabletask.sync.handles",
+    "durabletask.sync.orchestrations",
     "durabletask.sync.schedules",
     "durabletask.sync.exports",
     "durabletask.testing.sync",

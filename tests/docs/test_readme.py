@@ -33,6 +33,20 @@ def test_the_twenty_lines_run_without_a_warning(tmp_path: Path) -> None:
     assert run.stdout.strip() == promised[1], run.stderr
 
 
+@pytest.mark.process
+def test_the_twenty_lines_type_check_strictly(tmp_path: Path) -> None:
+    """Nothing is ``Any`` or optional where the program does not expect it."""
+    pytest.importorskip("mypy")
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    script = tmp_path / "readme.py"
+    script.write_text(program)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(script)]
+
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+
+    assert run.stdout + run.stderr == ""
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
 def test_every_link_of_the_readme_leads_somewhere(target: str) -> None:
     """A relative link names a file or folder of the repository."""

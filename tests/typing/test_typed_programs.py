@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("program", ["typed_programs.py", "typed_entities.py", "typed_entity_tests.py"])
+@pytest.mark.parametrize(
+    "program", ["typed_programs.py", "typed_entities.py", "typed_entity_tests.py", "typed_handles.py"]
+)
 def test_right_programs_are_typed_and_wrong_ones_refused(program: str) -> None:
     """Every ``assert_type`` holds, every ``type: ignore`` is needed."""
     pytest.importorskip("mypy")
@@ -24,7 +26,7 @@ def test_right_programs_are_typed_and_wrong_ones_refused(program: str) -> None:
 
 
 @pytest.mark.process
-def test_pyright_sees_the_same_of_entities() -> None:
+def test_pyright_sees_the_same_of_entities_and_handles() -> None:
     """In the environment that has pyright; the checks on built wheels run the same command."""
     pytest.importorskip("basedpyright")
     command = [sys.executable, "-m", "basedpyright", "--level", "error", "--pythonpath", sys.executable]

@@ -49,6 +49,9 @@ async def order(context: object, input: object) -> None:  # noqa: A002
 
 VALID: dict[str, dict[str, Any]] = {
     "schedule_new_orchestration": {"orchestrator": "order"},
+    "start": {"orchestrator": "order"},
+    "run": {"orchestrator": "order", "timeout": 1},
+    "get_handle": {"instance_id": "i"},
     "get_orchestration_state": {"instance_id": "i"},
     "wait_for_orchestration_start": {"instance_id": "i"},
     "wait_for_orchestration_completion": {"instance_id": "i"},

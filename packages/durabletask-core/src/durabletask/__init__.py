@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .core.errors import NonDeterminismError as NonDeterminismError
     from .core.errors import NonRetryableError as NonRetryableError
     from .core.errors import NotSupportedError as NotSupportedError
+    from .core.errors import OrchestrationTerminatedError as OrchestrationTerminatedError
     from .core.errors import OrchestratorMisuseError as OrchestratorMisuseError
     from .core.errors import PermissionDeniedError as PermissionDeniedError
     from .core.errors import RegistrationError as RegistrationError
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .core.errors import TransportUnavailableError as TransportUnavailableError
     from .core.errors import UnauthenticatedError as UnauthenticatedError
     from .core.failures import FailureDetails as FailureDetails
+    from .core.handles import OrchestrationHandle as OrchestrationHandle
     from .core.hosting.limits import ConcurrencyOptions as ConcurrencyOptions
     from .core.instances import OrchestrationState as OrchestrationState
     from .core.instances import OrchestrationStatus as OrchestrationStatus
@@ -95,6 +97,7 @@ else:
                 "NonDeterminismError",
                 "NonRetryableError",
                 "NotSupportedError",
+                "OrchestrationTerminatedError",
                 "OrchestratorMisuseError",
                 "PermissionDeniedError",
                 "RegistrationError",
@@ -113,6 +116,7 @@ else:
                 "UnauthenticatedError",
             ),
             "core.failures": ("FailureDetails",),
+            "core.handles": ("OrchestrationHandle",),
             "core.hosting.limits": ("ConcurrencyOptions",),
             "core.instances": ("OrchestrationState", "OrchestrationStatus", "PurgeResult", "ReusePolicy"),
             "core.operations": ("operation",),

@@ -16,7 +16,9 @@ import random
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload
+
+from typing_extensions import Never, TypeVar
 
 from .entity_calls import EntityCalls, EntityLock, EntityLockTask
 from .retry import RetryPolicy
@@ -38,26 +40,27 @@ LoggerT = TypeVar("LoggerT", bound="logging.Logger | logging.LoggerAdapter[loggi
 OutputT = TypeVar("OutputT")
 InputT_contra = TypeVar("InputT_contra", contravariant=True)
 OutputT_co = TypeVar("OutputT_co", covariant=True)
+ContextT_contra = TypeVar("ContextT_contra", contravariant=True, default=Any)
 
 
-class RunsAsync(Protocol[InputT_contra, OutputT_co]):
+class RunsAsync(Protocol[InputT_contra, OutputT_co, ContextT_contra]):
     """An object or class with ``async def run(context, input)``."""
 
-    def run(self, context: Any, input: InputT_contra, /) -> Awaitable[OutputT_co]:
+    def run(self, context: ContextT_contra, input: InputT_contra, /) -> Awaitable[OutputT_co]:
         """Run it."""
 
 
-class RunsYielding(Protocol[InputT_contra, OutputT_co]):
+class RunsYielding(Protocol[InputT_contra, OutputT_co, ContextT_contra]):
     """An object or class whose ``run(context, input)`` is a generator that yields tasks."""
 
-    def run(self, context: Any, input: InputT_contra, /) -> Generator[Any, Any, OutputT_co]:
+    def run(self, context: ContextT_contra, input: InputT_contra, /) -> Generator[Any, Any, OutputT_co]:
         """Run it."""
 
 
-class RunsSync(Protocol[InputT_contra, OutputT_co]):
+class RunsSync(Protocol[InputT_contra, OutputT_co, ContextT_contra]):
     """An object or class with a plain ``run(context, input)``."""
 
-    def run(self, context: Any, input: InputT_contra, /) -> OutputT_co:
+    def run(self, context: ContextT_contra, input: InputT_contra, /) -> OutputT_co:
         """Run it."""
 
 
@@ -496,3 +499,23 @@ class OrchestrationContext(EntityCalls):
 def seeded_random(seed: str) -> random.Random:
     """Random numbers that depend on ``seed`` only. Lives here because the engine itself imports no ``random``."""
     return random.Random(seed)  # noqa: S311 - wanted: reproducible, not secret
+
+
+if TYPE_CHECKING:  # what orchestrators look like to checkers, for all methods that start them
+    AsyncCode: TypeAlias = (
+        Callable[[OrchestrationContext, InputT], Awaitable[OutputT]]
+        | RunsAsync[InputT, OutputT, OrchestrationContext]
+    )
+    YieldingCode: TypeAlias = (
+        Callable[[OrchestrationContext, InputT], Generator[object, Never, OutputT]]
+        | RunsYielding[InputT, OutputT, OrchestrationContext]
+    )
+    PlainCode: TypeAlias = (
+        Callable[[OrchestrationContext, InputT], OutputT] | RunsSync[InputT, OutputT, OrchestrationContext]
+    )
+    AsyncClass: TypeAlias = type[RunsAsync[InputT, OutputT, OrchestrationContext]]
+    YieldingClass: TypeAlias = type[RunsYielding[InputT, OutputT, OrchestrationContext]]
+    PlainClass: TypeAlias = type[RunsSync[InputT, OutputT, OrchestrationContext]]
+    AsyncWithoutInput: TypeAlias = Callable[[OrchestrationContext], Awaitable[OutputT]]
+    YieldingWithoutInput: TypeAlias = Callable[[OrchestrationContext], Generator[object, Never, OutputT]]
+    PlainWithoutInput: TypeAlias = Callable[[OrchestrationContext], OutputT]

@@ -6,10 +6,11 @@
     │   ├── MissingPackageError            a scheme or credential whose package is not installed
     │   └── RegistrationError              names and callables given to a worker
     ├── SerializationError                 a value or a payload that cannot be converted; also a TypeError
-    ├── TaskError                          raised by ``await task`` inside an orchestrator
+    ├── TaskError                          raised by ``await task`` in an orchestrator, and by results of handles
     │   ├── TaskFailedError                the task ended in a failure (alias TaskFailedException)
     │   │   └── TaskNotRegisteredError     it was never run: no worker has the name; a mistake, not an outcome
-    │   └── TaskCancelledError             the task was cancelled before it ended
+    │   ├── TaskCancelledError             the task was cancelled before it ended
+    │   └── OrchestrationTerminatedError   the orchestration whose result was wanted was terminated
     ├── OrchestratorMisuseError            the orchestrator's code broke a rule of replay
     │   ├── ForeignAwaitableError          awaited something that is not a durable task
     │   ├── ForeignTaskError               awaited a task of another orchestration
@@ -81,6 +82,7 @@ __all__ = [
     "NotRegisteredError",
     "NotSupportedError",
     "OrchestrationStateError",
+    "OrchestrationTerminatedError",
     "OrchestratorMisuseError",
     "OrchestratorNotRegisteredError",
     "OwnershipError",
@@ -158,7 +160,7 @@ class SerializationError(DurableTaskError, TypeError):
 
 
 class TaskError(DurableTaskError):
-    """Root of what awaiting a durable task can raise."""
+    """Root of what awaiting a durable task, or the result of a handle, can raise."""
 
 
 class TaskFailedError(TaskError):
@@ -237,6 +239,20 @@ TaskFailedException = TaskFailedError
 
 class TaskCancelledError(TaskError):
     """The awaited task was cancelled with ``Task.cancel()`` before it ended."""
+
+
+class OrchestrationTerminatedError(TaskError):
+    """The orchestration whose result was wanted was terminated.
+
+    Attributes:
+        instance_id: id of the instance.
+        output: what was given to the call that terminated it, as plain JSON values.
+    """
+
+    def __init__(self, message: str, instance_id: str, output: object = None) -> None:
+        super().__init__(message)
+        self.instance_id = instance_id
+        self.output = output
 
 
 # --- rules of replay --------------------------------------------------------------------------------------

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TypeAlias, Union
 
-from .arguments import as_flag, as_ids, as_members, as_optional_text, as_text, as_time
+from .arguments import as_flag, as_ids, as_members, as_name, as_optional_text, as_text, as_time
 from .entities import EntityId
 from .errors import InvalidArgumentError, InvalidRequestError
 from .instances import (
@@ -21,6 +21,7 @@ from .instances import (
 
 __all__ = [
     "Statuses",
+    "as_events",
     "batches_of",
     "checked_policy",
     "entity_key",
@@ -65,6 +66,18 @@ def entity_prefix(prefix: object) -> str | None:
         return None
     name, separator, key = text.removeprefix("@").partition("@")
     return f"@{name.lower()}{separator}{key}"
+
+
+def as_events(events: object) -> list[tuple[str, object]]:
+    """Names and data of events, in order."""
+    if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
+        raise InvalidArgumentError("events must be pairs of name and data, for example [('approve', True)].")
+    pairs: list[tuple[str, object]] = []
+    for index, each in enumerate(events):
+        if not (isinstance(each, tuple) and len(each) == 2):
+            raise InvalidArgumentError(f"events[{index}] must be a tuple of name and data.")
+        pairs.append((as_name(each[0], f"The name of events[{index}]"), each[1]))
+    return pairs
 
 
 def batches_of(instance_ids: object) -> list[list[str]]:
