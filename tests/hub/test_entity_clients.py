@@ -277,3 +277,17 @@ async def test_an_answer_of_a_dead_execution_is_dropped(hub: InMemoryBackend, re
     await reader.run(batch, '"v"', state="1")
     assert await reader.idle()
     await reader.close()
+
+
+async def test_the_trace_of_a_sender_goes_along(hub: InMemoryBackend, reader: EntityReader) -> None:
+    """A signal of a client and one of an entity carry the context of what sent them, also through the file."""
+    trace = TraceContext("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "b" * 16)
+    other = TraceContext("00-" + "c" * 32 + "-" + "d" * 16 + "-01", "d" * 16)
+    await hub.signal_entity(A, "op", trace_context=trace)
+    batch = await reader.batch()
+    assert [one.trace_context for one in batch.operations] == [trace]  # type: ignore[union-attr]
+    signal = EntitySendSignal(id=0, instance_id=B, name="op", trace_context=other)
+    await reader.run(batch, state="1", actions=(signal,))
+    batch = await reader.batch()
+    assert [one.trace_context for one in batch.operations] == [other]  # type: ignore[union-attr]
+    await reader.close()

@@ -261,13 +261,17 @@ class EntityOperationCalled(HistoryEventBase, frozen=True):
 
 
 class EntityOperationSignaled(HistoryEventBase, frozen=True):
-    """An entity was signalled; also the message as it reaches the entity."""
+    """An entity was signalled; also the message as it reaches the entity.
+
+    ``trace_context`` is that of the sender, where the transport can carry it; the protocol's present form of a batch cannot.
+    """
 
     request_id: str
     operation: str
     target_instance_id: str | None = None
     input: str | None = None
     scheduled_time: datetime | None = None
+    trace_context: TraceContext | None = None
 
 
 class EntityOperationCompleted(HistoryEventBase, frozen=True):

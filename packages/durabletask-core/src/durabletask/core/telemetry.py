@@ -115,8 +115,10 @@ def running_activity(item: ActivityWorkItem) -> AbstractContextManager[TraceCont
     return _live(f"activity:{label_of(item.name, item.version)}", "SERVER", attributes, item.trace_context)
 
 
-def running_operation(entity_id: EntityId, operation: str) -> AbstractContextManager[TraceContext | None]:
-    """Span of a running entity operation. The work item has no trace context, so it starts a trace."""
+def running_operation(
+    entity_id: EntityId, operation: str, parent: TraceContext | None = None
+) -> AbstractContextManager[TraceContext | None]:
+    """Span of a running entity operation. Where the sender's context is not known, it starts a trace."""
     if not is_enabled():
         return _NOTHING
     attributes = {
@@ -125,7 +127,7 @@ def running_operation(entity_id: EntityId, operation: str) -> AbstractContextMan
         "durabletask.task.instance_id": str(entity_id),
         "durabletask.entity.operation": operation,
     }
-    return _live(f"entity:{entity_id.name}:{operation}", "SERVER", attributes, None)
+    return _live(f"entity:{entity_id.name}:{operation}", "SERVER", attributes, parent)
 
 
 def current() -> TraceContext | None:

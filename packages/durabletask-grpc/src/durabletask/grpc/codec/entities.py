@@ -94,6 +94,7 @@ def decode_legacy_batch(request: pb.EntityBatchRequest, token: str) -> EntityWor
                 each.operation,
                 None,
                 each.input.value if each.HasField("input") else None,
+                trace_context=decode_trace(each.traceContext) if each.HasField("traceContext") else None,
             )
             for each in request.operations
         ],

@@ -467,7 +467,7 @@ class LocalTaskHub(Transport):
         check_text("request_id", request_id)
         check_time("scheduled_time", scheduled_time)
         signal = SignalEntity(-1, request_id or "", operation, entity_id, input, scheduled_time)
-        await self._run(lambda tx: signal_entity(tx, signal), entity_id)
+        await self._run(lambda tx: signal_entity(tx, signal, trace_context), entity_id)
 
     async def get_entity(self, instance_id: str, *, include_state: bool = True) -> EntityMetadata | None:
         entity_id = checked_entity_id(instance_id)

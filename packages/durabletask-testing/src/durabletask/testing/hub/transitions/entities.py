@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 from durabletask.core.actions import SignalEntity
-from durabletask.core.history import EntityOperationSignaled
+from durabletask.core.history import EntityOperationSignaled, TraceContext
 from durabletask.testing.hub.effects import Transition
 from durabletask.testing.hub.entity_state import Entity
 from durabletask.testing.hub.request_ids import RequestId
@@ -17,7 +17,7 @@ from .locks import release
 __all__ = ["purge_entities", "release_orphaned_lock", "signal_entity"]
 
 
-def signal_entity(tx: Transition, signal: SignalEntity) -> None:
+def signal_entity(tx: Transition, signal: SignalEntity, trace_context: TraceContext | None) -> None:
     """Signal an entity for a client. A signal that has arrived before is dropped; one without a request id never."""
     target, request_id = signal.target_instance_id, signal.request_id
     if request_id:
@@ -33,6 +33,7 @@ def signal_entity(tx: Transition, signal: SignalEntity) -> None:
         target,
         signal.input,
         signal.scheduled_time,
+        trace_context,
     )
     deliver(tx, target, message)
 

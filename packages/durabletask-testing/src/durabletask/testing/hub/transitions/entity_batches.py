@@ -127,7 +127,14 @@ def _answer(tx: Transition, call: EntityOperationCalled, outcome: EntityOperatio
 def _send_signal(tx: Transition, action: EntitySendSignal) -> None:
     target = checked_entity_id(action.instance_id)
     message = EntityOperationSignaled(
-        -1, tx.now, tx.state.new_id(), action.name, target, action.input, action.scheduled_time
+        -1,
+        tx.now,
+        tx.state.new_id(),
+        action.name,
+        target,
+        action.input,
+        action.scheduled_time,
+        action.trace_context,
     )
     deliver(tx, target, message)
 
