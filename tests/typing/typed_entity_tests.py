@@ -5,13 +5,19 @@ A ``type: ignore`` marks what must be refused; both checkers complain when it is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from durabletask import EntityContext, TaskEntity, operation
+from durabletask import EntityContext, EntityId, TaskEntity, operation
 from durabletask.core.entity_client import EntityHandle
-from durabletask.testing import EntityTestEnvironment, OrchestrationTestEnvironment
+from durabletask.testing import (
+    EntityTestEnvironment,
+    FakeOperation,
+    OperationCall,
+    OrchestrationTestEnvironment,
+)
 from durabletask.testing import sync as testing_sync
 from typing_extensions import assert_type
 
@@ -85,3 +91,13 @@ def blocking_tests_of_entities(env: testing_sync.OrchestrationTestEnvironment) -
     assert_type(one.run(Counter.add, 3), int)
     assert_type(one.state(), Counter | None)
     one.call.add("3")  # type: ignore[arg-type]
+
+
+async def tests_with_fakes(env: OrchestrationTestEnvironment) -> None:
+    fake = env.fake_entity(Counter)
+    add = fake.operation(Counter.add, returns=3)
+    assert_type(add, FakeOperation)
+    assert_type([call.entity_id for call in add.signals.calls], list[EntityId])
+    assert_type(env.entity_calls, Sequence[OperationCall])
+    add.assert_called_once_with(3)
+    fake.operation(3)  # type: ignore[arg-type]

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .entity_environment import EntityTestEnvironment as EntityTestEnvironment
     from .entity_environment import SentSignal as SentSignal
     from .entity_environment import StartedOrchestration as StartedOrchestration
+    from .entity_fakes import FakeEntity as FakeEntity
+    from .entity_fakes import FakeOperation as FakeOperation
+    from .entity_fakes import OperationCall as OperationCall
     from .environment import OrchestrationTestEnvironment as OrchestrationTestEnvironment
     from .fakes import ActivityCall as ActivityCall
     from .fakes import FakeActivity as FakeActivity
@@ -51,6 +54,7 @@ else:
             ),
             "clock": ("Clock", "SystemClock", "VirtualClock"),
             "entity_environment": ("EntityTestEnvironment", "SentSignal", "StartedOrchestration"),
+            "entity_fakes": ("OperationCall", "FakeEntity", "FakeOperation"),
             "environment": ("OrchestrationTestEnvironment",),
             "fakes": ("ActivityCall", "FakeActivity"),
             "faults": ("Chaos", "ChaosDivergenceError", "FaultCounts"),

@@ -23,6 +23,7 @@ from durabletask.core.replay.annotations import declared_result
 from typing_extensions import Self, Unpack
 
 from .commands import Command
+from .entity_fakes import FakeEntity, OperationCall
 from .entity_handles import EnvironmentEntities
 from .fakes import ActivityCall, FakeActivity, SideEffect
 from .faults import Chaos, FaultCounts, compare_outcomes
@@ -79,8 +80,14 @@ class OrchestrationTestEnvironment:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the worker, without waiting for what is still open."""
+        """Stop the worker, without waiting for what is still open.
+
+        Raises:
+            AssertionError: a faked entity was sent a signal that it has no operation for.
+        """
         await self._harness.stop()
+        if error is None:
+            self._harness.entities.check()
 
     @property
     def client(self) -> DurableTaskClient:
@@ -265,18 +272,8 @@ class OrchestrationTestEnvironment:
     ) -> object:
         raised = list(events)
         if chaos is not None:
-            outcomes, counts = [], FaultCounts()
-            for faults in (None, chaos):
-                twin = self._harness.twin(faults)
-                await twin.start()
-                try:
-                    run = await _start(twin, orchestrator, input, instance_id or "chaos", raised)
-                    outcomes.append((await run.completion(), run.history))
-                finally:
-                    await twin.stop()
-                counts = twin.faults
-            self._harness.faults.add(counts)
-            compare_outcomes(chaos, outcomes[0], outcomes[1], counts)
+            name = instance_id or "chaos"
+            await _compare(self._harness, chaos, orchestrator, input, instance_id=name, events=raised)
         run = await _start(self._harness, orchestrator, input, instance_id, raised)
         self._runs.append(run)
         return await run.result()
@@ -320,10 +317,29 @@ class OrchestrationTestEnvironment:
         """
         return self._harness.recorder.fake(activity, returns, side_effect)
 
+    def fake_entity(self, entity: str | Callable[..., object]) -> FakeEntity:
+        """Answer the operations of an entity in its place, for all keys, from now on.
+
+        ``env.fake_entity(Counter).operation(Counter.add, returns=5)``. Locks work as always; the fake has no state. An
+        operation that the fake does not have fails; if it was a signal, the environment fails at its end.
+
+        Args:
+            entity: its class or function, or its name.
+
+        Raises:
+            EntityNotRegisteredError: a name that is not registered, but almost: the fake would never be called.
+        """
+        return self._harness.entities.fake(entity)
+
     @property
     def calls(self) -> Sequence[ActivityCall]:
         """Every call of an activity in this environment, in order."""
         return self._harness.recorder.calls
+
+    @property
+    def entity_calls(self) -> Sequence[OperationCall]:
+        """Every call and signal of an entity in this environment, in the order of delivery."""
+        return self._harness.entities.calls
 
     @property
     def faults(self) -> FaultCounts:
@@ -353,3 +369,27 @@ async def _start(
     for name, data in events:
         await run.raise_event(name, data)
     return run
+
+
+async def _compare(
+    harness: Harness,
+    chaos: Chaos,
+    orchestrator: object,
+    value: object,
+    *,
+    instance_id: str,
+    events: Sequence[tuple[str, object]],
+) -> None:
+    """Run an orchestration without and with faults, and compare the ends."""
+    outcomes, counts = [], FaultCounts()
+    for faults in (None, chaos):
+        twin = harness.twin(faults)
+        await twin.start()
+        try:
+            run = await _start(twin, orchestrator, value, instance_id, events)
+            outcomes.append((await run.completion(), run.history))
+        finally:
+            await twin.stop()
+        counts = twin.faults
+    harness.faults.add(counts)
+    compare_outcomes(chaos, outcomes[0], outcomes[1], counts)

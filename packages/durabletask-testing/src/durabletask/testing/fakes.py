@@ -1,4 +1,4 @@
-"""Stand-ins for activities, by name, and the record of every call."""
+"""Stand-ins for activities, by name, and the record of every call; ``entity_fakes`` has those for entities."""
 
 from __future__ import annotations
 
@@ -8,15 +8,32 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from difflib import SequenceMatcher
-from typing import Final, TypeAlias, Union, cast
+from typing import Final, Generic, TypeAlias, TypeVar, Union, cast
 
 import msgspec
-from durabletask.core.errors import ActivityNotRegisteredError, RegistrationError, nearest_names
+from durabletask.core.errors import (
+    ActivityNotRegisteredError,
+    NotRegisteredError,
+    RegistrationError,
+    nearest_names,
+)
 from durabletask.core.failures import FailureDetails
 from durabletask.core.registry import ActivityDefinition, Registry, name_of
 from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
 
-__all__ = ["ActivityCall", "FakeActivity", "SideEffect", "check_fake", "definition_of", "not_registered"]
+__all__ = [
+    "ActivityCall",
+    "FakeActivity",
+    "RecordedCall",
+    "RecordedCalls",
+    "Script",
+    "SideEffect",
+    "check_fake",
+    "definition_of",
+    "is_typo",
+    "not_registered",
+    "refused",
+]
 
 __tracebackhide__ = True  # pytest shows the line of the test instead
 
@@ -28,43 +45,36 @@ SideEffect: TypeAlias = Union[
 _MISSING: Final = object()
 
 
-class ActivityCall(msgspec.Struct, kw_only=True):
-    """One call of an activity as the task hub saw it; a retry is a call of its own.
+class RecordedCall(msgspec.Struct, kw_only=True):
+    """What is recorded of a call of an activity or an entity.
 
     Attributes:
-        name: name of the activity.
-        instance_id: the orchestration that called.
-        task_id: id of the action that scheduled it.
-        input: the input as the activity gets it: converted to its annotation, or plain JSON values without one.
-        attempt: 1 for the first call, 2 for its first retry, and so on.
-        deliveries: how often the work item reached a worker; more than 1 after crashes and duplicates.
         started_at: virtual time of the first delivery.
+        input: the input as the code gets it: converted to its annotation, or plain JSON values without one.
+        deliveries: how often the work item reached a worker; more than 1 after crashes and duplicates.
         ended_at: virtual time of the answer; ``None`` while it runs.
-        result: the result, converted to the return annotation of the activity if there is one.
+        result: the result, converted to the return annotation if there is one.
         failure: why it failed.
-        tags: tags of the call.
-        version: version of the call.
         serialized_input: the input as the task hub has it.
     """
 
-    name: str
-    instance_id: str
-    task_id: int
     started_at: datetime
     input: object = None
-    attempt: int = 1
     deliveries: int = 1
     ended_at: datetime | None = None
     result: object = None
     failure: FailureDetails | None = None
-    tags: Mapping[str, str] = {}
-    version: str | None = None
     serialized_input: str | None = None
 
     @property
     def succeeded(self) -> bool:
         """Whether it was answered, and not with a failure."""
         return self.ended_at is not None and self.failure is None
+
+    @property
+    def origin(self) -> str:
+        """What tells this call from others with the same input, for people."""
+        return ""
 
     def set_result(self, result: object, failure: FailureDetails | None, at: datetime) -> None:
         """Note the answer."""
@@ -73,62 +83,47 @@ class ActivityCall(msgspec.Struct, kw_only=True):
         self.ended_at = at
 
 
-class FakeActivity:
-    """Answers the calls of one activity in place of the real one, and remembers them.
+class ActivityCall(RecordedCall, kw_only=True):
+    """One call of an activity as the task hub saw it; a retry is a call of its own.
 
     Attributes:
         name: name of the activity.
+        instance_id: the orchestration that called.
+        task_id: id of the action that scheduled it.
+        attempt: 1 for the first call, 2 for its first retry, and so on.
+        tags: tags of the call.
+        version: version of the call.
+    """
+
+    name: str
+    instance_id: str
+    task_id: int
+    attempt: int = 1
+    tags: Mapping[str, str] = {}
+    version: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """The attempt, for people."""
+        return f"attempt {self.attempt}"
+
+
+ErrorT = TypeVar("ErrorT", bound=NotRegisteredError)
+CallT = TypeVar("CallT", bound=RecordedCall)
+
+
+class RecordedCalls(Generic[CallT]):
+    """Calls of one function, in order, and assertions about them.
+
+    Attributes:
         calls: every call, in order, over all instances.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        returns: object = None,
-        side_effect: SideEffect = None,
-        data_converter: DataConverter = DEFAULT_CONVERTER,
-    ) -> None:
-        self.name: str = name
-        self.calls: list[ActivityCall] = []
+    def __init__(self, subject: str, verb: str, data_converter: DataConverter) -> None:
+        self.calls: list[CallT] = []
+        self._subject = subject
+        self._verb = verb
         self._converter = data_converter
-        self._returns = returns
-        self._effect = side_effect
-        self._outcomes = None if _is_single(side_effect) else list(cast("Iterable[object]", side_effect))
-        self._used = 0
-
-    def twin(self) -> FakeActivity:
-        """The same fake with its outcomes unused."""
-        effect = self._effect if self._outcomes is None else self._outcomes
-        return FakeActivity(
-            self.name, returns=self._returns, side_effect=effect, data_converter=self._converter
-        )
-
-    async def answer(self, value: object) -> object:
-        """The outcome of one call.
-
-        Raises:
-            BaseException: what the side effect raises.
-            AssertionError: there are more calls than outcomes.
-        """
-        if self._outcomes is not None:
-            self._used += 1
-            if self._used > len(self._outcomes):
-                raise AssertionError(
-                    f"The fake of activity {self.name!r} has {len(self._outcomes)} outcomes and was called "
-                    f"{self._used} times; the last input was {value!r}. Give its 'side_effect' more outcomes."
-                )
-            return _outcome(self._outcomes[self._used - 1])
-        effect = self._effect
-        if effect is None:
-            return self._returns
-        if isinstance(effect, BaseException) or _is_exception_type(effect):
-            return _outcome(effect)
-        function = cast("Callable[..., object]", effect)
-        answer = function(value) if _takes_input(function) else function()
-        return await cast("Awaitable[object]", answer) if inspect.isawaitable(answer) else answer
-
-    # --- assertions -----------------------------------------------------------------------------------------
 
     @property
     def call_count(self) -> int:
@@ -137,7 +132,7 @@ class FakeActivity:
 
     @property
     def inputs(self) -> list[object]:
-        """The inputs, in the order of the calls, as the activity gets them."""
+        """The inputs, in the order of the calls, as the code gets them."""
         return [call.input for call in self.calls]
 
     def assert_called(self) -> None:
@@ -165,7 +160,7 @@ class FakeActivity:
         """Fail unless one of the calls had this input."""
         self._check(any(self._same(call, input) for call in self.calls), f"with {input!r}")
 
-    def _same(self, call: ActivityCall, expected: object) -> bool:
+    def _same(self, call: CallT, expected: object) -> bool:
         """Inputs are compared as plain JSON values: a model equals the dictionary that it is written as."""
         payload = None if expected is _MISSING else self._converter.serialize(expected)
         read = self._converter.deserialize
@@ -173,11 +168,94 @@ class FakeActivity:
 
     def _check(self, is_right: bool, expected: str) -> None:
         if not is_right:
-            shown = "".join(f"\n  {call.input!r} (attempt {call.attempt})" for call in self.calls)
+            shown = "".join(f"\n  {call.input!r} ({call.origin})" for call in self.calls)
+            calls = "calls" if self._verb == "called" else "signals"
             raise AssertionError(
-                f"Activity {self.name!r} should have been called {expected}; "
-                + (f"its calls were:{shown}" if shown else "it was never called.")
+                f"{self._subject} should have been {self._verb} {expected}; "
+                + (f"its {calls} were:{shown}" if shown else f"it was never {self._verb}.")
             )
+
+
+class Script:
+    """What a fake answers.
+
+    Args:
+        subject: what the fake stands for, in messages.
+        returns: the result of every call.
+        side_effect: see ``SideEffect``.
+    """
+
+    def __init__(self, subject: str, returns: object, side_effect: SideEffect) -> None:
+        self._subject = subject
+        self._returns = returns
+        self._effect = side_effect
+        self._outcomes = None if _is_single(side_effect) else list(cast("Iterable[object]", side_effect))
+        self._used = 0
+
+    def twin(self) -> Script:
+        """The same script with its outcomes unused."""
+        return Script(
+            self._subject, self._returns, self._effect if self._outcomes is None else self._outcomes
+        )
+
+    async def answer(self, value: object) -> object:
+        """The outcome of one call.
+
+        Raises:
+            BaseException: what the side effect raises.
+            AssertionError: there are more calls than outcomes.
+        """
+        if self._outcomes is not None:
+            self._used += 1
+            if self._used > len(self._outcomes):
+                raise AssertionError(
+                    f"The fake of {self._subject} has {len(self._outcomes)} outcomes and was called "
+                    f"{self._used} times; the last input was {value!r}. Give its 'side_effect' more outcomes."
+                )
+            return _outcome(self._outcomes[self._used - 1])
+        effect = self._effect
+        if effect is None:
+            return self._returns
+        if isinstance(effect, BaseException) or _is_exception_type(effect):
+            return _outcome(effect)
+        function = cast("Callable[..., object]", effect)
+        answer = function(value) if _takes_input(function) else function()
+        return await cast("Awaitable[object]", answer) if inspect.isawaitable(answer) else answer
+
+
+class FakeActivity(RecordedCalls[ActivityCall]):
+    """Answers the calls of one activity in place of the real one, and remembers them.
+
+    Attributes:
+        name: name of the activity.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        returns: object = None,
+        side_effect: SideEffect = None,
+        data_converter: DataConverter = DEFAULT_CONVERTER,
+    ) -> None:
+        super().__init__(f"Activity {name!r}", "called", data_converter)
+        self.name: str = name
+        self._script = Script(f"activity {name!r}", returns, side_effect)
+
+    def twin(self) -> FakeActivity:
+        """The same fake with its outcomes unused."""
+        twin = FakeActivity(self.name, data_converter=self._converter)
+        twin._script = self._script.twin()
+        return twin
+
+    async def answer(self, value: object) -> object:
+        """The outcome of one call.
+
+        Raises:
+            BaseException: what the side effect raises.
+            AssertionError: there are more calls than outcomes.
+        """
+        return await self._script.answer(value)
 
     def __repr__(self) -> str:
         return f"<FakeActivity {self.name!r}, calls: {len(self.calls)}>"
@@ -233,30 +311,40 @@ def check_fake(activity: object, registry: Registry) -> None:
     known = registry.activity_names
     if name in known:
         return
+    if isinstance(activity, type) and hasattr(activity, "initial_state"):
+        raise refused(
+            ActivityNotRegisteredError,
+            name,
+            f"{name!r} is an entity: env.fake_entity({name}) makes a fake of it.",
+        )
     if name in registry.orchestrator_names:
-        raise _refused(
+        raise refused(
+            ActivityNotRegisteredError,
             name,
             f"{name!r} is an orchestrator: fakes answer for activities only. Fake the activities that it calls, or "
             "register another function under its name.",
         )
     near = nearest_names(name, known)
-    if isinstance(activity, str) and near and _is_typo(name, near[0]):
-        raise _refused(
+    if isinstance(activity, str) and near and is_typo(name, near[0]):
+        raise refused(
+            ActivityNotRegisteredError,
             name,
             f"No activity named {name!r} is registered, but {near[0]!r} is: the fake would never be called. Correct the "
             "name, or pass the function if both exist.",
         )
 
 
-def _is_typo(name: str, other: str) -> bool:
+def is_typo(name: str, other: str) -> bool:
+    """Whether a name is probably meant for another one."""
     one, two = name.casefold(), other.casefold()
     if re.sub(r"\d+", "0", one) == re.sub(r"\d+", "0", two) and one != two:
         return False  # step1 and step2 are two activities
     return SequenceMatcher(None, one, two).ratio() >= _TYPO
 
 
-def _refused(name: str, message: str) -> ActivityNotRegisteredError:
-    error = ActivityNotRegisteredError(name)
+def refused(kind: type[ErrorT], name: str, message: str) -> ErrorT:
+    """The error for a name, with a message for tests."""
+    error = kind(name)
     error.args = (message,)
     return error
 
@@ -264,7 +352,8 @@ def _refused(name: str, message: str) -> ActivityNotRegisteredError:
 def not_registered(name: str, registry: Registry) -> ActivityNotRegisteredError:
     """The failure of an activity that is neither registered nor faked, with the line to write."""
     error = ActivityNotRegisteredError(name, registry.activity_names)
-    return _refused(
+    return refused(
+        ActivityNotRegisteredError,
         name,
         f"{error} In a test, give the environment the activity, or a stand-in: env.fake({name!r}, returns=...).",
     )

@@ -36,6 +36,7 @@ from typing_extensions import Unpack
 
 from .clock import VirtualClock
 from .commands import Command, CommandQueue
+from .entity_fakes import EntityFakes
 from .faults import Chaos, ChaosTransport, FaultCounts
 from .hub import InMemoryBackend
 from .inspection import Inspection
@@ -130,12 +131,15 @@ class Harness:
             converter=self.converter,
             attempts_of=self.look.attempts,
         )
-        front: Transport = self.recorder
+        self.entities: EntityFakes = EntityFakes(
+            self.recorder, now=self.clock.now, registry=self.registry, converter=self.converter
+        )
+        front: Transport = self.entities
         self.faults: FaultCounts = FaultCounts()
         if chaos is not None:
-            front = ChaosTransport(self.recorder, chaos, on_lost=self.recorder.lose)
+            front = ChaosTransport(self.entities, chaos, on_lost=self.recorder.lose)
             self.faults = front.counts
-        self.recorder.front = front
+        self.recorder.front = self.entities.front = front
         self._worker = DurableTaskWorker(
             front,
             **code,
@@ -157,6 +161,7 @@ class Harness:
         """Stop the worker, without waiting for what is still open."""
         await self._commands.cancel()
         await self.recorder.stop()
+        await self.entities.stop()
         await self._worker.stop(timeout=0)
         await self.hub.close()
 
@@ -165,6 +170,7 @@ class Harness:
         options: EnvironmentOptions = {**self._options, "chaos": chaos}
         twin = Harness(**options)
         twin.recorder.fakes.update((name, fake.twin()) for name, fake in self.recorder.fakes.items())
+        self.entities.twin_into(twin.entities)
         return twin
 
     # --- time -----------------------------------------------------------------------------------------------

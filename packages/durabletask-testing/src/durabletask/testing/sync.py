@@ -37,6 +37,7 @@ from typing_extensions import Self, TypeVar, Unpack
 
 from . import environment as _environment
 from . import run as _run
+from .entity_fakes import FakeEntity, OperationCall
 from .entity_handles import EnvironmentEntities
 from .fakes import ActivityCall, FakeActivity, SideEffect
 from .faults import FaultCounts
@@ -325,10 +326,29 @@ class OrchestrationTestEnvironment:
         """
         return self._inner.fake(activity, returns=returns, side_effect=side_effect)
 
+    def fake_entity(self, entity: str | Callable[..., object]) -> FakeEntity:
+        """Answer the operations of an entity in its place, for all keys, from now on.
+
+        ``env.fake_entity(Counter).operation(Counter.add, returns=5)``. Locks work as always; the fake has no state. An
+        operation that the fake does not have fails; if it was a signal, the environment fails at its end.
+
+        Args:
+            entity: its class or function, or its name.
+
+        Raises:
+            EntityNotRegisteredError: a name that is not registered, but almost: the fake would never be called.
+        """
+        return self._inner.fake_entity(entity)
+
     @property
     def calls(self) -> Sequence[ActivityCall]:
         """Every call of an activity in this environment, in order."""
         return self._inner.calls
+
+    @property
+    def entity_calls(self) -> Sequence[OperationCall]:
+        """Every call and signal of an entity in this environment, in the order of delivery."""
+        return self._inner.entity_calls
 
     @property
     def faults(self) -> FaultCounts:
