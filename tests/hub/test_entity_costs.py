@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from durabletask.core.entities import EntityQuery
 from durabletask.testing import InMemoryBackend, SqliteStore, VirtualClock
 from durabletask.testing.hub.storage import codec
 from durabletask.testing.hub.transitions import entity_batches
@@ -46,6 +47,39 @@ async def test_signals_cost_the_same_however_many_wait() -> None:
     await calls_of(hub, 10)  # whatever is done once
     some, many = await calls_of(hub, 500), await calls_of(hub, 2000)
     assert many < 4.2 * some
+    await hub.close()
+
+
+async def test_a_page_of_a_prefix_costs_the_same_however_many_other_entities_there_are() -> None:
+    """The others are neither in front of it nor behind it."""
+    hub = InMemoryBackend(clock=VirtualClock())
+    reader = EntityReader(hub)
+
+    async def cost() -> int:
+        count = 0
+
+        def profile(_frame: object, event: str, _argument: object) -> None:
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(profile)
+        try:
+            page = await hub.query_entities(EntityQuery(instance_id_prefix="@m@", page_size=1))
+        finally:
+            sys.setprofile(None)
+        assert [one.instance_id for one in page.entities] == ["@m@"]
+        return count
+
+    for entity_id in ("@m@", "@m@1"):
+        await hub.signal_entity(entity_id, "op")
+        await reader.run(await reader.batch(), state="1")
+    alone = await cost()
+    for number in range(100):
+        for name in "az":
+            await hub.signal_entity(f"@{name}@{number}", "op")
+            await reader.run(await reader.batch(), state="1")
+    assert await cost() == alone
+    await reader.close()
     await hub.close()
 
 

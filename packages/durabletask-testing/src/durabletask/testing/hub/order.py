@@ -81,6 +81,10 @@ class OrderedIndex:
         first = 0 if start is None else bisect_right(self._positions, start)
         return islice(self._positions, first, None)
 
+    def starting(self, first: Position) -> Iterator[Position]:
+        """``first``, if it is there, and every position behind it."""
+        return islice(self._positions, bisect_left(self._positions, first), None)
+
 
 def write_token(position: Position) -> str:
     """The token that continues after a position."""

@@ -17,7 +17,7 @@ from durabletask.core.instances import (
 )
 
 from .entity_ids import fold, is_entity_id
-from .entity_state import Entity
+from .entity_state import Entity, entity_position
 from .order import OrderedIndex, Position, microseconds
 from .state import HubState, Instance, completion_position, creation_position
 
@@ -64,10 +64,8 @@ class EntitySelection(Selection[Entity]):
         self.includes_transient: bool = query.include_transient
 
     def admits(self, entity: Entity) -> bool:
-        """Whether the entity belongs to the selection."""
+        """Whether an entity whose id has the prefix belongs to the selection."""
         if entity.state is None and not self.includes_transient:
-            return False
-        if not entity.entity_id.startswith(self.prefix):
             return False
         time = microseconds(entity.modified_at)
         return (self.since is None or time >= self.since) and (self.before is None or time < self.before)
@@ -79,7 +77,11 @@ class EntitySelection(Selection[Entity]):
     def find(self, state: HubState, start: Position | None, limit: int) -> list[tuple[Position, Entity]]:
         """In the order of this selection."""
         found: list[tuple[Position, Entity]] = []
-        for position in state.by_entity_id.after(start):
+        first = entity_position(self.prefix)  # what has the prefix stands together
+        index = state.by_entity_id
+        for position in index.starting(first) if start is None or start < first else index.after(start):
+            if not position.instance_id.startswith(self.prefix):
+                break
             entity = state.entities[position.instance_id]
             if self.admits(entity):
                 found.append((position, entity))
