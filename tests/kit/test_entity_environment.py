@@ -296,3 +296,10 @@ async def test_an_environment_that_is_not_started_says_so() -> None:
     env = OrchestrationTestEnvironment(entities=[Counter])
     with pytest.raises(RuntimeError, match="not started"):
         env.entity(Counter, "k")
+
+
+async def test_entities_that_every_worker_has_are_left_to_it() -> None:
+    """Export jobs run in an environment as at any worker."""
+    async with OrchestrationTestEnvironment() as env:
+        with pytest.raises(TaskNotRegisteredError, match="Its operations are: 'CommitCheckpoint'"):
+            await env.client.call_entity("@exportjob@nightly", "anything")

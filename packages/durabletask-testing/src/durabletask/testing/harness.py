@@ -25,6 +25,7 @@ from durabletask.core.built_ins import add_built_ins
 from durabletask.core.client import DurableTaskClient
 from durabletask.core.diagnosis import Diagnosis
 from durabletask.core.execution.runner import running_item
+from durabletask.core.exports.registration import add_exports
 from durabletask.core.instances import OrchestrationState
 from durabletask.core.portal import running_loop
 from durabletask.core.registry import Registrations, Registry
@@ -120,8 +121,10 @@ class Harness:
         self.registry: Registry = Registry(**code)
         self.clock: VirtualClock = VirtualClock(start_time, auto_advance=False)
         self.hub: InMemoryBackend = DrivenHub(self.clock, self.drive)
+        # What every worker can run, so that the recorder and the fakes leave it to the worker.
         add_built_ins(self.registry)
-        add_schedules(self.registry, self.hub)  # so that the recorder leaves its activities to the worker
+        add_schedules(self.registry, self.hub)
+        add_exports(self.registry, self.hub, None)
         self.client: DurableTaskClient = DurableTaskClient(self.hub, data_converter=self.converter)
         self.look: Inspection = Inspection(self.client, self.registry, self.converter, versioning)
         self.recorder: Recorder = Recorder(
