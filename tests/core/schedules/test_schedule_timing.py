@@ -7,6 +7,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
 from durabletask.core.schedules.timing import CronTiming, IntervalTiming
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,32 @@ def test_a_wildcard_is_evenly_spaced_over_both_changes() -> None:
         runs = CronTiming("*/30 * * * *", "Europe/Berlin").take(day, 12)
 
         assert {later - earlier for earlier, later in pairwise(runs)} == {timedelta(minutes=30)}
+
+
+@pytest.mark.parametrize(
+    "expression", ["*/20 9 * * *", "* 2 * * *", "0 */6 * * *", "*/60 5 * * *", "0 */6 * * SUN"]
+)
+@pytest.mark.parametrize(
+    "change",
+    [datetime(2026, 4, 4, 15, tzinfo=timezone.utc), datetime(2026, 10, 3, 15, 30, tzinfo=timezone.utc)],
+)
+def test_a_wildcard_matches_the_wall_clock_where_clocks_change_by_half_an_hour(
+    expression: str, change: datetime
+) -> None:
+    """CronSim alone steps over such a change by whole hours, and loses runs of the rest of the day."""
+    zone = ZoneInfo("Australia/Lord_Howe")
+    fields = CronSim(expression, change)
+    first, last = change - timedelta(hours=30), change + timedelta(hours=30)
+
+    runs = list(CronTiming(expression, "Australia/Lord_Howe").between(first, last))
+
+    minutes = (first + timedelta(minutes=number) for number in range(60 * 60 + 1))
+    local = ((minute, minute.astimezone(zone)) for minute in minutes)
+    assert runs == [
+        minute
+        for minute, wall in local
+        if wall.minute in fields.minutes and wall.hour in fields.hours and fields.match_day(wall.date())
+    ]
 
 
 def test_a_daily_run_is_one_on_each_day_of_a_year() -> None:

@@ -8,6 +8,9 @@ A cron expression is read on the wall clock of its time zone. At the changes of 
 * A time that does not exist (02:30 when clocks go from 02:00 to 03:00) runs once, right after the gap, at 03:00.
 * A time that exists twice (02:30 when clocks go from 03:00 back to 02:00) runs once, at the first of the two.
 * Wildcards in minutes and hours (``*/30 * * * *``) stay evenly spaced: runs fall into both of the repeated hours.
+
+``cronsim`` does the first two. For wildcards it steps over a change by whole hours. At a change by half an hour (Lord
+Howe) it would lose runs of the rest of the day, so it is only asked about spans of time in which the offset is constant.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["SHORTEST_INTERVAL", "CronTiming", "IntervalTiming", "Timing"]
 
 SHORTEST_INTERVAL: Final = timedelta(seconds=1)
+_SECOND: Final = timedelta(seconds=1)
+_DAY: Final = timedelta(days=1)
 _CRON_FIELDS: Final = (
     "Its fields are: minute, hour, day of month, month, day of week; for example '30 2 * * 1-5'."
 )
@@ -115,7 +120,7 @@ class CronTiming(Timing):
         MissingPackageError: ``cronsim`` is not installed.
     """
 
-    __slots__ = ("_zone", "expression", "time_zone")
+    __slots__ = ("_has_wildcard", "_zone", "expression", "time_zone")
 
     def __init__(self, expression: str, time_zone: str = "UTC") -> None:
         self.expression: str = expression
@@ -127,14 +132,45 @@ class CronTiming(Timing):
                 f"time_zone={time_zone!r} is not known. Use a name of the IANA database such as 'Europe/Berlin'; "
                 "where the system has no such database, as on Windows, the package 'tzdata' provides it."
             ) from error
-        self._simulator(datetime(2000, 1, 1, tzinfo=timezone.utc))
+        self._has_wildcard: bool = self._simulator(datetime(2000, 1, 1, tzinfo=timezone.utc)).fixup_tz is None
 
     def next_after(self, moment: datetime) -> datetime | None:
         """See ``Timing``."""
-        for run in self._simulator(moment):
+        if not self._has_wildcard:
+            return self._first_after(moment, self._zone)
+        start, offset = moment, self._offset(moment)
+        while True:
+            found = self._first_after(start, timezone(offset))
+            change = None if found is None else self._change(start, found, offset)
+            if change is None:
+                return found
+            start, offset = change - _SECOND, self._offset(change)
+
+    def _first_after(self, moment: datetime, zone: tzinfo) -> datetime | None:
+        """The first run strictly after ``moment`` on the wall clock of ``zone``."""
+        for run in self._simulator(moment, zone):
             found = run.astimezone(timezone.utc)
             if found > moment:
                 return found
+        return None
+
+    def _offset(self, moment: datetime) -> timedelta:
+        return moment.astimezone(self._zone).utcoffset() or timedelta()
+
+    def _change(self, start: datetime, end: datetime, offset: timedelta) -> datetime | None:
+        """The first second after ``start``, until ``end``, at which the zone has another offset than ``offset``."""
+        before = (start + _SECOND).replace(microsecond=0)
+        if self._offset(before) != offset:
+            return before
+        while before < end:
+            after = min(before + _DAY, end)
+            if self._offset(after) != offset:
+                while after - before > _SECOND:
+                    middle = before + (after - before) // 2
+                    middle = middle.replace(microsecond=0)
+                    before, after = (before, middle) if self._offset(middle) != offset else (middle, after)
+                return after
+            before = after
         return None
 
     def latest_until(self, moment: datetime) -> datetime | None:
@@ -150,7 +186,7 @@ class CronTiming(Timing):
                 return latest
         return None
 
-    def _simulator(self, moment: datetime) -> CronSim:
+    def _simulator(self, moment: datetime, zone: tzinfo | None = None) -> CronSim:
         try:
             from cronsim import CronSim, CronSimError  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
@@ -158,7 +194,7 @@ class CronTiming(Timing):
                 "Cron schedules need the package 'cronsim': pip install 'durabletask-core[cron]'."
             ) from error
         try:
-            return CronSim(self.expression, moment.astimezone(self._zone))
+            return CronSim(self.expression, moment.astimezone(zone or self._zone))
         except CronSimError as error:
             raise ValueError(
                 f"cron={self.expression!r} is not a cron expression: {error}. {_CRON_FIELDS}"
