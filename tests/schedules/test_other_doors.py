@@ -207,7 +207,7 @@ async def test_a_change_without_a_worker_is_a_time_out_that_says_so() -> None:
     """After a minute on the clock of the hub."""
     clock = VirtualClock(auto_advance=False)
     hub = InMemoryBackend("default", clock=clock)
-    creating = asyncio.ensure_future(DurableTaskClient(hub).schedules.create("hourly", report, every=HOUR))
+    creating = asyncio.ensure_future(DurableTaskClient(hub).schedules.create("hourly", waiting, every=HOUR))
     await asyncio.sleep(0.01)
     await clock.advance(timedelta(seconds=61))
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
 from durabletask.core.context import OrchestrationContext
-from durabletask.core.errors import InstanceNotFoundError, InvalidOperationError, InvalidRequestError
+from durabletask.core.errors import (
+    InstanceNotFoundError,
+    InvalidArgumentError,
+    InvalidOperationError,
+    InvalidRequestError,
+    RegistrationError,
+)
 from durabletask.core.instances import OrchestrationStatus
 from durabletask.core.schedules.client import Schedule, ScheduleSpec
-from durabletask.core.schedules.state import ScheduleStatus
+from durabletask.core.schedules.state import Overlap, ScheduleStatus
 from durabletask.testing import OrchestrationTestEnvironment
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -25,6 +31,10 @@ async def report(ctx: OrchestrationContext, value: object = None) -> object:
 
 async def long(ctx: OrchestrationContext, hours: float = 2.5) -> None:
     await ctx.create_timer(timedelta(hours=hours))
+
+
+async def needy(ctx: OrchestrationContext, value: int) -> int:
+    return value
 
 
 async def broken(ctx: OrchestrationContext, value: object = None) -> None:
@@ -169,8 +179,7 @@ async def test_allow_starts_runs_side_by_side(env: OrchestrationTestEnvironment)
 
     assert set((await runs(env)).values()) == {OrchestrationStatus.RUNNING}
     assert len(await runs(env)) == 3
-    helpers = env.client.query_orchestrations(instance_id_prefix="durabletask~")
-    assert {state.name async for state in helpers} == {"execute_schedule_operation_orchestrator"}
+    assert await helpers(env) == []
 
 
 async def test_terminate_other_ends_the_run_before(env: OrchestrationTestEnvironment) -> None:
@@ -432,6 +441,18 @@ async def test_what_is_refused_changes_nothing(env: OrchestrationTestEnvironment
             await schedules.update("hourly", **change)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"has no option 'ever'\. Did you mean 'every'"):
         await schedules.create("other", report, ever=HOUR)  # type: ignore[call-arg]
+    with pytest.raises(InvalidRequestError, match="has ended before it begins: end_at=2025-12-31T23:00:00"):
+        await schedules.create("other", report, every=HOUR, end_at=NEW_YEAR - HOUR)
+    with pytest.raises(InvalidRequestError, match="input"):
+        await schedules.create("other", needy, every=HOUR)  # type: ignore[call-overload]
+    with pytest.raises(RegistrationError, match="NoneType is neither a definition nor a name"):
+        await schedules.create("other", None, every=HOUR)  # type: ignore[call-overload]
+    with pytest.raises(InvalidRequestError, match="specs has two schedules 'other'"):
+        await schedules.apply([ScheduleSpec("other", report, every=number) for number in (60, 61)])
+    with pytest.raises(InvalidArgumentError, match="specs must be of ScheduleSpec, not str"):
+        await schedules.apply(["other"])  # type: ignore[list-item]
+    with pytest.raises(InvalidArgumentError, match="first must be a datetime, not None"):
+        await schedules.backfill("hourly", None, NEW_YEAR)  # type: ignore[arg-type]
     with pytest.raises(InvalidRequestError, match="has 500 characters; at most 85 are allowed"):
         await schedules.create("x" * 500, report, every=HOUR)
 
@@ -448,3 +469,37 @@ async def test_a_backfill_that_the_entity_refuses_is_an_error_of_the_call(
 
     with pytest.raises(InvalidRequestError, match=r"is in the future\. Backfill runs of the past"):
         await env.client.schedules.backfill("hourly", NEW_YEAR, NEW_YEAR + 5 * HOUR)
+
+
+# --- what stays in the hub -------------------------------------------------------------------------------------
+
+
+async def helpers(env: OrchestrationTestEnvironment) -> list[str]:
+    listing = env.client.query_orchestrations(instance_id_prefix="durabletask~")
+    return [state.instance_id async for state in listing]
+
+
+@pytest.mark.parametrize("overlap", ["skip", "buffer_one", "terminate_other"])
+@pytest.mark.parametrize("orchestrator", [report, long])
+async def test_a_schedule_leaves_no_growing_number_of_helpers(
+    env: OrchestrationTestEnvironment, overlap: Overlap, orchestrator: Callable[..., object]
+) -> None:
+    """One for each run that goes on and the last that has ended, each with the check of its run."""
+    await env.client.schedules.create("hourly", orchestrator, every=HOUR, overlap=overlap)
+
+    await env.advance(hours=12)
+    half = len(await helpers(env))
+    await env.advance(hours=36)
+
+    assert len(await helpers(env)) <= half <= 6
+
+
+async def test_a_change_leaves_no_helper(env: OrchestrationTestEnvironment) -> None:
+    """Neither does one that the entity refuses."""
+    schedules = env.client.schedules
+    await schedules.create("hourly", report, every=HOUR)
+    await schedules.pause("hourly")
+    with pytest.raises(InvalidOperationError):
+        await schedules.pause("hourly")
+
+    assert await helpers(env) == []

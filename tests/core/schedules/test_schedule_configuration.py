@@ -42,6 +42,13 @@ def configured(**arguments: object) -> ScheduleConfiguration:
             "instance_id='x' is the same for every run. Put '{time}' into it.",
         ),
         ({"every": 5, "instance_id": "@{time}"}, "begins with '@', which marks entities"),
+        ({"every": None}, "neither cron= nor every=. Give one of them."),
+        ({"every": timedelta.max}, "The configuration of schedule 'nightly': days=1000000000"),
+        ({"every": 5, "instance_id": "{time}-{zone}"}, "contains {zone}. Use {time} and {schedule}."),
+        (
+            {"every": 5, "instance_id": "durabletask~{time}"},
+            "must not begin with 'durabletask~', which is reserved.",
+        ),
         ({"every": 5, "start_at": "tomorrow"}, "start_at must be a datetime, not str."),
         ({"every": 5, "pause_on_failure": "no"}, "pause_on_failure must be a bool, not str."),
         ({"cron": "0 2 * * *", "start_immediately_if_late": True}, "To run at once, call trigger()."),

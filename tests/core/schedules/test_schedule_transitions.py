@@ -396,6 +396,58 @@ def test_a_signal_may_arrive_a_little_early() -> None:
     assert schedule.state.next_run_at == NOON + 2 * HOUR
 
 
+@pytest.mark.parametrize("early", [timedelta(milliseconds=500), timedelta(minutes=1)])
+def test_a_run_that_started_early_is_not_started_again(early: timedelta) -> None:
+    """Its id would be the same, and hubs replace an instance that has ended when an entity starts it."""
+    driven = Driven(overlap="allow")
+    driven.advance(HOUR)
+    driven.now -= early  # the next worker's clock is behind
+
+    driven.apply(transitions.pause(driven.state, driven.now, driven.token))
+    driven.apply(transitions.resume(driven.state, driven.now, driven.token))
+    driven.apply(
+        transitions.update(
+            driven.state,
+            msgspec.structs.replace(driven.configuration, start_at=NOON),
+            driven.now,
+            driven.token,
+        )
+    )
+    driven.advance(HOUR)
+
+    assert driven.started == ["nightly-2026-01-01T13:00:00+00:00"]
+    driven.advance(HOUR)
+    assert driven.started[1:] == ["nightly-2026-01-01T14:00:00+00:00"]
+
+
+def test_a_trigger_takes_the_id_of_no_scheduled_run() -> None:
+    """Also at the very time of one, before its signal has arrived."""
+    driven = Driven(overlap="allow")
+    driven.sleep(HOUR)
+
+    change, triggered = transitions.trigger(driven.state, driven.now, driven.token)
+    driven.apply(change)
+    driven.advance(timedelta())
+
+    assert triggered == "nightly-2026-01-01T13:00:00.000001+00:00"
+    assert driven.started == [triggered, "nightly-2026-01-01T13:00:00+00:00"]
+
+
+def test_a_backfill_takes_over_the_run_that_is_due() -> None:
+    """Its signal may arrive later, when the run of the backfill has ended."""
+    driven = Driven(overlap="allow")
+    driven.sleep(3 * HOUR)
+
+    change, ids = transitions.backfill(
+        driven.state, driven.now - 2 * HOUR, driven.now, driven.now, driven.token
+    )
+    driven.apply(change)
+    driven.advance(HOUR)
+
+    assert len(set(ids)) == len(ids) == 3
+    assert driven.started == [*ids, "nightly-2026-01-01T16:00:00+00:00"]
+
+
 def test_a_hub_with_a_fast_clock_is_asked_for_a_later_time() -> None:
     """And not again and again until the time of the worker has come."""
     schedule = Driven()

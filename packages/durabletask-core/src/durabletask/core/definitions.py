@@ -58,6 +58,8 @@ def name_of(function_or_name: object) -> str:
             f"{own_name(function_or_name)!r} was called, which gave a {type(function_or_name).__name__}. Give the "
             "function itself, and its input as the next argument."
         )
+    if function_or_name is None or isinstance(function_or_name, (int, float, bytes, list, tuple, dict, set)):
+        raise RegistrationError(f"{type(function_or_name).__name__} is neither a definition nor a name.")
     name = function_or_name if isinstance(function_or_name, str) else own_name(function_or_name)
     if not name or name == "<lambda>":
         raise RegistrationError(

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from durabletask.core.arguments import as_members, as_name, as_page_size, as_timeout
-from durabletask.core.built_ins import HELPER_PREFIX
+from durabletask.core.built_ins import run_helper
 from durabletask.core.entities import EntityMetadata, EntityQuery
 from durabletask.core.errors import (
     InstanceNotFoundError,
@@ -19,7 +19,6 @@ from durabletask.core.errors import (
     TransportTimeoutError,
 )
 from durabletask.core.instances import (
-    CreateInstanceRequest,
     OrchestrationStatus,
     PurgeInstance,
 )
@@ -295,18 +294,9 @@ class Exports:
             )
             return True
         call = messages.write_call(entity_id, operation, argument, form)
-        helper_id = await self._transport.create_instance(
-            CreateInstanceRequest(
-                name=HELPER,
-                instance_id=HELPER_PREFIX + uuid.uuid4().hex,
-                input=self._converter.serialize(call),
-                request_time=self._transport.now(),
-            )
-        )
-        state = await self._transport.wait_for_instance_completion(helper_id, timeout=timeout)
+        state = await run_helper(self._transport, HELPER, self._converter.serialize(call), timeout)
         if state is None:
             return False
-        await self._transport.purge_instances(PurgeInstance(instance_id=helper_id))
         if state.runtime_status is not OrchestrationStatus.COMPLETED:
             failure = state.failure_details
             reason = "it was stopped" if failure is None else failure.message

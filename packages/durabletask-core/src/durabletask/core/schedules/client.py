@@ -8,7 +8,6 @@ error of the entity is raised here. Reading needs no worker.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, overload
@@ -16,21 +15,22 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, overl
 from typing_extensions import Unpack
 
 from durabletask.core.arguments import as_count, as_members, as_name, as_optional_text, as_time
-from durabletask.core.built_ins import HELPER_PREFIX
+from durabletask.core.built_ins import run_helper
 from durabletask.core.entities import EntityId, EntityMetadata
 from durabletask.core.entity_client import EntityClient
 from durabletask.core.errors import (
     InstanceNotFoundError,
+    InvalidArgumentError,
     InvalidOperationError,
     InvalidRequestError,
     SerializationError,
     TaskFailedError,
     TransportTimeoutError,
 )
-from durabletask.core.instances import CreateInstanceRequest, OrchestrationStatus, checked_instance_id
+from durabletask.core.instances import OrchestrationStatus, checked_instance_id
 from durabletask.core.options import check_options
 from durabletask.core.paging import AsyncPages
-from durabletask.core.registry import name_of
+from durabletask.core.registry import check_input_given, name_of
 from durabletask.core.reprs import WithPayloads
 from durabletask.core.serialization import DataConverter
 from durabletask.core.transport import Transport
@@ -249,7 +249,13 @@ class Schedules:
             TransportTimeoutError: no worker has answered within a minute.
         """
         target: Any = orchestrator  # checked by the overloads
-        return await self._put(ScheduleSpec(schedule_id, target, input, **arguments))
+        spec = ScheduleSpec(schedule_id, target, input, **arguments)
+        end = self._checked(spec)[1].end_at
+        if end is not None and end < self._transport.now():
+            raise InvalidRequestError(
+                f"Schedule {schedule_id!r} has ended before it begins: end_at={end.isoformat()}."
+            )
+        return await self._put(spec)
 
     async def update(self, schedule_id: str, **changes: Unpack[ScheduleChanges]) -> Schedule:
         """Change what is given of a schedule and leave the rest. The next run stays unless its time changes.
@@ -289,7 +295,7 @@ class Schedules:
             specs: the schedules.
             delete_others: also delete every schedule that is not among them.
         """
-        wanted = {spec.schedule_id: spec for spec in specs}
+        wanted = _by_id(specs)
         configurations = {key: self._checked(spec)[1] for key, spec in wanted.items()}
         now = self._transport.now()
         applied: list[Schedule] = []
@@ -356,6 +362,9 @@ class Schedules:
             InvalidRequestError: the times make no sense, or ask for more than 1,000 runs.
         """
         window = {"first": as_time(first, "first"), "last": as_time(last, "last")}
+        missing = [name for name, time in window.items() if time is None]
+        if missing:
+            raise InvalidArgumentError(f"{missing[0]} must be a datetime, not None.")
         result = await self._call_existing(schedule_id, "backfill_schedule", window)
         return [str(run_id) for run_id in result] if isinstance(result, (tuple, list)) else []
 
@@ -452,6 +461,8 @@ class Schedules:
         """The input of ``create_schedule`` for a spec, and the configuration that it makes, but for the input."""
         changes = {**_DEFAULTS, **spec.arguments, "orchestrator": spec.orchestrator, "input": spec.input}
         request = self._request(spec.schedule_id, changes)
+        if spec.input is None:
+            check_input_given(spec.orchestrator, request["orchestration_name"])
         blank = ScheduleConfiguration(schedule_id=spec.schedule_id, orchestration_name="")
         configuration = merged(_without_input(request), blank)
         run_id = configuration.run_id(datetime(2000, 1, 1, tzinfo=timezone.utc))
@@ -474,17 +485,8 @@ class Schedules:
     async def _call(self, entity_id: EntityId, operation: str, given: object = None) -> object:
         """Call an operation through the helper orchestration, and return its result."""
         request = {"entity_id": str(entity_id), "operation_name": operation, "input": given}
-        helper_id = await self._transport.create_instance(
-            CreateInstanceRequest(
-                name=EXECUTE_OPERATION,
-                instance_id=f"{HELPER_PREFIX}{uuid.uuid4().hex}",
-                input=self._converter.serialize(request),
-                request_time=self._transport.now(),
-            )
-        )
-        state = await self._transport.wait_for_instance_completion(
-            helper_id, include_payloads=True, timeout=_OPERATION_TIMEOUT
-        )
+        payload = self._converter.serialize(request)
+        state = await run_helper(self._transport, EXECUTE_OPERATION, payload, _OPERATION_TIMEOUT)
         if state is None:
             raise TransportTimeoutError(
                 f"No worker has answered {operation!r} of schedule {entity_id.key!r} within "
@@ -501,6 +503,16 @@ class Schedules:
             if details.root_cause.matches(error):
                 raise error(details.root_cause.message)
         raise TaskFailedError(details.message, details, task_name=operation)
+
+
+def _by_id(specs: Iterable[ScheduleSpec]) -> dict[str, ScheduleSpec]:
+    wanted: dict[str, ScheduleSpec] = {}
+    for spec in specs:
+        if not isinstance(spec, ScheduleSpec):
+            raise InvalidArgumentError(f"specs must be of ScheduleSpec, not {type(spec).__name__}.")
+        if wanted.setdefault(spec.schedule_id, spec) is not spec:
+            raise InvalidRequestError(f"specs has two schedules {spec.schedule_id!r}. Leave one of them out.")
+    return wanted
 
 
 def _without_input(request: Plain) -> Plain:

@@ -7,6 +7,7 @@ it sends anything and the entity runs ``merged``, so each rule stands here once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Final, get_args
@@ -23,6 +24,7 @@ from durabletask.core.arguments import (
     as_text,
     as_time,
 )
+from durabletask.core.built_ins import HELPER_PREFIX, is_helper
 from durabletask.core.errors import InvalidArgumentError, InvalidRequestError, nearest_names
 from durabletask.core.instances import checked_instance_id
 from durabletask.core.times import as_utc
@@ -115,7 +117,10 @@ def as_request(arguments: Mapping[str, object]) -> Plain:
 
 
 def _put_every(request: Plain, name: str, value: object) -> None:
-    request["interval_seconds"] = None if value is None else as_duration(value, name).total_seconds()
+    if value is None:
+        request["cleared"].append("interval")
+    else:
+        request["interval_seconds"] = as_duration(value, name).total_seconds()
 
 
 def _put_time(request: Plain, name: str, value: object) -> None:
@@ -191,7 +196,7 @@ def merged(given: object, old: ScheduleConfiguration) -> ScheduleConfiguration:
             if value is not None:
                 changes.update(_change(str(name), value, old))
         configuration = msgspec.structs.replace(old, **changes)
-    except (TypeError, ValueError, msgspec.ValidationError) as error:  # msgspec names the member
+    except (TypeError, ValueError, OverflowError) as error:  # msgspec names the member
         raise InvalidRequestError(f"The configuration of schedule {old.schedule_id!r}: {error}") from None
     _check(configuration)
     return configuration
@@ -235,14 +240,10 @@ def _check(configuration: ScheduleConfiguration) -> None:
         raise InvalidRequestError(
             f"{of}: start_immediately_if_late= applies to every= only. To run at once, call trigger()."
         )
-    if options.instance_id is not None and "{time}" not in options.instance_id:
-        raise InvalidRequestError(
-            f"{of}: instance_id={options.instance_id!r} is the same for every run. Put '{{time}}' into it."
-        )
     for name, value in (("catch_up", options.catch_up), ("jitter", options.jitter)):
         if not 0 <= value <= _LONGEST:
             raise InvalidRequestError(f"{of}: {name}={value:g} is not between zero and a year, in seconds.")
-    checked_instance_id(configuration.run_id(datetime(2000, 1, 1, tzinfo=timezone.utc)), None)
+    _check_ids(configuration, of)
     if options.limit is not None and options.limit < 1:
         raise InvalidRequestError(f"{of}: limit={options.limit} is below 1. Use None for no limit.")
     start, end = configuration.start_at, configuration.end_at
@@ -254,3 +255,22 @@ def _check(configuration: ScheduleConfiguration) -> None:
         configuration.timing(start or datetime(2000, 1, 1, tzinfo=timezone.utc))
     except ValueError as error:
         raise InvalidRequestError(f"{of}: {error}") from None
+
+
+def _check_ids(configuration: ScheduleConfiguration, of: str) -> None:
+    """Refuse ids of runs that cannot be used."""
+    options = configuration.options
+    unknown = set(re.findall(r"\{\w*\}", options.instance_id or "")) - {"{time}", "{schedule}"}
+    if unknown:
+        raise InvalidRequestError(
+            f"{of}: instance_id={options.instance_id!r} contains {min(unknown)}. Use {{time}} and {{schedule}}."
+        )
+    if options.instance_id is not None and "{time}" not in options.instance_id:
+        raise InvalidRequestError(
+            f"{of}: instance_id={options.instance_id!r} is the same for every run. Put '{{time}}' into it."
+        )
+    run_id = configuration.run_id(datetime(2000, 1, 1, tzinfo=timezone.utc))
+    if is_helper(checked_instance_id(run_id, None) or ""):
+        raise InvalidRequestError(
+            f"{of}: ids of runs must not begin with {HELPER_PREFIX!r}, which is reserved."
+        )

@@ -14,6 +14,7 @@ __all__ = [
     "EXECUTE_OPERATION",
     "HAVE_ENDED",
     "INTERVAL_ENTITY",
+    "PURGE_HELPERS",
     "RUN_AND_REPORT",
     "STOP_RUNS",
     "add_schedules",
@@ -42,6 +43,9 @@ HAVE_ENDED: Final = "durabletask~have-ended"
 STOP_RUNS: Final = "durabletask~stop-runs"
 """Name of the activity that terminates runs."""
 
+PURGE_HELPERS: Final = "durabletask~purge-helpers"
+"""Name of the activity that purges helpers that have ended."""
+
 
 def add_schedules(registry: Registry, transport: Transport) -> None:
     """Add what serves schedules to the registry of a worker. Its modules are imported when the first is needed."""
@@ -64,6 +68,10 @@ def add_schedules(registry: Registry, transport: Transport) -> None:
             RUN_AND_REPORT: part("run_and_report"),
             CHECK_RUN: part("check_run"),
         },
-        activities={STOP_RUNS: activity("RunStopper"), HAVE_ENDED: activity("EndCheck")},
+        activities={
+            STOP_RUNS: activity("RunStopper"),
+            HAVE_ENDED: activity("EndCheck"),
+            PURGE_HELPERS: activity("HelperPurge"),
+        },
         entities=dict.fromkeys((INTERVAL_ENTITY, CRON_ENTITY), part("serve_schedule")),
     )

@@ -6,13 +6,15 @@ underscores: ``CreateSchedule`` and ``create_schedule`` are the same.
 
 An entity cannot ask whether an orchestration has ended. Where that matters to the schedule, ``run_and_report`` starts
 the run as its child and signals the end. A run that is terminated, or whose orchestrator is not registered, is reported
-like any other. ``check_run`` reports in place of a helper that was lost.
+like any other. ``check_run`` reports in place of a helper that was lost. Each helper purges those that have ended, so a
+schedule leaves no more of them in the hub than runs go on, and the last one.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypedDict
 
@@ -26,7 +28,9 @@ from durabletask.core.errors import (
     InstanceAlreadyExistsError,
     InvalidRequestError,
     TaskFailedError,
+    TransportError,
 )
+from durabletask.core.instances import PurgeInstance
 from durabletask.core.logs import get_logger
 from durabletask.core.retry import RetryPolicy
 from durabletask.core.times import as_utc
@@ -34,17 +38,26 @@ from durabletask.core.transport import Transport
 
 from . import transitions
 from .configuration import merged
-from .registration import CHECK_RUN, HAVE_ENDED, RUN_AND_REPORT, STOP_RUNS
+from .registration import CHECK_RUN, HAVE_ENDED, PURGE_HELPERS, RUN_AND_REPORT, STOP_RUNS
 from .state import Plain, ScheduleConfiguration, ScheduleState, folded, read_state, write_state
 from .transitions import CheckRun, DeleteSelf, RunAt, ScheduleChange, StartRun
 
 if TYPE_CHECKING:
     from durabletask.core.entity_context import EntityContext
 
-__all__ = ["EndCheck", "RunStopper", "check_run", "execute_operation", "run_and_report", "serve_schedule"]
+__all__ = [
+    "EndCheck",
+    "HelperPurge",
+    "RunStopper",
+    "check_run",
+    "execute_operation",
+    "run_and_report",
+    "serve_schedule",
+]
 
 _logger = get_logger("durabletask.schedules")
 
+_CHECK: Final = "-check"  # ends the id of the orchestration that checks the run of a helper
 _RETRY_OF_RUN: Final = timedelta(minutes=1)
 _RETRY: Final = RetryPolicy(
     first_retry_interval=timedelta(seconds=1),
@@ -89,7 +102,7 @@ def _carry_out(ctx: EntityContext, state: ScheduleState | None, effect: transiti
             "instances": [f"{HELPER_PREFIX}{effect.helper_id}", effect.instance_id],
         }
         ctx.schedule_new_orchestration(
-            CHECK_RUN, check, instance_id=f"{HELPER_PREFIX}{effect.helper_id}-check"
+            CHECK_RUN, check, instance_id=f"{HELPER_PREFIX}{effect.helper_id}{_CHECK}"
         )
     elif state is not None and state.schedule_configuration is not None:
         _start(ctx, state.schedule_configuration, effect)
@@ -111,6 +124,7 @@ def _start(ctx: EntityContext, configuration: ScheduleConfiguration, effect: Sta
         "input": argument,
         "version": version,
         "stopped": [f"{HELPER_PREFIX}{helper_id}" for helper_id in effect.stopped],
+        "ended": [f"{HELPER_PREFIX}{helper_id}{end}" for helper_id in effect.ended for end in ("", _CHECK)],
     }
     ctx.schedule_new_orchestration(
         RUN_AND_REPORT, order, instance_id=f"{HELPER_PREFIX}{effect.helper_id}", start_at=effect.at
@@ -233,11 +247,15 @@ class _Order(TypedDict):
     input: object
     version: str | None
     stopped: list[str]
+    ended: list[str]
 
 
 async def run_and_report(ctx: OrchestrationContext, order: _Order) -> None:
     """Start a run, wait for its end, and report it to the schedule. Runs to be stopped are terminated first."""
     succeeded = True
+    if order["ended"]:
+        # Not awaited, because a run waits for nothing but its time, and its report for nothing but its end.
+        ctx.call_activity(PURGE_HELPERS, order["ended"])
     try:
         if order["stopped"]:
             await ctx.call_activity(STOP_RUNS, order["stopped"], retry_policy=_RETRY)
@@ -295,3 +313,16 @@ class RunStopper:
             await self._transport.terminate_instance(
                 helper_id, output='"Terminated for the next run of its schedule."', recursive=True
             )
+
+
+class HelperPurge:
+    """The activity that purges helpers which have ended, and what has checked their runs."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def run(self, _ctx: ActivityContext, instance_ids: list[str]) -> None:
+        """Purge them and leave the runs, which are their children. A failure leaves a few helpers in the hub."""
+        with suppress(TransportError):
+            for instance_id in instance_ids:
+                await self._transport.purge_instances(PurgeInstance(instance_id=instance_id))

@@ -127,6 +127,7 @@ class ScheduleProgress(msgspec.Struct, frozen=True, kw_only=True, rename="pascal
         skipped: how many runs were not, because the one before had not ended.
         running: runs that have not ended, as instance id -> id of the helper that watches it. Only kept where the end
             of a run matters.
+        ended: ids of helpers that have ended, until the next helper purges them.
         buffered: the run that waits for the end of the one before (``overlap="buffer_one"``).
         last_failure: instance id of the last watched run that did not complete.
         last_trigger: time of the last run that was triggered.
@@ -135,6 +136,7 @@ class ScheduleProgress(msgspec.Struct, frozen=True, kw_only=True, rename="pascal
     started: int = 0
     skipped: int = 0
     running: dict[str, str] = {}
+    ended: tuple[str, ...] = ()
     buffered: datetime | None = None
     last_failure: str | None = None
     last_trigger: datetime | None = None

@@ -74,12 +74,14 @@ class StartRun(msgspec.Struct, frozen=True, kw_only=True):
         at: not before this time.
         helper_id: id of the helper that starts it and reports its end; ``None``: it is started directly.
         stopped: ids of the helpers whose runs are terminated first.
+        ended: ids of the helpers that are purged.
     """
 
     instance_id: str
     at: datetime | None = None
     helper_id: str | None = None
     stopped: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
 
 
 class CheckRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,20 +227,28 @@ def backfill(
         )
     for moment in runs:
         draft.begin(moment, is_by_helper=True)
+    due = state.next_run_at
+    if due is not None and first <= due <= last:  # it is among the runs that were just started
+        draft.state = msgspec.structs.replace(
+            draft.state, execution_token=new_id(), last_run_at=max(due, *runs), next_run_at=None
+        )
+        draft.arm()
     return draft.outcome(), [configuration.run_id(moment) for moment in runs]
 
 
 def run_ended(
     state: ScheduleState, helper_id: str, *, succeeded: bool, now: datetime, new_id: Callable[[], str]
 ) -> ScheduleChange:
-    """A watched run has ended. Reports about runs that the schedule no longer knows are ignored."""
+    """A run of a helper has ended. Of runs that the schedule no longer knows, only the helper matters."""
     configuration, progress = state.schedule_configuration, state.progress
     if configuration is None:
         return ScheduleChange(None)
+    draft = _Draft(state, configuration, now, new_id)
+    if helper_id not in progress.ended:
+        draft.note(ended=(*progress.ended, helper_id))
     ended = next((run_id for run_id, helper in progress.running.items() if helper == helper_id), None)
     if ended is None:
-        return ScheduleChange(state)
-    draft = _Draft(state, configuration, now, new_id)
+        return draft.outcome()
     draft.note(running={run_id: helper for run_id, helper in progress.running.items() if run_id != ended})
     is_active = state.status == ScheduleStatus.ACTIVE
     if not succeeded:
@@ -336,14 +346,16 @@ class _Draft:
             return None
         if self.state.next_run_at is not None:
             return self.state.next_run_at
-        starts_at, now = self.configuration.start_at, self.now
+        starts_at, last_run_at = self.configuration.start_at, self.state.last_run_at
+        # A run may have been started a little early, or by a worker whose clock is ahead of this one.
+        after = self.now if last_run_at is None else max(self.now, last_run_at)
         if self.configuration.options.cron is not None:
-            return self.timing.next_after(now if starts_at is None else max(now, starts_at - _TICK))
-        if starts_at is not None and starts_at > now:
+            return self.timing.next_after(after if starts_at is None else max(after, starts_at - _TICK))
+        if starts_at is not None and starts_at > after:
             return starts_at
-        if self.state.last_run_at is None and self.configuration.start_immediately_if_late:
-            return now
-        return self.timing.next_after(now)
+        if last_run_at is None and self.configuration.start_immediately_if_late:
+            return self.now
+        return self.timing.next_after(after)
 
     def start_due(self, due: datetime) -> None:
         """Start the runs that were due from ``due`` until now: all that ``catch_up`` covers, at least the latest."""
@@ -370,8 +382,10 @@ class _Draft:
         if not running or overlap == "allow":
             self.begin(moment)
         elif overlap == "terminate_other":
+            stopped = tuple(running.values())
             self.note(running={})
-            self.begin(moment, stopped=tuple(running.values()))
+            self.begin(moment, stopped=stopped)
+            self.note(ended=(*self.progress.ended, *stopped))
         else:
             self.effects.extend(
                 CheckRun(instance_id=run_id, helper_id=helper_id) for run_id, helper_id in running.items()
@@ -386,7 +400,7 @@ class _Draft:
         moment, last = self.now, self.progress.last_trigger
         if last is not None and last >= moment:
             moment = last + _TICK
-        if moment == self.state.last_run_at:
+        while moment == self.state.last_run_at or moment == self.timing.next_after(moment - _TICK):
             moment += _TICK
         self.note(last_trigger=moment)
         return moment
@@ -405,7 +419,12 @@ class _Draft:
         delay = random.Random(run_id).uniform(0, options.jitter)  # noqa: S311
         at = moment + timedelta(seconds=delay) if delay else None
         helper_id = self.new_id() if options.watches_runs or is_by_helper else None
-        self.effects.append(StartRun(instance_id=run_id, at=at, helper_id=helper_id, stopped=stopped))
+        ended = self.progress.ended if helper_id is not None else ()
+        self.effects.append(
+            StartRun(instance_id=run_id, at=at, helper_id=helper_id, stopped=stopped, ended=ended)
+        )
+        if ended:
+            self.note(ended=())
         if options.watches_runs:
             self.note(running={**running, run_id: helper_id})
 
