@@ -12,6 +12,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
+from durabletask.core.entities import EntityId
 from durabletask.core.entity_context import EntityContext, TaskEntity
 from durabletask.core.errors import RegistrationError
 from durabletask.core.history import EntityOperationCalled, EntityOperationSignaled
@@ -118,6 +119,19 @@ async def test_a_failed_operation_undoes_its_state_and_messages() -> None:
     assert results_of(batch) == ["1", "builtins.ValueError", "2"]
     assert batch.state == "2"
     assert batch.actions == []
+
+
+async def test_a_signal_that_no_hub_takes_fails_its_operation_only() -> None:
+    """The hub would refuse the whole batch."""
+
+    class Sender(TaskEntity):
+        def send(self, key: str) -> None:
+            self.context.signal_entity(EntityId("log", key), "note")
+
+    batch = await run([("send", f'"{"k" * length}"') for length in (95, 96, 1)], entity=Sender)
+
+    assert results_of(batch) == [None, "durabletask.core.errors.InvalidRequestError", None]
+    assert [len(each.instance_id) for each in batch.actions] == [100, 6]
 
 
 async def test_reading_an_initial_state_creates_nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Generic, cast
+from typing import Any, Final, Generic, cast
 
 import msgspec
 from typing_extensions import TypeVar
@@ -14,6 +14,7 @@ from .instances import PayloadReader, decode_payload
 from .reprs import WithPayloads
 
 __all__ = [
+    "MAXIMUM_ENTITY_ID",
     "CleanEntityStorageResult",
     "EntityId",
     "EntityMetadata",
@@ -22,6 +23,9 @@ __all__ = [
 ]
 
 StateT = TypeVar("StateT", default=Any)
+
+MAXIMUM_ENTITY_ID: Final = 100
+"""Characters that hubs allow in the id of an entity."""
 
 
 class EntityId(msgspec.Struct, frozen=True, order=True):

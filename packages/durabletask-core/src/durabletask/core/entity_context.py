@@ -16,9 +16,9 @@ from . import telemetry
 from .arguments import as_name, as_optional_text, as_time
 from .authoring import missing_attribute
 from .definitions import RESERVED_NAMES, name_of
-from .entities import EntityId
+from .entities import MAXIMUM_ENTITY_ID, EntityId
 from .entity_state import DeclaredState, declared_state, public_annotations, resolve_local_names
-from .errors import RegistrationError, SerializationError
+from .errors import InvalidRequestError, RegistrationError, SerializationError
 from .operations import EntityProxy, operation, operation_of
 from .requests import entity_key, new_instance_id
 from .serialization import DataConverter
@@ -137,6 +137,12 @@ class EntityContext:
             at: deliver it at this time, or after this delay (``timedelta`` or seconds).
         """
         target = entity_key(entity_id)
+        if (
+            len(target) > MAXIMUM_ENTITY_ID
+        ):  # a hub that refused it would refuse the other operations of the batch, too
+            raise InvalidRequestError(
+                f"The entity id {target[:40]!r}... has {len(target)} characters; at most {MAXIMUM_ENTITY_ID} are allowed."
+            )
         name = as_name(operation_of(operation)[0], "operation")
         now = self._now()
         self._actions.append(

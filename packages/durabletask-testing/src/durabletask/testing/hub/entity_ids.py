@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
+from durabletask.core.entities import MAXIMUM_ENTITY_ID
 from durabletask.core.errors import InvalidRequestError
 
 from .validation import check_text
 
-__all__ = ["MAXIMUM_ENTITY_ID", "checked_entity_id", "fold", "is_entity_id", "refuse_entity_id", "targets_of"]
-
-MAXIMUM_ENTITY_ID: Final = 100
-"""Characters."""
+__all__ = ["checked_entity_id", "fold", "is_entity_id", "refuse_entity_id", "targets_of"]
 
 
 def is_entity_id(instance_id: str) -> bool:
