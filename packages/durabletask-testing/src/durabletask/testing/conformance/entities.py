@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from durabletask.core.actions import (
     CallEntity,
     OrchestratorAction,
@@ -28,6 +27,7 @@ from durabletask.core.work_items import (
     EntityStartOrchestration,
     WorkItemFilters,
 )
+from msgspec.structs import replace
 
 from .probe import Probe, ScriptedWorker, complete, of_type
 from .spec import requires, spec
@@ -38,7 +38,6 @@ COUNTER = "@counter@a"
 OTHER = "@counter@b"
 
 S = OrchestrationStatus
-replace = msgspec.structs.replace
 
 
 @spec("entities")
