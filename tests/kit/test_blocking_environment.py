@@ -77,6 +77,19 @@ async def test_an_activity_runs_alone() -> None:
     assert await env.run(describe, {"sku": "x", "count": 3}) == "order-1: 3 x x {'a': 'b'}"
 
 
+def test_an_activity_can_be_tested_as_a_retry() -> None:
+    """The attempt is counted, the key and the tags are those of the call."""
+
+    def show(ctx: ActivityContext) -> tuple[int, str, dict[str, str]]:
+        return ctx.attempt, ctx.idempotency_key, dict(ctx.tags)
+
+    first = ActivityTestEnvironment(tags={"a": "b"}).call(show)
+    third = ActivityTestEnvironment(tags={"a": "b"}, attempt=3).call(show)
+
+    assert (first[0], third[0]) == (1, 3)
+    assert first[1:] == third[1:]
+
+
 def test_an_activity_runs_alone_in_a_plain_test() -> None:
     """``call`` needs no event loop, whatever the kind of activity."""
     env = ActivityTestEnvironment()

@@ -7,11 +7,15 @@ registered, not by its base.
 
 from __future__ import annotations
 
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Final, Generic
 
+import msgspec
 from typing_extensions import TypeVar
+
+from .retry import attempt_of, first_task_id_of, user_tags
 
 if TYPE_CHECKING:
     from .context import OrchestrationContext
@@ -22,6 +26,8 @@ __all__ = ["ActivityContext", "TaskActivity", "TaskOrchestrator"]
 InputT = TypeVar("InputT", default=Any)
 OutputT = TypeVar("OutputT", default=Any)
 
+_CALLS: Final = uuid.UUID("8a0f4c1e-5d0b-5d0f-9f39-0c6b6c1b7b11")
+"""Namespace of idempotency keys. Another one would change the keys of calls in flight."""
 
 _OF_ORCHESTRATORS = frozenset(
     {
@@ -63,14 +69,24 @@ class ActivityContext:
     Attributes:
         name: name under which the activity was called.
         orchestration_id: instance id of the orchestration that called it.
-        task_id: id of the action that scheduled it; together with ``orchestration_id`` a key that stays
-            the same when the activity is delivered again, and so fit for idempotency.
+        task_id: id of the action that scheduled this attempt. Every retry has another, and after continue-as-new
+            they begin anew: for idempotency there is ``idempotency_key``.
         execution_id: execution id of the orchestration, if the hub provides it.
         version: version that the call asked for, or the orchestration's.
         tags: tags of the call.
+        attempt: which attempt of the call this is, by its retry policy; 1 for the first, also when it is delivered again.
     """
 
-    __slots__ = ("execution_id", "name", "orchestration_id", "tags", "task_id", "version")
+    __slots__ = (
+        "_first_task_id",
+        "attempt",
+        "execution_id",
+        "name",
+        "orchestration_id",
+        "tags",
+        "task_id",
+        "version",
+    )
 
     def __init__(
         self,
@@ -87,7 +103,21 @@ class ActivityContext:
         self.task_id: int = task_id
         self.execution_id: str | None = execution_id
         self.version: str | None = version
-        self.tags: Mapping[str, str] = tags or {}
+        self.tags: Mapping[str, str] = user_tags(tags)
+        self.attempt: int = attempt_of(tags)
+        self._first_task_id = first_task_id_of(tags, task_id)
+
+    @property
+    def idempotency_key(self) -> str:
+        """A UUID for this call: the same at every delivery and every retry, another one for every other call.
+
+        Pass it on to what the activity calls (a payment service, a database), so that work which is done twice has its
+        effect once. It differs between calls, executions and instances. A hub that provides no ``execution_id`` leaves
+        only instance and call, and these repeat after continue-as-new. On hubs that do not hand on tags, every retry has
+        a key of its own.
+        """
+        parts = (self.orchestration_id, self.execution_id, self._first_task_id)
+        return str(uuid.uuid5(_CALLS, msgspec.json.encode(parts).decode()))
 
     @property
     def instance_id(self) -> str:

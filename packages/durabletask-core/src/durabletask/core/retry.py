@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Final, TypeAlias, Union
 
 from .arguments import as_count, as_duration, as_number
 from .failures import RETRY_AFTER_PROPERTY, FailureDetails
 
-__all__ = ["RetryPolicy"]
+__all__ = [
+    "ATTEMPT_TAG",
+    "FIRST_TASK_ID_TAG",
+    "RetryPolicy",
+    "attempt_of",
+    "first_task_id_of",
+    "tags_of_retry",
+    "user_tags",
+]
 
 NonRetryable: TypeAlias = Union[type[BaseException], str]
 """An exception type, or its name, bare or qualified."""
+
+ATTEMPT_TAG: Final = "durabletask.attempt"
+FIRST_TASK_ID_TAG: Final = "durabletask.first_task_id"
+"""Tags of a retry of an activity: which attempt it is, and the id of the action of the first attempt.
+
+The protocol has no fields for them, and each attempt is an action with an id of its own. Tags travel from the action to
+the activity's work item on every hub that has tags, and other SDKs pass them over. A first attempt has none, so calls
+without failures cost nothing more.
+"""
 
 _ONE_HOUR = timedelta(hours=1)
 
@@ -127,3 +144,31 @@ def _names_or_types(given: object) -> tuple[NonRetryable, ...]:
         ):
             raise TypeError(f"non_retryable must hold exception types or names, not {each!r}.")
     return found
+
+
+def tags_of_retry(tags: Mapping[str, str] | None, *, attempt: int, first_task_id: int) -> dict[str, str]:
+    """The tags of a later attempt of a call that was made with ``tags``."""
+    return {**(tags or {}), ATTEMPT_TAG: str(attempt), FIRST_TASK_ID_TAG: str(first_task_id)}
+
+
+def attempt_of(tags: Mapping[str, str] | None) -> int:
+    """Which attempt an activity with these tags is, from 1."""
+    return _number(tags, ATTEMPT_TAG) or 1
+
+
+def first_task_id_of(tags: Mapping[str, str] | None, task_id: int) -> int:
+    """The id of the first attempt of the call to which the activity ``task_id`` belongs."""
+    found = _number(tags, FIRST_TASK_ID_TAG)
+    return task_id if found is None else found
+
+
+def user_tags(tags: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The tags without those of retries."""
+    if not tags or ATTEMPT_TAG not in tags:
+        return tags or {}
+    return {name: value for name, value in tags.items() if name not in {ATTEMPT_TAG, FIRST_TASK_ID_TAG}}
+
+
+def _number(tags: Mapping[str, str] | None, name: str) -> int | None:
+    text = tags.get(name, "") if tags else ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None

@@ -14,6 +14,7 @@ from durabletask.core.context import RunsAsync, RunsSync
 from durabletask.core.errors import SerializationError
 from durabletask.core.registry import ActivityDefinition, name_of
 from durabletask.core.replay.annotations import declared_result
+from durabletask.core.retry import tags_of_retry
 from durabletask.core.serialization import DEFAULT_CONVERTER, DataConverter
 
 __all__ = ["ActivityTestEnvironment"]
@@ -36,6 +37,7 @@ class ActivityTestEnvironment:
         task_id: id of the action that seems to call.
         version: version of the call.
         tags: tags of the call.
+        attempt: which attempt of the call it seems to be.
         data_converter: how values become payloads.
     """
 
@@ -46,12 +48,13 @@ class ActivityTestEnvironment:
         task_id: int = 1,
         version: str | None = None,
         tags: Mapping[str, str] | None = None,
+        attempt: int = 1,
         data_converter: DataConverter | None = None,
     ) -> None:
         self._instance_id = instance_id
         self._task_id = task_id
         self._version = version
-        self._tags = tags
+        self._tags = tags if attempt == 1 else tags_of_retry(tags, attempt=attempt, first_task_id=task_id)
         self._converter = data_converter or DEFAULT_CONVERTER
 
     @overload

@@ -19,6 +19,7 @@ from durabletask.core.errors import SerializationError, TaskFailedError
 from durabletask.core.failures import FailureDetails
 from durabletask.core.history import HistoryEvent, SubOrchestrationInstanceCreated
 from durabletask.core.open_tasks import OpenTask
+from durabletask.core.retry import tags_of_retry
 
 from .observed import UNSEEN
 from .tasks import FAILURE, PENDING, RAW_FAILURE, RAW_RESULT, RESULT, EngineTask, Waiter
@@ -38,12 +39,13 @@ _NO_DETAILS = FailureDetails("durabletask.UnknownFailure", "The hub recorded no 
 class _Retries:
     """How often a call has failed so far, with its policy."""
 
-    __slots__ = ("attempts", "policy", "started_at", "timer")
+    __slots__ = ("attempts", "first_id", "policy", "started_at", "timer")
 
     def __init__(self, policy: RetryPolicy, started_at: datetime) -> None:
         self.policy: RetryPolicy = policy
         self.started_at: datetime = started_at
         self.attempts: int = 0
+        self.first_id: int | None = None
         self.timer: Timer | None = None
 
     def next_attempt(self, failure: FailureDetails, now: datetime) -> datetime | None:
@@ -90,15 +92,22 @@ class _Call(EngineTask[object], Waiter):
 
     def wake(self, task: EngineTask[object]) -> None:
         """The delay is over: try again under a new id."""
-        if self._retries is not None:
-            self._retries.timer = None
+        retries = self._retries
+        if retries is not None:
+            retries.timer = None
+            if retries.first_id is None:
+                retries.first_id = self.action.id
         work = self.sink.work
         work.withdraw(
             self.action.id
         )  # in case the history has a failure of an attempt that it does not confirm
         number = work.next_id()
-        self.attach(msgspec.structs.replace(self.action, id=number, trace_context=None))
+        self.attach(self.retry(number))
         work.pending[number] = self.open_calls()[number] = self
+
+    def retry(self, number: int) -> OrchestratorAction:
+        """The action of the next attempt."""
+        return msgspec.structs.replace(self.action, id=number, trace_context=None)
 
     def withdraw(self) -> None:
         self.sink.work.withdraw(self.action.id)
@@ -191,6 +200,13 @@ class ActivityTask(_Call):
     def attach(self, action: OrchestratorAction) -> None:
         self._action = cast("ScheduleTask", action)
         self.action_id = action.id
+
+    def retry(self, number: int) -> OrchestratorAction:
+        action, retries = super().retry(number), self._retries
+        if retries is None or retries.first_id is None or self.sink.execution.execution_id is None:
+            return action  # without an execution id the key of the call could not tell executions apart
+        tags = tags_of_retry(self._tags, attempt=retries.attempts + 1, first_task_id=retries.first_id)
+        return msgspec.structs.replace(action, tags=tags)
 
     def open_calls(self) -> dict[int, OpenCall]:
         return self.sink.work.activities
