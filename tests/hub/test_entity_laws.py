@@ -43,6 +43,7 @@ from durabletask.core.instances import (
     InstanceQuery,
     OrchestrationStatus,
     PurgeInstance,
+    ReusePolicy,
 )
 from durabletask.core.work_items import (
     EntityBatchResult,
@@ -65,6 +66,7 @@ ENTITIES = [f"@e@{key}" for key in "abc"]
 LOG = "@log@all"
 TARGETS = st.sampled_from(ENTITIES)
 IDS = st.sampled_from(["i", "j", "k"])
+VERBS = ["terminate", "force", "restart", "replace", "purge", "event", "suspend", "resume", "clean"]
 STEPS = ["call", "signal", "lock", "lock", "unlock", "complete", "fail", "again"]
 FAILURE = FailureDetails("app.Broken", "no")
 
@@ -129,15 +131,23 @@ class EntityMachine(RuleBasedStateMachine):
         except InstanceAlreadyExistsError:
             return
 
-    @rule(instance_id=IDS, verb=st.sampled_from(["terminate", "force", "restart", "purge", "event"]))
+    @rule(instance_id=IDS, verb=st.sampled_from(VERBS))
     def steer(self, instance_id: str, verb: str) -> None:
         hub = self.hub
         calls = {
             "terminate": lambda: hub.terminate_instance(instance_id),
             "force": lambda: hub.force_terminate_instances([instance_id]),
             "restart": lambda: hub.restart_instance(instance_id),
+            "replace": lambda: hub.create_instance(
+                CreateInstanceRequest(
+                    name="O", instance_id=instance_id, reuse_policy=ReusePolicy.replace_any()
+                )
+            ),
             "purge": lambda: hub.purge_instances(PurgeInstance(instance_id=instance_id)),
             "event": lambda: hub.raise_event(instance_id, "wake"),
+            "suspend": lambda: hub.suspend_instance(instance_id),
+            "resume": lambda: hub.resume_instance(instance_id),
+            "clean": hub.clean_entity_storage,
         }
         try:
             self.run(calls[verb]())  # type: ignore[arg-type]
@@ -329,6 +339,7 @@ class EntityMachine(RuleBasedStateMachine):
                     await self._run_episode(item, [("complete", ENTITIES[0])])
             page = await self.hub.query_instances(InstanceQuery(runtime_statuses=live))
             for state in page.states:
+                await self.hub.resume_instance(state.instance_id)
                 await self.hub.raise_event(state.instance_id, "wake")
             await self.clock.advance(timedelta(seconds=10))
             waiting = any(one.delayed for one in self.hub._engine.state.entities.values())

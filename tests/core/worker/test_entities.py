@@ -190,6 +190,28 @@ async def test_a_function_serves_all_operations() -> None:
     assert batch.state == '{"a":1}'
 
 
+async def test_a_state_that_was_read_or_set_before_is_converted_to_the_type_that_is_asked_for() -> None:
+    """In the same operation; changes in place of the converted state are saved."""
+
+    def carts(ctx: EntityContext, item: str) -> bool:
+        if ctx.operation == "replace":
+            ctx.set_state({"items": ["plum"]})
+        else:
+            ctx.get_state()
+        ctx.get_state(Cart, Cart()).items.append(item)
+        return ctx.get_state(Cart) is ctx.get_state()
+
+    batch = await run([("put", '"pear"'), ("replace", '"fig"')], entity=carts, state='{"items":[]}')
+    first = await run([("put", '"pear"')], entity=carts)
+    wrong = await run([("put", '"pear"')], entity=carts, state="5")
+
+    assert results_of(batch) == results_of(first) * 2 == ["true", "true"]
+    assert batch.state == '{"items":["plum","fig"]}'
+    assert first.state == '{"items":["pear"]}'
+    assert wrong.results[0].failure is not None
+    assert wrong.results[0].failure.message.startswith("State of entity @counter@k: ")
+
+
 async def test_an_unknown_entity_fails_every_operation() -> None:
     """Final, with the nearest names; the state is handed back untouched."""
     batch = await run([("add", "1"), ("add", "2")], instance_id="@countr@k", state="7")

@@ -92,21 +92,27 @@ class EntityContext:
     @overload
     def get_state(self, target: None = None, default: object = None) -> Any: ...
     def get_state(self, target: object = None, default: object = None) -> object:
-        """The state, converted to ``target`` when it is first read in an operation.
+        """The state, converted to ``target``; without a target, as it was read or set before in the operation.
 
         A mutable state may be changed in place. ``default`` stands in for a missing state, and becomes the
         state if it is changed.
         """
         if not self._is_loaded:
-            try:
-                self._value = self._converter.deserialize(self._text, target)
-            except SerializationError as error:
-                raise SerializationError(f"State of entity {self._entity_id}: {error}") from None
+            self._value = self._read_state(self._text, target)
             self._is_loaded = True
+        elif not _is_of(self._value, target):
+            text = self._serialize(self._value, f"State of entity {self._entity_id}")
+            self._value = self._read_state(text, target)
         if self._value is None and default is not None:
             self._value = default
             self._untouched = self._converter.serialize(default)
         return self._value
+
+    def _read_state(self, text: str | None, target: object) -> object:
+        try:
+            return self._converter.deserialize(text, target)
+        except SerializationError as error:
+            raise SerializationError(f"State of entity {self._entity_id}: {error}") from None
 
     def set_state(self, value: object) -> None:
         """Replace the state; ``None`` deletes it."""
@@ -209,6 +215,15 @@ class EntityContext:
             raise
         finally:
             self._value, self._is_loaded, self._untouched = None, False, None
+
+
+def _is_of(value: object, target: object) -> bool:
+    """Whether a value need not be converted; ``True`` where that cannot be known."""
+    kind = get_origin(target) or target
+    try:
+        return value is None or not isinstance(kind, type) or isinstance(value, kind)
+    except TypeError:  # a TypedDict, or a protocol
+        return True
 
 
 class TaskEntity(Generic[StateT]):
