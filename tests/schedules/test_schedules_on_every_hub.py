@@ -15,6 +15,7 @@ import pytest
 from conformance_hubs import MemoryHub, RealTimeHub, SqliteHub, WireHub
 from durabletask.core.client import DurableTaskClient
 from durabletask.core.context import OrchestrationContext
+from durabletask.core.entity_context import EntityContext
 from durabletask.core.errors import InvalidOperationError
 from durabletask.core.transport import Transport
 from durabletask.core.worker import DurableTaskWorker
@@ -171,6 +172,51 @@ async def test_a_worker_without_cronsim_leaves_the_run_to_another(
 
     assert [state.instance_id[-14:-9] async for state in client.query_orchestrations()] == ["01:00"]
     assert "pip install 'durabletask-core[cron]'" in caplog.text
+
+
+async def schedule(ctx: EntityContext, state: object) -> None:
+    """The entity as a worker of another SDK writes it."""
+    ctx.set_state(state)
+
+
+def state_of(**members: object) -> dict[str, object]:
+    configuration = {"OrchestrationName": "report", "Interval": "01:00:00", **members}
+    return {
+        "Status": 1,
+        "ExecutionToken": "t",
+        "ScheduleConfiguration": configuration,
+        "Progress": {"Started": None},
+    }
+
+
+async def test_a_state_that_another_sdk_has_rewritten_is_read_or_left_out(
+    virtual_hub: MemoryHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One state that cannot be read hides none of the others, and its schedule goes on when it can be read again."""
+    transport = await virtual_hub.open()
+    client = DurableTaskClient(transport)
+    good, bad = state_of(Options={"Overlap": None}), state_of(Options={"Overlap": "some"})
+    async with DurableTaskWorker(transport, entities=[schedule]):
+        await client.call_entity("@schedule@bad", "write", bad)
+        await client.call_entity("@schedule@good", "write", good)
+    async with worker_on(transport):
+        assert [each.schedule_id async for each in client.schedules.list()] == ["good"]
+        assert "@schedule@bad is left out: its state cannot be read" in caplog.text
+        with pytest.raises(ValueError, match="cannot be read: Invalid enum value"):
+            await client.schedules.get("bad")
+        assert await client.schedules.trigger("good") is not None
+        await client.signal_entity("@schedule@bad", "run_schedule", "t")
+        await until(virtual_hub, lambda: was_logged(caplog))
+    async with DurableTaskWorker(transport, entities=[schedule]):
+        await client.call_entity("@schedule@bad", "write", state_of(Options={"Overlap": "allow"}))
+    async with worker_on(transport):
+        await virtual_hub.advance(timedelta(minutes=1))
+        await until(virtual_hub, lambda: is_armed(client))
+
+
+async def is_armed(client: DurableTaskClient) -> bool:
+    found = await client.schedules.get("bad")
+    return found is not None and found.next_run_at is not None
 
 
 async def was_logged(caplog: pytest.LogCaptureFixture) -> bool:

@@ -163,6 +163,8 @@ class Schedules:
     ) -> Pages[Schedule]:
         """All schedules: ``for schedule in client.schedules.list()``.
 
+        One whose state cannot be read is left out, with a warning in the log.
+
         Args:
             prefix: only ids that begin with this text.
             status: only schedules with this status.

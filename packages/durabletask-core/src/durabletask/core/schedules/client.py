@@ -28,6 +28,7 @@ from durabletask.core.errors import (
     TransportTimeoutError,
 )
 from durabletask.core.instances import OrchestrationStatus, checked_instance_id
+from durabletask.core.logs import get_logger
 from durabletask.core.options import check_options
 from durabletask.core.paging import AsyncPages
 from durabletask.core.registry import check_input_given, name_of
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["Schedule", "ScheduleChanges", "ScheduleSpec", "Schedules"]
+
+_logger = get_logger("durabletask.schedules")
 
 _OPERATION_TIMEOUT: Final = timedelta(seconds=60)
 _DEFAULTS: Final[ScheduleArguments] = {
@@ -380,6 +383,8 @@ class Schedules:
     ) -> AsyncPages[Schedule]:
         """All schedules: ``async for schedule in client.schedules.list()``.
 
+        One whose state cannot be read is left out, with a warning in the log.
+
         Args:
             prefix: only ids that begin with this text.
             status: only schedules with this status.
@@ -393,8 +398,7 @@ class Schedules:
             found: Sequence[Schedule] = [
                 schedule
                 async for metadata in self._entities.query_entities(instance_id_prefix=f"@{kind}@{beginning}")
-                if (schedule := _description(metadata.entity_id, self._state_of(metadata))) is not None
-                and schedule.status in wanted
+                if (schedule := _listed(metadata, self._converter)) is not None and schedule.status in wanted
             ]
             return found, following
 
@@ -425,13 +429,10 @@ class Schedules:
         for kind in (INTERVAL_ENTITY, CRON_ENTITY):
             entity_id = EntityId(kind, schedule_id)
             metadata = await self._entities.get_entity(entity_id)
-            state = ScheduleState() if metadata is None else self._state_of(metadata)
+            state = ScheduleState() if metadata is None else _state_of(metadata, self._converter)
             if state.schedule_configuration is not None:
                 return entity_id, state
         raise InstanceNotFoundError(f"There is no schedule {schedule_id!r} in this task hub.")
-
-    def _state_of(self, metadata: EntityMetadata) -> ScheduleState:
-        return read_state(self._converter.deserialize(metadata.serialized_state, None))
 
     async def _described(self, schedule_id: str) -> Schedule:
         entity_id, state = await self._find(schedule_id)
@@ -503,6 +504,20 @@ class Schedules:
             if details.root_cause.matches(error):
                 raise error(details.root_cause.message)
         raise TaskFailedError(details.message, details, task_name=operation)
+
+
+def _state_of(metadata: EntityMetadata, converter: DataConverter) -> ScheduleState:
+    return read_state(converter.deserialize(metadata.serialized_state, None), metadata.entity_id.key)
+
+
+def _listed(metadata: EntityMetadata, converter: DataConverter) -> Schedule | None:
+    try:
+        return _description(metadata.entity_id, _state_of(metadata, converter))
+    except ValueError:
+        _logger.warning(
+            "%s is left out: its state cannot be read. get() raises the reason.", metadata.entity_id
+        )
+        return None
 
 
 def _by_id(specs: Iterable[ScheduleSpec]) -> dict[str, ScheduleSpec]:

@@ -58,6 +58,7 @@ __all__ = [
 _logger = get_logger("durabletask.schedules")
 
 _CHECK: Final = "-check"  # ends the id of the orchestration that checks the run of a helper
+_RUNS_LATER: Final = "Schedule %s could not run; it tries again in %s."
 _RETRY_OF_RUN: Final = timedelta(minutes=1)
 _RETRY: Final = RetryPolicy(
     first_retry_interval=timedelta(seconds=1),
@@ -79,7 +80,14 @@ async def serve_schedule(ctx: EntityContext, input: object = None) -> object:  #
     serve = _OPERATIONS.get(operation)
     if serve is None:
         raise EntityOperationNotFoundError(ctx.operation, [*_NAMES, "delete"])
-    state = read_state(ctx.get_state())
+    try:
+        state = read_state(ctx.get_state(), ctx.entity_id.key)
+    except ValueError:
+        if serve is not _run:
+            raise
+        _logger.exception(_RUNS_LATER, ctx.entity_id, _RETRY_OF_RUN)
+        _run_later(ctx, str(input))
+        return None
     change, result = serve(ctx, state, input)
     if change.state is None:
         ctx.delete_state()
@@ -177,10 +185,18 @@ def _run(ctx: EntityContext, state: ScheduleState, given: object) -> _Served:
     try:
         return transitions.run(state, token, ctx.current_utc_datetime, _new_id), None
     except Exception:
-        # If the operation failed, its signal would be lost and the schedule would never run again. One reason is a
-        # worker without 'cronsim'; the next worker may have it.
-        _logger.exception("Schedule %s could not run; it tries again in %s.", ctx.entity_id, _RETRY_OF_RUN)
-        return ScheduleChange(state, (RunAt(token, ctx.current_utc_datetime + _RETRY_OF_RUN),)), None
+        _logger.exception(_RUNS_LATER, ctx.entity_id, _RETRY_OF_RUN)
+        _run_later(ctx, token)
+        return ScheduleChange(state), None
+
+
+def _run_later(ctx: EntityContext, token: str) -> None:
+    """Try again what could not run.
+
+    If the operation failed, its signal would be lost and the schedule would never run again. One reason is a worker
+    without ``cronsim``, another a state of a later version; the next worker may do better.
+    """
+    _carry_out(ctx, None, RunAt(token, ctx.current_utc_datetime + _RETRY_OF_RUN))
 
 
 def _trigger(ctx: EntityContext, state: ScheduleState, _given: object) -> _Served:
@@ -255,7 +271,7 @@ async def run_and_report(ctx: OrchestrationContext, order: _Order) -> None:
     succeeded = True
     if order["ended"]:
         # Not awaited, because a run waits for nothing but its time, and its report for nothing but its end.
-        ctx.call_activity(PURGE_HELPERS, order["ended"])
+        ctx.call_activity(PURGE_HELPERS, order["ended"]).detach()
     try:
         if order["stopped"]:
             await ctx.call_activity(STOP_RUNS, order["stopped"], retry_policy=_RETRY)

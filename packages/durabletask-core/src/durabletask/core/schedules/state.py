@@ -184,11 +184,15 @@ def to_timedelta(text: str) -> timedelta:
     return -span if sign else span
 
 
-def read_state(plain: object) -> ScheduleState:
+def read_state(plain: object, schedule_id: str = "") -> ScheduleState:
     """The state from the plain values of its payload; ``None`` is the state of a schedule that does not exist.
 
     Members may also be spelled in snake_case or camelCase, as earlier versions of other SDKs write them. Unknown
-    members are ignored.
+    members are ignored, and null is the same as a member that is missing.
+
+    Args:
+        plain: the values.
+        schedule_id: key of the entity, for a state that does not repeat it.
 
     Raises:
         ValueError: it is no state of a schedule.
@@ -196,9 +200,10 @@ def read_state(plain: object) -> ScheduleState:
     if plain is None:
         return ScheduleState()
     values = _renamed(plain, ScheduleState)
-    configuration = values.get("ScheduleConfiguration")
-    if isinstance(configuration, dict):
-        values["ScheduleConfiguration"] = _renamed(configuration, ScheduleConfiguration)
+    configuration = _renamed_member(values, "ScheduleConfiguration", ScheduleConfiguration)
+    _renamed_member(configuration, "Options", ScheduleOptions)
+    configuration.setdefault("ScheduleId", schedule_id)
+    _renamed_member(values, "Progress", ScheduleProgress)
     status = values.get("Status")
     if isinstance(status, str):
         names = ScheduleStatus.__members__
@@ -219,6 +224,14 @@ def _renamed(plain: object, kind: type[msgspec.Struct]) -> Plain:
         for name, value in plain.items()
         if value is not None and folded(name) in names
     }
+
+
+def _renamed_member(values: Plain, name: str, kind: type[msgspec.Struct]) -> Plain:
+    """Rename the members of a member that is an object. Returns it."""
+    if isinstance(values.get(name), dict):
+        values[name] = renamed = _renamed(values[name], kind)
+        return renamed
+    return {}
 
 
 def folded(name: str) -> str:
