@@ -241,6 +241,8 @@ class EntityMachine(RuleBasedStateMachine):
         counts = item.completion_token in self.hub._engine.workers.work.leases
         actions, sent = [], []
         for step, target in steps:
+            if step in {"call", "signal"} and any(isinstance(one, RequestEntityLock) for one in actions):
+                continue  # against the rules of a section that is not granted yet
             action = self._action(step, target, item)
             actions += action
             sent += [

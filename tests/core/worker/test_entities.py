@@ -139,6 +139,31 @@ async def test_reading_an_initial_state_creates_nothing() -> None:
     assert (await run([("get", None)])).state is None
 
 
+async def test_a_batch_ends_when_its_results_fill_a_message() -> None:
+    """The hub delivers the other operations again; it would refuse a result that is too large."""
+
+    class Text(TaskEntity):
+        count: int = 0
+
+        def repeat(self, times: int) -> str:
+            self.count += 1
+            return "x" * times
+
+    transport = FakeTransport()
+    operations = [
+        EntityOperationSignaled(-1, NOON, request_id=str(n), operation="repeat", input="1000000")
+        for n in range(6)
+    ]
+    async with DurableTaskWorker(transport, entities=[Text]):
+        transport.put(EntityWorkItem(instance_id="@text@k", operations=operations, completion_token="t"))
+        await transport.wait_for(1)
+    (result,) = transport.completed
+
+    assert isinstance(result, EntityBatchResult)
+    assert [len(each.result or "") for each in result.results] == [1_000_002] * 4
+    assert result.state == '{"count":4}'
+
+
 async def test_a_mutable_state_can_be_changed_in_place() -> None:
     """Also the initial one."""
     batch = await run([("put", '"apple"'), ("put", '"pear"'), ("look", None)], entity=Carts)

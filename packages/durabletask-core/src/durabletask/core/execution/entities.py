@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from datetime import datetime
-from typing import cast
+from typing import Final, cast
 
 from durabletask.core import telemetry
 from durabletask.core.entities import EntityId
@@ -24,6 +24,9 @@ from durabletask.core.work_items import EntityBatchResult, EntityOperationResult
 from .runner import UserCodeRunner, set_running_item
 
 __all__ = ["EntityExecutor"]
+
+_MOST_BYTES: Final = 3 * 1024 * 1024
+"""Of the results of a batch and its state; hubs take messages of 4 MiB unless they are configured."""
 
 
 class EntityExecutor:
@@ -44,13 +47,21 @@ class EntityExecutor:
     async def execute(self, item: EntityWorkItem) -> EntityBatchResult:
         """Run the operations in order; the answer has the success or failure of each.
 
+        It ends early when it would not fit into a message. The hub delivers the other operations again.
+
         Raises:
             asyncio.CancelledError: the worker stops; the item is not answered.
         """
         entity_id = EntityId.parse(item.instance_id)
         context = EntityContext(entity_id, self._converter, item.state, now=self._now)
         with set_running_item(item.completion_token):
-            results = [await self._run(operation, entity_id, context) for operation in item.operations]
+            results, size = list[EntityOperationResult](), 0
+            for operation in item.operations:
+                outcome = await self._run(operation, entity_id, context)
+                results.append(outcome)
+                size += len((outcome.result or "").encode())
+                if size + len(context._text or "") > _MOST_BYTES:  # noqa: SLF001
+                    break
         return EntityBatchResult(
             instance_id=item.instance_id,
             results=results,
