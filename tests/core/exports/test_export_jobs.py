@@ -28,6 +28,7 @@ from durabletask.core.exports.job import ExportJob, ExportStatus
 from durabletask.core.history import decode_history
 from durabletask.core.instances import InstanceIdPage
 from durabletask.core.transport import Transport
+from durabletask.testing import OrchestrationTestEnvironment
 from durabletask.testing.conformance import ConformanceHub
 
 T = TypeVar("T")
@@ -619,3 +620,13 @@ async def test_wrong_arguments_are_refused_before_anything_is_sent(hub: Hub):
     with pytest.raises(InvalidRequestError, match="job_id must not be empty"):
         await exports.create("", completed_from=hub.start, completed_to=hub.now)
     assert await hub.client.exports.get("x") is None
+
+
+async def test_a_job_id_that_makes_no_entity_is_refused_by_its_name():
+    """Before anything is sent, in both families of names."""
+    async with OrchestrationTestEnvironment() as env:
+        with pytest.raises(
+            InvalidRequestError, match=r"^job_id='x{40}'\.\.\. has 84 characters; at most 83 are"
+        ):
+            await env.client.exports.get("x" * 84)
+        assert await env.client.exports.get("x" * 83) is None

@@ -84,7 +84,7 @@ def _parts(name: str) -> list[str]:
     """The parts of a name; each is the name of one file or folder."""
     parts = [part for part in name.split("/") if part]
     # Windows knows more ways out of a folder, and its rules are harmless elsewhere.
-    if not parts or any(part in {".", ".."} or PureWindowsPath(part).name != part for part in parts):
+    if not parts or any(not part.strip(". ") or PureWindowsPath(part).name != part for part in parts):
         raise InvalidRequestError(
             f"{name!r} is not a path below the directory of the exports. A container and a prefix consist of names "
             "separated by '/', without '..', ':' and '\\'."

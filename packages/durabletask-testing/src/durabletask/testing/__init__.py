@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .faults import Chaos as Chaos
     from .faults import ChaosDivergenceError as ChaosDivergenceError
     from .faults import FaultCounts as FaultCounts
+    from .history_files import read_history as read_history
     from .hub import HubRegistry as HubRegistry
     from .hub import InMemory as InMemory
     from .hub import InMemoryBackend as InMemoryBackend
@@ -58,6 +59,7 @@ else:
             "environment": ("OrchestrationTestEnvironment",),
             "fakes": ("ActivityCall", "FakeActivity"),
             "faults": ("Chaos", "ChaosDivergenceError", "FaultCounts"),
+            "history_files": ("read_history",),
             "pytest_plugin": ("DurableEnv",),
             "replay_check": ("ReplayReport", "assert_replays", "check_replay"),
             "run": ("OrchestrationRun", "StuckOrchestrationError"),

@@ -35,6 +35,7 @@ from .names import HELPER
 __all__ = ["Exports"]
 
 _DEFAULT_WAIT = 60.0
+_LONGEST_ID = 83  # "@exportjobentity@" and the id are the id of an entity, of at most 100 characters
 _FAMILIES = (FORMS["dotnet"], FORMS["python"])
 
 
@@ -87,7 +88,7 @@ class Exports:
             InvalidOperationError: a job of this id is active.
             TransportTimeoutError: no worker has started the job; it may still start later.
         """
-        job_id = as_name(job_id, "job_id")
+        job_id = _as_job_id(job_id)
         if readable_by not in FORMS:
             raise InvalidRequestError(f"readable_by must be one of {', '.join(FORMS)}, not {readable_by!a}.")
         form, now = FORMS[readable_by], self._transport.now()
@@ -110,7 +111,7 @@ class Exports:
 
     async def get(self, job_id: str) -> ExportJob | None:
         """A job, or ``None`` when there is none of that id."""
-        found = await self._find(as_name(job_id, "job_id"))
+        found = await self._find(_as_job_id(job_id))
         return None if found is None else found[0]
 
     def list(
@@ -162,7 +163,7 @@ class Exports:
         Raises:
             InstanceNotFoundError: there is no such job.
         """
-        job = await self._existing(as_name(job_id, "job_id"))
+        job = await self._existing(_as_job_id(job_id))
         if job.is_finished or job.orchestrator_id is None:
             return job
         ended = await self._transport.wait_for_instance_completion(
@@ -186,7 +187,7 @@ class Exports:
             InvalidOperationError: the job has not failed.
             TransportTimeoutError: no worker has started the job; it may still start later.
         """
-        found = await self._find(as_name(job_id, "job_id"))
+        found = await self._find(_as_job_id(job_id))
         if found is None:
             raise _missing(job_id)
         job, form = found
@@ -209,7 +210,7 @@ class Exports:
         Raises:
             TransportTimeoutError: no worker has deleted the job; it may still be deleted later.
         """
-        found = await self._find(as_name(job_id, "job_id"))
+        found = await self._find(_as_job_id(job_id))
         if found is None:
             return
         job, form = found
@@ -302,6 +303,15 @@ class Exports:
             reason = "it was stopped" if failure is None else failure.message
             raise InvalidOperationError(f"Export job {job_id!r}: {operation!r} failed: {reason}")
         return True
+
+
+def _as_job_id(value: object) -> str:
+    job_id = as_name(value, "job_id")
+    if len(job_id) > _LONGEST_ID:
+        raise InvalidRequestError(
+            f"job_id={job_id[:40]!r}... has {len(job_id)} characters; at most {_LONGEST_ID} are allowed."
+        )
+    return job_id
 
 
 def _missing(job_id: str) -> InstanceNotFoundError:
