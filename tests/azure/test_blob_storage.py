@@ -98,6 +98,19 @@ def test_secrets_are_not_shown(account: str, credential: object, shown: str):
 
 
 @pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("container", "name"), [("exports", "../secret/f"), ("exports", "a/./f"), ("..", "f")]
+)
+async def test_a_name_cannot_lead_out_of_the_container(container: str, name: str):
+    """The HTTP client would resolve it, to a container that the worker may not write to."""
+    storage = BlobStorage("UseDevelopmentStorage=true", containers=[container])
+    with pytest.raises(InvalidRequestError, match="lead out of the container"):
+        await storage.write(
+            container, name, b"", content_type="text/plain", content_encoding=None, metadata={}
+        )
+
+
+@pytest.mark.usefixtures("installed")
 async def test_an_authentication_value_becomes_its_credential(monkeypatch: pytest.MonkeyPatch):
     """As in the connection string of a task hub; made in a thread, with the first write."""
     made: dict[str, Any] = {}

@@ -92,13 +92,18 @@ class BlobStorage:
         """See ``durabletask.core.destinations.ExportDestination``.
 
         Raises:
-            InvalidRequestError: the container is not among those allowed, or its name is not valid.
+            InvalidRequestError: the container is not among those allowed, or its name or that of the object is not valid.
             StorageError: the account does not answer, or refuses the object for now.
         """
         if self._containers is not None and container not in self._containers:
             raise InvalidRequestError(
                 f"This worker does not export to the container {container!r}. It may write to: "
                 f"{', '.join(sorted(self._containers))}."
+            )
+        if not {".", ".."}.isdisjoint(f"{container}/{name}".split("/")):
+            # HTTP clients resolve such parts, so that the address is that of another container.
+            raise InvalidRequestError(
+                f"{container}/{name} is no name of a blob: '.' and '..' lead out of the container."
             )
 
         def settings() -> object:  # its module takes a while to import
