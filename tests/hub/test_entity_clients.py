@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from durabletask.core.actions import CallEntity, RequestEntityLock
+from durabletask.core.actions import CallEntity, RequestEntityLock, SignalEntity
 from durabletask.core.entities import CleanEntityStorageResult, EntityQuery
 from durabletask.core.errors import InvalidRequestError
 from durabletask.core.history import EntityOperationCompleted, ExecutionStarted, TraceContext
@@ -15,7 +15,12 @@ from durabletask.core.instances import (
     PurgeBatch,
     PurgeInstance,
 )
-from durabletask.core.work_items import EntitySendSignal, EntityStartOrchestration
+from durabletask.core.work_items import (
+    EntitySendSignal,
+    EntityStartOrchestration,
+    OrchestrationTraceContext,
+    OrchestratorResult,
+)
 from durabletask.testing import InMemoryBackend, VirtualClock
 from entity_worker import EntityReader
 from scripted_worker import complete
@@ -290,4 +295,27 @@ async def test_the_trace_of_a_sender_goes_along(hub: InMemoryBackend, reader: En
     await reader.run(batch, state="1", actions=(signal,))
     batch = await reader.batch()
     assert [one.trace_context for one in batch.operations] == [other]  # type: ignore[union-attr]
+    await reader.close()
+
+
+@pytest.mark.parametrize("span", ["e" * 16, None])
+async def test_operations_of_an_orchestration_run_in_its_trace(
+    hub: InMemoryBackend, reader: EntityReader, span: str | None
+) -> None:
+    """Under its span if the worker has named it, else beside it."""
+    trace = TraceContext("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "b" * 16)
+    await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i", trace_context=trace))
+    item = await reader.episode()
+    await hub.complete_orchestrator(
+        OrchestratorResult(
+            instance_id="i",
+            actions=(CallEntity(1, "c", "get", A), SignalEntity(2, "s", "set", A)),
+            completion_token=item.completion_token,
+            trace_context=OrchestrationTraceContext(span),
+        )
+    )
+    parents = [
+        one.trace_context and one.trace_context.trace_parent for one in (await reader.batch()).operations
+    ]
+    assert parents == [f"00-{'a' * 32}-{span or 'b' * 16}-01"] * 2
     await reader.close()

@@ -89,7 +89,7 @@ def of_element(hint: object) -> st.SearchStrategy[Any]:
 
 def of_model(model: type[msgspec.Struct], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Values of a model, field by field."""
-    if model is EntityOperationSignaled:  # its message has no place for a trace
+    if model in {EntityOperationCalled, EntityOperationSignaled}:  # their messages have no place for a trace
         fixed.setdefault("trace_context", st.none())
     hints = get_type_hints(model)
     if model is ExecutionCompleted:

@@ -249,7 +249,10 @@ class ContinueAsNew(HistoryEventBase, frozen=True):
 
 
 class EntityOperationCalled(HistoryEventBase, frozen=True):
-    """An entity operation was called; also the message as it reaches the entity."""
+    """An entity operation was called; also the message as it reaches the entity.
+
+    ``trace_context``: see ``EntityOperationSignaled``.
+    """
 
     request_id: str
     operation: str
@@ -258,6 +261,7 @@ class EntityOperationCalled(HistoryEventBase, frozen=True):
     scheduled_time: datetime | None = None
     parent_instance_id: str | None = None
     parent_execution_id: str | None = None
+    trace_context: TraceContext | None = None
 
 
 class EntityOperationSignaled(HistoryEventBase, frozen=True):

@@ -82,9 +82,7 @@ class EntityExecutor:
         try:
             definition = self._registry.entity(entity_id.name)
             with (
-                telemetry.running_operation(
-                    entity_id, operation.operation, getattr(operation, "trace_context", None)
-                ),
+                telemetry.running_operation(entity_id, operation.operation, operation.trace_context),
                 context._running(operation.operation),  # noqa: SLF001
             ):
                 result = await self._call(definition, operation.input, context)

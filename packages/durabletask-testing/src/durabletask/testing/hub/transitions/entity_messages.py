@@ -11,7 +11,9 @@ from durabletask.core.history import (
     EntityOperationFailed,
     EntityOperationSignaled,
     EntityUnlockSent,
+    TraceContext,
 )
+from durabletask.core.telemetry import with_span
 from durabletask.testing.hub.effects import Transition
 from durabletask.testing.hub.entity_ids import checked_entity_id, fold, targets_of
 from durabletask.testing.hub.entity_state import FIRST_DELAYED
@@ -84,6 +86,7 @@ def call(tx: Transition, instance: Instance, action: CallEntity) -> None:
         action.scheduled_time,
         instance.instance_id,
         action.parent_execution_id or instance.execution_id,
+        _trace_of(instance),
     )
     deliver(tx, target, message, instance.instance_id)
 
@@ -102,8 +105,18 @@ def signal(tx: Transition, instance: Instance, action: SignalEntity) -> None:
             action.id, tx.now, request, operation, action.target_instance_id, payload, due
         )
     )
-    message = EntityOperationSignaled(-1, tx.now, request, operation, target, payload, due)
+    message = EntityOperationSignaled(
+        -1, tx.now, request, operation, target, payload, due, _trace_of(instance)
+    )
     deliver(tx, target, message, instance.instance_id)
+
+
+def _trace_of(instance: Instance) -> TraceContext | None:
+    """The span of an orchestration, or where that is not known the one that has started it."""
+    started_by, own = instance.execution.trace_context, instance.summary.span
+    if started_by is None or own is None or not own.span_id:
+        return started_by
+    return with_span(started_by, own.span_id)
 
 
 def request_lock(tx: Transition, instance: Instance, action: RequestEntityLock) -> None:
