@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    "program", ["typed_programs.py", "typed_entities.py", "typed_entity_tests.py", "typed_handles.py"]
+    "program",
+    ["typed_programs.py", "typed_entities.py", "typed_entity_tests.py", "typed_handles.py", "typed_calls.py"],
 )
 def test_right_programs_are_typed_and_wrong_ones_refused(program: str) -> None:
     """Every ``assert_type`` holds, every ``type: ignore`` is needed."""

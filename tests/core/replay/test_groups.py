@@ -67,6 +67,46 @@ def test_all_without_fail_fast_raises_the_first_member_with_every_failure() -> N
     assert text.startswith("one")
 
 
+def test_all_of_arguments_gives_a_tuple() -> None:
+    """Members of different types, tasks and coroutines; from the context and from the function."""
+
+    async def sub(ctx):
+        return await ctx.call_activity("B")
+
+    async def main(ctx, _):
+        first = await ctx.task_all(ctx.call_activity("A"), sub(ctx), ctx.create_timer(1))
+        second = await task_all(sub(ctx), sub(ctx), limit=1)
+        listed = await ctx.task_all(tasks=[])
+        return [repr(first), repr(second), listed]
+
+    story = Story(main)
+    story.start()
+    for number, result in ((1, 1), (3, "b")):
+        story.complete(number, result)
+    story.fire(2)
+    story.complete(4, "c")
+    story.complete(5, "b")
+    assert story.output == ["(1, 'b', None)", "('c', 'b')", []]
+
+
+def test_all_of_arguments_fails_and_returns_failures_like_a_list() -> None:
+    """The rules of groups do not depend on the form."""
+
+    async def main(ctx, _):
+        a, b = ctx.call_activity("A"), ctx.call_activity("B")
+        both = await ctx.task_all(a, b, return_exceptions=True)
+        try:
+            await ctx.task_all(a, b)
+        except TaskFailedError as error:
+            return [type(both).__name__, both[0], type(both[1]).__name__, error.task_name]
+
+    story = Story(main)
+    story.start()
+    story.complete(1, 1)
+    story.fail(2)
+    assert story.output == ["tuple", 1, "TaskFailedError", "B"]
+
+
 def test_all_can_return_failures_as_values() -> None:
     """return_exceptions=True gives values and exceptions in member order."""
 

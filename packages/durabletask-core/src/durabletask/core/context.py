@@ -16,13 +16,17 @@ import random
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from typing_extensions import Never, TypeVar
 
+from .callables import RunsAsync, RunsSync, RunsYielding
 from .entity_calls import EntityCalls, EntityLock, EntityLockTask
 from .retry import RetryPolicy
-from .tasks import Awaitables, Task
+from .tasks import Awaitables, Member, Task
+
+if TYPE_CHECKING:
+    from .authoring import ActivityContext
 
 __all__ = [
     "EntityLock",
@@ -35,33 +39,15 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+T6 = TypeVar("T6")
 InputT = TypeVar("InputT")
 LoggerT = TypeVar("LoggerT", bound="logging.Logger | logging.LoggerAdapter[logging.Logger]")
 OutputT = TypeVar("OutputT")
-InputT_contra = TypeVar("InputT_contra", contravariant=True)
-OutputT_co = TypeVar("OutputT_co", covariant=True)
-ContextT_contra = TypeVar("ContextT_contra", contravariant=True, default=Any)
-
-
-class RunsAsync(Protocol[InputT_contra, OutputT_co, ContextT_contra]):
-    """An object or class with ``async def run(context, input)``."""
-
-    def run(self, context: ContextT_contra, input: InputT_contra, /) -> Awaitable[OutputT_co]:
-        """Run it."""
-
-
-class RunsYielding(Protocol[InputT_contra, OutputT_co, ContextT_contra]):
-    """An object or class whose ``run(context, input)`` is a generator that yields tasks."""
-
-    def run(self, context: ContextT_contra, input: InputT_contra, /) -> Generator[Any, Any, OutputT_co]:
-        """Run it."""
-
-
-class RunsSync(Protocol[InputT_contra, OutputT_co, ContextT_contra]):
-    """An object or class with a plain ``run(context, input)``."""
-
-    def run(self, context: ContextT_contra, input: InputT_contra, /) -> OutputT_co:
-        """Run it."""
 
 
 class OrchestrationContext(EntityCalls):
@@ -153,6 +139,7 @@ class OrchestrationContext(EntityCalls):
         activity: str,
         input: object = None,
         *,
+        return_type: object = None,  # unions and other special forms, of which checkers know no type
         retry_policy: RetryPolicy | None = None,
         tags: Mapping[str, str] | None = None,
         version: str | None = None,
@@ -160,7 +147,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_activity(
         self,
-        activity: type[RunsAsync[InputT, OutputT]],
+        activity: type[RunsAsync[InputT, OutputT, ActivityContext]],
         input: InputT,
         *,
         return_type: object = None,
@@ -171,7 +158,8 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_activity(
         self,
-        activity: Callable[[Any, InputT], Awaitable[OutputT]] | RunsAsync[InputT, OutputT],
+        activity: Callable[[ActivityContext, InputT], Awaitable[OutputT]]
+        | RunsAsync[InputT, OutputT, ActivityContext],
         input: InputT,
         *,
         return_type: object = None,
@@ -182,7 +170,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_activity(
         self,
-        activity: type[RunsSync[InputT, OutputT]],
+        activity: type[RunsSync[InputT, OutputT, ActivityContext]],
         input: InputT,
         *,
         return_type: object = None,
@@ -193,7 +181,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_activity(
         self,
-        activity: Callable[[Any, InputT], OutputT] | RunsSync[InputT, OutputT],
+        activity: Callable[[ActivityContext, InputT], OutputT] | RunsSync[InputT, OutputT, ActivityContext],
         input: InputT,
         *,
         return_type: object = None,
@@ -204,7 +192,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_activity(
         self,
-        activity: Callable[[Any], Awaitable[OutputT]],
+        activity: Callable[[ActivityContext], Awaitable[OutputT]],
         *,
         return_type: object = None,
         retry_policy: RetryPolicy | None = None,
@@ -214,7 +202,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_activity(
         self,
-        activity: Callable[[Any], OutputT],
+        activity: Callable[[ActivityContext], OutputT],
         *,
         return_type: object = None,
         retry_policy: RetryPolicy | None = None,
@@ -267,6 +255,7 @@ class OrchestrationContext(EntityCalls):
         orchestrator: str,
         input: object = None,
         *,
+        return_type: object = None,  # unions and other special forms, of which checkers know no type
         instance_id: str | None = None,
         retry_policy: RetryPolicy | None = None,
         tags: Mapping[str, str] | None = None,
@@ -275,7 +264,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: type[RunsAsync[InputT, OutputT]],
+        orchestrator: AsyncClass[InputT, OutputT],
         input: InputT,
         *,
         return_type: object = None,
@@ -287,7 +276,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: Callable[[Any, InputT], Awaitable[OutputT]] | RunsAsync[InputT, OutputT],
+        orchestrator: AsyncCode[InputT, OutputT],
         input: InputT,
         *,
         return_type: object = None,
@@ -299,7 +288,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: type[RunsYielding[InputT, OutputT]],
+        orchestrator: YieldingClass[InputT, OutputT],
         input: InputT,
         *,
         return_type: object = None,
@@ -311,7 +300,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: Callable[[Any, InputT], Generator[Any, Any, OutputT]] | RunsYielding[InputT, OutputT],
+        orchestrator: YieldingCode[InputT, OutputT],
         input: InputT,
         *,
         return_type: object = None,
@@ -323,7 +312,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: type[RunsSync[InputT, OutputT]],
+        orchestrator: PlainClass[InputT, OutputT],
         input: InputT,
         *,
         return_type: object = None,
@@ -335,7 +324,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: Callable[[Any, InputT], OutputT] | RunsSync[InputT, OutputT],
+        orchestrator: PlainCode[InputT, OutputT],
         input: InputT,
         *,
         return_type: object = None,
@@ -347,7 +336,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: Callable[[Any], Awaitable[OutputT]],
+        orchestrator: AsyncWithoutInput[OutputT],
         *,
         return_type: object = None,
         instance_id: str | None = None,
@@ -358,7 +347,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: Callable[[Any], Generator[Any, Any, OutputT]],
+        orchestrator: YieldingWithoutInput[OutputT],
         *,
         return_type: object = None,
         instance_id: str | None = None,
@@ -369,7 +358,7 @@ class OrchestrationContext(EntityCalls):
     @overload
     def call_sub_orchestrator(
         self,
-        orchestrator: Callable[[Any], OutputT],
+        orchestrator: PlainWithoutInput[OutputT],
         *,
         return_type: object = None,
         instance_id: str | None = None,
@@ -413,7 +402,7 @@ class OrchestrationContext(EntityCalls):
     ) -> Task[T]: ...
     @overload
     def wait_for_external_event(
-        self, name: str, data_type: None = None, timeout: timedelta | float | None = None
+        self, name: str, data_type: object = None, timeout: timedelta | float | None = None
     ) -> Task[Any]: ...
     @abstractmethod
     def wait_for_external_event(
@@ -480,11 +469,98 @@ class OrchestrationContext(EntityCalls):
         fail_fast: bool = True,
         limit: int | None = None,
     ) -> Task[list[T | BaseException]]: ...
+    @overload
+    def task_all(
+        self,
+        first: Member[T1],
+        second: Member[T2],
+        /,
+        *,
+        return_exceptions: Literal[False] = False,
+        fail_fast: bool = True,
+        limit: int | None = None,
+    ) -> Task[tuple[T1, T2]]: ...
+    @overload
+    def task_all(
+        self,
+        first: Member[T1],
+        second: Member[T2],
+        third: Member[T3],
+        /,
+        *,
+        return_exceptions: Literal[False] = False,
+        fail_fast: bool = True,
+        limit: int | None = None,
+    ) -> Task[tuple[T1, T2, T3]]: ...
+    @overload
+    def task_all(
+        self,
+        first: Member[T1],
+        second: Member[T2],
+        third: Member[T3],
+        fourth: Member[T4],
+        /,
+        *,
+        return_exceptions: Literal[False] = False,
+        fail_fast: bool = True,
+        limit: int | None = None,
+    ) -> Task[tuple[T1, T2, T3, T4]]: ...
+    @overload
+    def task_all(
+        self,
+        first: Member[T1],
+        second: Member[T2],
+        third: Member[T3],
+        fourth: Member[T4],
+        fifth: Member[T5],
+        /,
+        *,
+        return_exceptions: Literal[False] = False,
+        fail_fast: bool = True,
+        limit: int | None = None,
+    ) -> Task[tuple[T1, T2, T3, T4, T5]]: ...
+    @overload
+    def task_all(
+        self,
+        first: Member[T1],
+        second: Member[T2],
+        third: Member[T3],
+        fourth: Member[T4],
+        fifth: Member[T5],
+        sixth: Member[T6],
+        /,
+        *,
+        return_exceptions: Literal[False] = False,
+        fail_fast: bool = True,
+        limit: int | None = None,
+    ) -> Task[tuple[T1, T2, T3, T4, T5, T6]]: ...
+    @overload
+    def task_all(
+        self,
+        first: Member[T],
+        second: Member[T],
+        /,
+        *more: Member[T],
+        return_exceptions: Literal[False] = False,
+        fail_fast: bool = True,
+        limit: int | None = None,
+    ) -> Task[tuple[T, ...]]: ...
+    @overload
+    def task_all(
+        self,
+        first: Member[T],
+        second: Member[T],
+        /,
+        *more: Member[T],
+        return_exceptions: bool,
+        fail_fast: bool = True,
+        limit: int | None = None,
+    ) -> Task[tuple[T | BaseException, ...]]: ...
     @abstractmethod
     def task_all(
         self,
-        tasks: Awaitables[T],
-        *,
+        tasks: object,
+        *more: object,
         return_exceptions: bool = False,
         fail_fast: bool = True,
         limit: int | None = None,

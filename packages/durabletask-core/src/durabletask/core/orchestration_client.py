@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 import msgspec
 
@@ -24,7 +24,7 @@ from .serialization import DataConverter
 from .transport import Transport
 
 if TYPE_CHECKING:
-    from .context import RunsSync
+    from .context import PlainClass, PlainCode, PlainWithoutInput
     from .diagnosis import Diagnosis
 
 __all__ = ["OrchestrationClient"]
@@ -48,9 +48,7 @@ class OrchestrationClient(EntityClient):
     @overload
     async def schedule_new_orchestration(
         self,
-        orchestrator: Callable[[Any, InputT], object]
-        | RunsSync[InputT, object]
-        | type[RunsSync[InputT, object]],
+        orchestrator: PlainCode[InputT, object] | PlainClass[InputT, object],
         input: InputT,
         *,
         instance_id: str | None = None,
@@ -62,7 +60,7 @@ class OrchestrationClient(EntityClient):
     @overload
     async def schedule_new_orchestration(
         self,
-        orchestrator: str | Callable[[Any], object],
+        orchestrator: str | PlainWithoutInput[object],
         input: object = None,
         *,
         instance_id: str | None = None,

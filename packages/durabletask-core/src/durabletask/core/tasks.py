@@ -6,6 +6,7 @@ raises its failure. A payload is decoded when the result is first read.
 
 The rules of groups:
 
+* ``task_all([a, b])`` gives a list, ``task_all(a, b)`` a tuple in which each result has a type of its own.
 * ``task_all`` fails at once with the first failure in history order. ``fail_fast=False`` waits for every
   member and then raises the first failure in member order, with all of them on ``.failures``;
   ``return_exceptions=True`` waits for every member and returns exceptions as values.
@@ -26,12 +27,30 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, Union, cast, overl
 
 from .errors import OrchestratorMisuseError, SchedulingError
 
-__all__ = ["Awaitables", "Task", "TaskScope", "current_scope", "running_scopes", "task_all", "task_any"]
+__all__ = [
+    "Awaitables",
+    "Member",
+    "Task",
+    "TaskScope",
+    "current_scope",
+    "running_scopes",
+    "task_all",
+    "task_any",
+]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+T6 = TypeVar("T6")
 
-Awaitables: TypeAlias = Iterable[Union["Task[T]", Coroutine[Any, Any, T]]]
+Member: TypeAlias = Union["Task[T]", Coroutine[Any, Any, T]]
+"""A member of a group."""
+
+Awaitables: TypeAlias = Iterable[Member[T]]
 """What groups are made of: tasks and coroutines, from any iterable."""
 
 
@@ -42,9 +61,15 @@ class TaskScope(ABC):
 
     @abstractmethod
     def make_all(
-        self, members: Awaitables[object], *, return_exceptions: bool, fail_fast: bool, limit: int | None
+        self,
+        members: Awaitables[object],
+        *,
+        return_exceptions: bool,
+        fail_fast: bool,
+        limit: int | None,
+        as_tuple: bool = False,
     ) -> Task[list[object]]:
-        """See ``task_all``."""
+        """See ``task_all``; ``as_tuple`` for members that are arguments of their own."""
 
     @abstractmethod
     def make_any(self, members: Awaitables[object]) -> Task[Task[object]]:
@@ -177,14 +202,101 @@ def task_all(
 def task_all(
     tasks: Awaitables[T], *, return_exceptions: bool, fail_fast: bool = True, limit: int | None = None
 ) -> Task[list[T | BaseException]]: ...
+@overload
 def task_all(
-    tasks: Awaitables[T], *, return_exceptions: bool = False, fail_fast: bool = True, limit: int | None = None
+    first: Member[T1],
+    second: Member[T2],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    fail_fast: bool = True,
+    limit: int | None = None,
+) -> Task[tuple[T1, T2]]: ...
+@overload
+def task_all(
+    first: Member[T1],
+    second: Member[T2],
+    third: Member[T3],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    fail_fast: bool = True,
+    limit: int | None = None,
+) -> Task[tuple[T1, T2, T3]]: ...
+@overload
+def task_all(
+    first: Member[T1],
+    second: Member[T2],
+    third: Member[T3],
+    fourth: Member[T4],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    fail_fast: bool = True,
+    limit: int | None = None,
+) -> Task[tuple[T1, T2, T3, T4]]: ...
+@overload
+def task_all(
+    first: Member[T1],
+    second: Member[T2],
+    third: Member[T3],
+    fourth: Member[T4],
+    fifth: Member[T5],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    fail_fast: bool = True,
+    limit: int | None = None,
+) -> Task[tuple[T1, T2, T3, T4, T5]]: ...
+@overload
+def task_all(
+    first: Member[T1],
+    second: Member[T2],
+    third: Member[T3],
+    fourth: Member[T4],
+    fifth: Member[T5],
+    sixth: Member[T6],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    fail_fast: bool = True,
+    limit: int | None = None,
+) -> Task[tuple[T1, T2, T3, T4, T5, T6]]: ...
+@overload
+def task_all(
+    first: Member[T],
+    second: Member[T],
+    /,
+    *more: Member[T],
+    return_exceptions: Literal[False] = False,
+    fail_fast: bool = True,
+    limit: int | None = None,
+) -> Task[tuple[T, ...]]: ...
+@overload
+def task_all(
+    first: Member[T],
+    second: Member[T],
+    /,
+    *more: Member[T],
+    return_exceptions: bool,
+    fail_fast: bool = True,
+    limit: int | None = None,
+) -> Task[tuple[T | BaseException, ...]]: ...
+def task_all(
+    tasks: object,
+    *more: object,
+    return_exceptions: bool = False,
+    fail_fast: bool = True,
+    limit: int | None = None,
 ) -> Task[Any]:
     """Wait for all of several tasks and coroutines; the result lists their results in member order.
 
+    ``await task_all(a, b)`` gives a tuple, for members of different types; ``await task_all([a, b])`` a list.
+
     Args:
-        tasks: tasks and coroutines, mixed as needed. With ``limit`` the iterable is pulled only as fast as
+        tasks: tasks and coroutines, mixed as needed; or the first of them. With ``limit`` the iterable is pulled only as fast as
             members finish, so that a generator of calls schedules ``limit`` at a time.
+        *more: the other ones.
         return_exceptions: wait for every member and return failures as values.
         fail_fast: fail at once with the first failure in history order. ``False`` waits for every member, then
             raises the first failure in member order with every failure on ``.failures``.
@@ -193,11 +305,12 @@ def task_all(
     Raises:
         ValueError: ``limit`` is less than one, or the tasks are scheduled already, so that it could bound nothing.
     """
-    return Task.all(
-        cast("Awaitables[object]", tasks),
+    return current_scope("task_all").make_all(
+        cast("Awaitables[object]", (tasks, *more) if more else tasks),
         return_exceptions=return_exceptions,
         fail_fast=fail_fast,
         limit=limit,
+        as_tuple=bool(more),
     )
 
 

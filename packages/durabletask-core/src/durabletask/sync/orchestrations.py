@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -17,7 +17,7 @@ from durabletask.core.registry import Registrations
 from .entities import EntityClient
 
 if TYPE_CHECKING:
-    from durabletask.core.context import RunsSync
+    from durabletask.core.context import PlainClass, PlainCode, PlainWithoutInput
     from durabletask.core.diagnosis import Diagnosis
 
 __all__ = ["OrchestrationClient"]
@@ -37,9 +37,7 @@ class OrchestrationClient(EntityClient):
     @overload
     def schedule_new_orchestration(
         self,
-        orchestrator: Callable[[Any, InputT], object]
-        | RunsSync[InputT, object]
-        | type[RunsSync[InputT, object]],
+        orchestrator: PlainCode[InputT, object] | PlainClass[InputT, object],
         input: InputT,
         *,
         instance_id: str | None = None,
@@ -52,7 +50,7 @@ class OrchestrationClient(EntityClient):
     @overload
     def schedule_new_orchestration(
         self,
-        orchestrator: str | Callable[[Any], object],
+        orchestrator: str | PlainWithoutInput[object],
         input: object = None,
         *,
         instance_id: str | None = None,

@@ -250,14 +250,18 @@ class ReplayContext(EntityActions, OrchestrationContext):
 
     def task_all(  # type: ignore[override]
         self,
-        tasks: Awaitables[object],
-        *,
+        tasks: object,
+        *more: object,
         return_exceptions: bool = False,
         fail_fast: bool = True,
         limit: int | None = None,
     ) -> Task[list[object]]:
         return Groups(self._sink).make_all(
-            tasks, return_exceptions=return_exceptions, fail_fast=fail_fast, limit=limit
+            cast("Awaitables[object]", (tasks, *more) if more else tasks),
+            return_exceptions=return_exceptions,
+            fail_fast=fail_fast,
+            limit=limit,
+            as_tuple=bool(more),
         )
 
     def task_any(self, tasks: Awaitables[T]) -> Task[Task[T]]:

@@ -71,7 +71,7 @@ class _Group(EngineTask[object], Waiter):
 class AllOf(_Group):
     """Ends when every member has ended, or with the first failure."""
 
-    __slots__ = ("_context", "_fail_fast", "_limit", "_open", "_return_exceptions", "_source")
+    __slots__ = ("_as_tuple", "_context", "_fail_fast", "_limit", "_open", "_return_exceptions", "_source")
 
     def __init__(
         self,
@@ -81,12 +81,14 @@ class AllOf(_Group):
         return_exceptions: bool,
         fail_fast: bool,
         limit: int | None,
+        as_tuple: bool = False,
     ) -> None:
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}.")
         super().__init__(sink)
         self._return_exceptions = return_exceptions
         self._fail_fast = fail_fast and not return_exceptions
+        self._as_tuple = as_tuple
         self._limit = limit or 0  # for members that are pulled
         self._open = 0  # members that have not ended
         self._source: Iterator[object] | None = None  # members that were not pulled yet
@@ -183,7 +185,8 @@ class AllOf(_Group):
 
     def decode(self, raw: object) -> object:
         del raw
-        return [m.failure() if m.state >= RAW_FAILURE else m.read() for m in self._members]
+        results = [m.failure() if m.state >= RAW_FAILURE else m.read() for m in self._members]
+        return tuple(results) if self._as_tuple else results
 
     def explain(self, raw: object) -> BaseException:
         if isinstance(raw, EngineTask):
@@ -250,11 +253,24 @@ class Groups(TaskScope):
         self._sink.fail_for(error)
 
     def make_all(
-        self, members: Awaitables[object], *, return_exceptions: bool, fail_fast: bool, limit: int | None
+        self,
+        members: Awaitables[object],
+        *,
+        return_exceptions: bool,
+        fail_fast: bool,
+        limit: int | None,
+        as_tuple: bool = False,
     ) -> Task[list[object]]:
         sink = self._sink
         sink.check_open("task_all")
-        made = AllOf(sink, members, return_exceptions=return_exceptions, fail_fast=fail_fast, limit=limit)
+        made = AllOf(
+            sink,
+            members,
+            return_exceptions=return_exceptions,
+            fail_fast=fail_fast,
+            limit=limit,
+            as_tuple=as_tuple,
+        )
         sink.groups.add(made)
         return cast("Task[list[object]]", made)
 

@@ -8,7 +8,7 @@ error of the entity is raised here. Reading needs no worker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, overload
 
@@ -53,12 +53,10 @@ from .state import (
 InputT = TypeVar("InputT")
 
 if TYPE_CHECKING:
-    from durabletask.core.context import RunsSync
+    from durabletask.core.context import PlainClass, PlainCode, PlainWithoutInput
 
-    TakesNone: TypeAlias = Callable[[Any], object]
-    TakesInput: TypeAlias = (
-        Callable[[Any, InputT], object] | RunsSync[InputT, object] | type[RunsSync[InputT, object]]
-    )
+    TakesNone: TypeAlias = PlainWithoutInput[object]
+    TakesInput: TypeAlias = PlainCode[InputT, object] | PlainClass[InputT, object]
 
 __all__ = ["Schedule", "ScheduleChanges", "ScheduleSpec", "Schedules"]
 
