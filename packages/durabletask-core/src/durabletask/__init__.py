@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .core.errors import ConfigurationError as ConfigurationError
     from .core.errors import ConnectionStringError as ConnectionStringError
     from .core.errors import DurableTaskError as DurableTaskError
+    from .core.errors import EntityLockError as EntityLockError
     from .core.errors import InstanceAlreadyExistsError as InstanceAlreadyExistsError
     from .core.errors import InstanceNotFoundError as InstanceNotFoundError
     from .core.errors import InvalidArgumentError as InvalidArgumentError
@@ -88,6 +89,7 @@ else:
                 "ConfigurationError",
                 "ConnectionStringError",
                 "DurableTaskError",
+                "EntityLockError",
                 "InstanceAlreadyExistsError",
                 "InstanceNotFoundError",
                 "InvalidArgumentError",
