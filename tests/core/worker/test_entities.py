@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Generic, TypeVar, cast
 
 import attrs
 import msgspec
@@ -569,6 +569,35 @@ async def test_static_and_class_methods_are_no_operations() -> None:
         "The entity has no operation 'of'. Its operations are: 'delete', 'spend'.",
         None,
     ]
+
+
+StateT = TypeVar("StateT")
+
+
+class Register(TaskEntity[StateT], Generic[StateT]):
+    """A base for entities of several types."""
+
+    def write(self, value: object) -> None:
+        self.state = cast("StateT", value)
+
+    def kind(self) -> str:
+        return type(self.state).__name__
+
+
+class CartRegister(Register[Cart]): ...
+
+
+class SpecialCartRegister(CartRegister): ...
+
+
+@pytest.mark.parametrize(
+    ("entity", "kind"), [(Register, "dict"), (CartRegister, "Cart"), (SpecialCartRegister, "Cart")]
+)
+async def test_the_type_of_a_state_comes_through_a_generic_base(entity: type, kind: str) -> None:
+    """The parameter belongs to the base, the argument to a class that derives from it."""
+    batch = await run([("write", '{"items":[]}'), ("kind", None)], entity=entity)
+
+    assert results_of(batch) == [None, f'"{kind}"']
 
 
 async def test_a_result_that_cannot_be_serialized_names_the_line_of_the_operation() -> None:

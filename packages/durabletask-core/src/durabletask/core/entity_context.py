@@ -332,11 +332,23 @@ def _state_is_attributes(kind: type) -> bool:
     return not has_own and _state_type(kind) is None
 
 
+@lru_cache(maxsize=1024)
 def _state_type(kind: type) -> object | None:
     """The parameter given to ``TaskEntity`` by a class or its bases."""
-    for base in kind.__mro__:
-        for parent in getattr(base, "__orig_bases__", ()):
-            if get_origin(parent) is TaskEntity:
-                (argument,) = get_args(parent)
-                return None if isinstance(argument, TypeVar) or argument is Any else argument
+    found = _parameter(kind)
+    return None if isinstance(found, TypeVar) or found is Any else found
+
+
+def _parameter(kind: type) -> object | None:
+    """The same; a ``TypeVar`` where a class leaves it to those that derive from it."""
+    for parent in vars(kind).get("__orig_bases__", kind.__bases__):
+        base = get_origin(parent) or parent
+        if base is TaskEntity:
+            found: object | None = next(iter(get_args(parent)), None)
+        else:
+            found = _parameter(base) if issubclass(base, TaskEntity) else None
+            if isinstance(found, TypeVar) and get_args(parent):
+                found = get_args(parent)[base.__parameters__.index(found)]
+        if found is not None:
+            return found
     return None
