@@ -378,6 +378,15 @@ async def test_a_state_that_does_not_fit_the_attributes_is_a_failure_that_names_
     assert batch.state == '{"balance":"much"}'
 
 
+@pytest.mark.parametrize("entity", [Ledger, Counter, Carts])
+async def test_a_state_that_does_not_fit_can_be_deleted(entity: type) -> None:
+    """Otherwise a change of the class could leave an entity that fails whatever it is sent."""
+    batch = await run([("delete", None)], entity=entity, state='{"balance":"much","items":5}')
+
+    assert results_of(batch) == [None]
+    assert batch.state is None
+
+
 class Person(TaskEntity):
     """An attribute called ``name`` is state, and not the name of the entity."""
 

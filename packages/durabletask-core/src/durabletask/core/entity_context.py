@@ -284,7 +284,8 @@ class TaskEntity(Generic[StateT]):
     @property
     def state(self) -> StateT:
         """The state of the entity; ``initial_state()`` when it has none yet."""
-        target = cast("type[StateT]", _state_type(type(self)))
+        kind: type = type(self)
+        target = cast("type[StateT]", _state_type(kind))
         if not self._context.has_state:
             return self._context.get_state(target, self.initial_state())
         return cast("StateT", self._context.get_state(target))

@@ -103,7 +103,8 @@ class EntityExecutor:
             entity = cast("TaskEntity[object]", definition.target())
             entity._context = context  # noqa: SLF001
             receiver = entity
-            declared = declared_state_of(definition.target)
+            if called.function is not TaskEntity.delete:  # which works on a state that cannot be read, too
+                declared = declared_state_of(definition.target)
             if declared is not None:
                 declared.load(entity, context)
         value = called.read_input(payload, self._converter.deserialize)
