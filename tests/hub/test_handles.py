@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from durabletask import (
     DurableTaskClient,
@@ -29,9 +30,10 @@ from durabletask import (
     sync,
 )
 from durabletask.core.errors import InvalidRequestError
-from durabletask.testing import OrchestrationTestEnvironment
+from durabletask.testing import OrchestrationTestEnvironment, StuckOrchestrationError
 from durabletask.testing.conformance import ConformanceHub
 from durabletask.testing.hub import InMemoryBackend
+from fake_transport import FakeTransport, a_state
 
 SHORT = timedelta(milliseconds=50)
 
@@ -331,6 +333,68 @@ async def test_a_watch_runs_in_virtual_time() -> None:
             ("COMPLETED", 2),
         ]
         assert await handle.result() == "done"
+
+
+async def test_a_watch_of_what_cannot_change_is_an_error_in_tests() -> None:
+    """As for a result: virtual time does not run on forever."""
+    async with OrchestrationTestEnvironment(orchestrators=[collect]) as env:
+        handle = await env.client.start(collect, 1)
+        with pytest.raises(StuckOrchestrationError, match="item"):
+            async for _ in handle.watch():
+                pass
+
+
+async def test_a_watch_ends_with_an_error_when_the_instance_is_purged(
+    client: DurableTaskClient, conformance_hub: ConformanceHub
+) -> None:
+    """Whether the purge comes during the wait or between two of them."""
+    handle = await client.start(collect, 1, events=[("item", 1)])
+    await handle.result()
+    watch = handle.watch()
+    ended = await anext(watch)
+    await watch.aclose()
+    await client.purge_orchestration(handle.instance_id)
+
+    before = msgspec.structs.replace(ended, runtime_status=OrchestrationStatus.RUNNING)
+    waiting = asyncio.ensure_future(client.transport.wait_for_instance_change(before))
+    await until(conformance_hub, waiting.done)
+    with pytest.raises(InstanceNotFoundError, match="purged"):
+        await waiting
+
+
+async def test_a_transport_without_news_is_asked_after_growing_pauses() -> None:
+    """A start or an end is waited for in the pauses; they are five seconds at most."""
+    pending, running = (
+        a_state(runtime_status=status)
+        for status in (OrchestrationStatus.PENDING, OrchestrationStatus.RUNNING)
+    )
+    pauses: list[tuple[str, float]] = []
+
+    class Asked(FakeTransport):
+        async def wait_for_instance_start(self, instance_id: str, **more: Any) -> OrchestrationState | None:
+            pauses.append(("start", more["timeout"].total_seconds()))
+            return running if len(pauses) == 2 else None
+
+        async def wait_for_instance_completion(
+            self, instance_id: str, **more: Any
+        ) -> OrchestrationState | None:
+            pauses.append(("end", more["timeout"].total_seconds()))
+            return None
+
+        async def get_instance(
+            self, instance_id: str, *, include_payloads: bool = True
+        ) -> OrchestrationState:
+            if len(pauses) < 10:
+                return pending if len(pauses) < 2 else running
+            return a_state(runtime_status=OrchestrationStatus.COMPLETED)
+
+    seen = [state async for state in DurableTaskClient(Asked()).get_handle("i1").watch()]
+
+    assert [state.runtime_status.name for state in seen] == ["PENDING", "RUNNING", "COMPLETED"]
+    assert pauses == [
+        *[("start", 0.1), ("start", 0.2)],
+        *[("end", pause) for pause in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)],
+    ]
 
 
 def test_the_blocking_twin_does_the_same() -> None:

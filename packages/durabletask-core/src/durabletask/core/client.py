@@ -90,11 +90,6 @@ class DurableTaskClient(HandleClient):
     def __repr__(self) -> str:
         return f"DurableTaskClient({self._transport.endpoint!r}, {self._transport.task_hub!r})"
 
-    @property
-    def transport(self) -> Transport:
-        """The connection to the hub."""
-        return self._transport
-
     async def close(self) -> None:
         """Close the connection, if the client made it. The client may be used again afterwards."""
         if self._owns_transport:

@@ -111,6 +111,9 @@ class ForwardingTransport(Transport):
             timeout=timeout,
         )
 
+    async def wait_for_instance_change(self, state: OrchestrationState) -> OrchestrationState:
+        return await self.forward(Transport.wait_for_instance_change, state)
+
     async def raise_event(self, instance_id: str, name: str, data: str | None = None) -> None:
         await self.forward(Transport.raise_event, instance_id, name, data)
 

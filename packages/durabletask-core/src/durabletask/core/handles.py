@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
+import msgspec
 from typing_extensions import Never, TypedDict, Unpack
 
 from .arguments import as_id, as_name, as_timeout
@@ -50,9 +51,6 @@ __all__ = ["HandleClient", "InstanceOptions", "OrchestrationHandle"]
 InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
 OutputT_co = TypeVar("OutputT_co", covariant=True)
-
-_SHORTEST_PAUSE: Final = timedelta(seconds=0.1)
-_LONGEST_PAUSE: Final = timedelta(seconds=5)
 
 
 class InstanceOptions(TypedDict, total=False):
@@ -148,26 +146,19 @@ class OrchestrationHandle(Generic[OutputT_co]):
     async def watch(self) -> AsyncGenerator[OrchestrationState, None]:
         """The state as it is now, and again whenever status or custom status has changed, until the instance has ended.
 
-        ``async for state in handle.watch(): ...``. Start and end are waited for at the hub. For other changes the hub
-        is asked again and again, after pauses that grow to five seconds; changes that follow each other within a
-        pause are seen as one.
+        ``async for state in handle.watch(): ...``. Changes that follow each other quickly may be seen as one: hubs in
+        this process report each of them, others are asked after pauses that grow to five seconds, and report start and
+        end at once.
 
         Raises:
             InstanceNotFoundError: there is no such instance, or it was purged meanwhile.
         """
         state = await self.state()
         yield state
-        pause = _SHORTEST_PAUSE
         while not state.is_finished:
-            wait = self._client.wait_for_orchestration_completion
-            if state.runtime_status is OrchestrationStatus.PENDING:
-                wait = self._client.wait_for_orchestration_start
-            found = await wait(self._instance_id, timeout_in_seconds=pause) or await self.state()
-            pause = min(pause * 2, _LONGEST_PAUSE)
-            if _shown(found) != _shown(state):
-                yield found
-                pause = _SHORTEST_PAUSE
-            state = found
+            changed = await self._client.transport.wait_for_instance_change(state)
+            state = msgspec.structs.replace(changed, reader=state.reader)
+            yield state
 
     async def raise_event(self, event_name: str, data: object = None) -> None:
         """Deliver an external event; an instance that has ended drops it.
@@ -461,11 +452,6 @@ class HandleClient(OrchestrationClient):
         if orchestrator is not None:
             as_name(name_of(orchestrator), "The name of the orchestrator")
         return OrchestrationHandle(self, as_id(instance_id), orchestrator)
-
-
-def _shown(state: OrchestrationState) -> tuple[object, ...]:
-    """What is compared to see whether a watched instance has changed."""
-    return state.runtime_status, state.serialized_custom_status, state.execution_id
 
 
 def _output_of(state: OrchestrationState, orchestrator: object) -> object:

@@ -36,6 +36,7 @@ __all__ = [
     "ReusePolicy",
     "checked_instance_id",
     "decode_payload",
+    "is_change",
 ]
 
 T = TypeVar("T")
@@ -169,6 +170,15 @@ class OrchestrationState(WithPayloads, frozen=True, kw_only=True):
     def is_finished(self) -> bool:
         """Whether the status is terminal."""
         return self.runtime_status.is_terminal
+
+
+def is_change(before: OrchestrationState, after: OrchestrationState) -> bool:
+    """Whether two states of an instance differ in what watching clients are told: status, custom status, execution."""
+    return (before.runtime_status, before.serialized_custom_status, before.execution_id) != (
+        after.runtime_status,
+        after.serialized_custom_status,
+        after.execution_id,
+    )
 
 
 class ReusePolicy(msgspec.Struct, frozen=True):  # protocol section 12.1

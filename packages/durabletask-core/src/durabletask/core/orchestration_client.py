@@ -43,6 +43,11 @@ class OrchestrationClient(EntityClient):
         super().__init__(transport, converter)
         self._default_version = default_version
 
+    @property
+    def transport(self) -> Transport:
+        """The connection to the hub."""
+        return self._transport
+
     # --- orchestrations: start, look, wait -----------------------------------------------------------------
 
     @overload

@@ -23,9 +23,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from .entities import CleanEntityStorageResult, EntityMetadata, EntityPage, EntityQuery
-from .errors import NotSupportedError
+from .errors import InstanceNotFoundError, NotSupportedError
 from .history import HistoryEvent, TraceContext
 from .instances import (
     CreateInstanceRequest,
@@ -34,8 +35,10 @@ from .instances import (
     InstancePage,
     InstanceQuery,
     OrchestrationState,
+    OrchestrationStatus,
     PurgeRequest,
     PurgeResult,
+    is_change,
 )
 from .times import utc_now
 from .work_items import (
@@ -50,6 +53,9 @@ from .work_items import (
 )
 
 __all__ = ["Transport"]
+
+_SHORTEST_PAUSE: Final = timedelta(seconds=0.1)
+_LONGEST_PAUSE: Final = timedelta(seconds=5)
 
 
 class Transport(ABC):
@@ -129,6 +135,29 @@ class Transport(ABC):
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
         """Wait until the status is terminal; otherwise like ``wait_for_instance_start``."""
+
+    async def wait_for_instance_change(self, state: OrchestrationState) -> OrchestrationState:
+        """Wait until status, custom status or execution of an instance differ from ``state``, which has payloads.
+
+        A hub that knows of changes overrides this. Here the hub is asked again after pauses that grow, in which a start
+        or an end is still noticed at once.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance, or it was purged meanwhile.
+        """
+        pause = _SHORTEST_PAUSE
+        while True:
+            wait = self.wait_for_instance_completion
+            if state.runtime_status is OrchestrationStatus.PENDING:
+                wait = self.wait_for_instance_start
+            found = await wait(state.instance_id, timeout=pause) or await self.get_instance(state.instance_id)
+            if found is None:
+                raise InstanceNotFoundError(
+                    f"Instance {state.instance_id!r} was purged while it was watched."
+                )
+            if is_change(state, found):
+                return found
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
     @abstractmethod
     async def raise_event(self, instance_id: str, name: str, data: str | None = None) -> None:

@@ -102,11 +102,6 @@ class DurableTaskClient(HandleClient):
 
     # <generated from durabletask.core.client.DurableTaskClient>
 
-    @property
-    def transport(self) -> Transport:
-        """The connection to the hub."""
-        return self._inner.transport
-
     def query_orchestrations(
         self,
         *,

@@ -13,6 +13,7 @@ from durabletask.core import orchestration_client as _client
 from durabletask.core.history import HistoryEvent
 from durabletask.core.instances import OrchestrationState, ReusePolicy
 from durabletask.core.registry import Registrations
+from durabletask.core.transport import Transport
 
 from .entities import EntityClient
 
@@ -33,6 +34,11 @@ class OrchestrationClient(EntityClient):
     _inner: _client.OrchestrationClient
 
     # <generated from durabletask.core.orchestration_client.OrchestrationClient>
+
+    @property
+    def transport(self) -> Transport:
+        """The connection to the hub."""
+        return self._inner.transport
 
     @overload
     def schedule_new_orchestration(

@@ -222,6 +222,11 @@ class GrpcTransport(ForwardingTransport):
         remote = await self._open()
         return await remote.wait("WaitForInstanceCompletion", instance_id, include_payloads, timeout)
 
+    async def wait_for_instance_change(self, state: OrchestrationState) -> OrchestrationState:
+        return await super(ForwardingTransport, self).wait_for_instance_change(
+            state
+        )  # the protocol has no such call
+
     async def complete_orchestrator(self, result: OrchestratorResult) -> None:
         """Commit an episode, in several messages if it is large."""
         await (await self._open()).complete_orchestrator(result)

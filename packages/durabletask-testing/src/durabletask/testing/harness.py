@@ -104,6 +104,10 @@ class DrivenHub(InMemoryBackend):
         )
         return await self._drive(waiting, instance_id)
 
+    async def wait_for_instance_change(self, state: OrchestrationState) -> OrchestrationState:
+        found = await self._drive(super().wait_for_instance_change(state), state.instance_id)
+        return found or state
+
 
 class Harness:
     """A hub on a virtual clock with one worker and one client; the arguments are those of the environment."""

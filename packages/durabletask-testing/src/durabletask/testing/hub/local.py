@@ -241,21 +241,28 @@ class LocalTaskHub(Transport):
     async def wait_for_instance_start(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
-        return await self._wait(instance_id, False, include_payloads, timeout)
+        return await self._wait(instance_id, ClientWait(include_payloads=include_payloads), timeout)
 
     async def wait_for_instance_completion(
         self, instance_id: str, *, include_payloads: bool = True, timeout: timedelta | None = None
     ) -> OrchestrationState | None:
-        return await self._wait(instance_id, True, include_payloads, timeout)
+        wait = ClientWait(wants_completion=True, include_payloads=include_payloads)
+        return await self._wait(instance_id, wait, timeout)
+
+    async def wait_for_instance_change(self, state: OrchestrationState) -> OrchestrationState:
+        return await self._wait(state.instance_id, ClientWait(seen=state), None) or state
 
     async def _wait(
-        self, instance_id: str, wants_completion: bool, include_payloads: bool, timeout: timedelta | None
+        self, instance_id: str, wait: ClientWait, timeout: timedelta | None
     ) -> OrchestrationState | None:
         refuse_entity_id(instance_id, "wait for")
         instance = await self._find(instance_id)
-        wait = ClientWait(wants_completion=wants_completion, include_payloads=include_payloads)
+        if instance is None and wait.seen is not None:
+            raise InstanceNotFoundError(
+                f"Orchestration instance {instance_id!r} was purged while it was watched."
+            )
         if instance is not None and wait.is_satisfied_by(instance):
-            state = snapshot(instance, include_payloads=include_payloads)
+            state = snapshot(instance, include_payloads=wait.include_payloads)
             await self._settled(instance)
             return state
         if timeout is not None and timeout <= timedelta(0):

@@ -1,4 +1,4 @@
-"""Clients that wait for an instance to start or to end."""
+"""Clients that wait for an instance to start, to change, or to end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from durabletask.core.errors import InstanceNotFoundError, TransportError
-from durabletask.core.instances import OrchestrationState, OrchestrationStatus
+from durabletask.core.instances import OrchestrationState, OrchestrationStatus, is_change
 
 from .state import Instance, snapshot
 
@@ -17,15 +17,24 @@ __all__ = ["ClientWait", "WaitingClients"]
 class ClientWait:
     """One client's wait. Its future is resolved exactly once: with a state, ``None`` (time-out) or an error."""
 
-    __slots__ = ("future", "include_payloads", "wants_completion")
+    __slots__ = ("future", "include_payloads", "seen", "wants_completion")
 
-    def __init__(self, *, wants_completion: bool, include_payloads: bool) -> None:
+    def __init__(
+        self,
+        *,
+        wants_completion: bool = False,
+        include_payloads: bool = True,
+        seen: OrchestrationState | None = None,
+    ) -> None:
         self.future: asyncio.Future[OrchestrationState | None] = asyncio.get_running_loop().create_future()
         self.wants_completion: bool = wants_completion
         self.include_payloads: bool = include_payloads
+        self.seen: OrchestrationState | None = seen  # of which any change is wanted
 
     def is_satisfied_by(self, instance: Instance) -> bool:
         """Whether the instance is where the client wants it."""
+        if self.seen is not None:
+            return is_change(self.seen, snapshot(instance, include_payloads=True))
         if self.wants_completion:
             return instance.is_terminal
         return instance.status is not OrchestrationStatus.PENDING
