@@ -16,7 +16,7 @@ from conformance_hubs import MemoryHub, RealTimeHub, SqliteHub, WireHub
 from durabletask.core.client import DurableTaskClient
 from durabletask.core.context import OrchestrationContext
 from durabletask.core.entity_context import EntityContext
-from durabletask.core.errors import InvalidOperationError
+from durabletask.core.errors import InstanceNotFoundError, InvalidOperationError
 from durabletask.core.transport import Transport
 from durabletask.core.worker import DurableTaskWorker
 from durabletask.testing.conformance import ConformanceHub
@@ -212,6 +212,19 @@ async def test_a_state_that_another_sdk_has_rewritten_is_read_or_left_out(
     async with worker_on(transport):
         await virtual_hub.advance(timedelta(minutes=1))
         await until(virtual_hub, lambda: is_armed(client))
+
+
+async def test_a_schedule_that_cannot_be_read_can_be_deleted(virtual_hub: MemoryHub) -> None:
+    """And then be created anew."""
+    transport = await virtual_hub.open()
+    client = DurableTaskClient(transport)
+    async with DurableTaskWorker(transport, entities=[schedule]):
+        await client.call_entity("@schedule@bad", "write", state_of(Options={"Overlap": "some"}))
+    async with worker_on(transport):
+        await client.schedules.delete("bad")
+        with pytest.raises(InstanceNotFoundError):
+            await client.schedules.delete("bad")
+        await client.schedules.create("bad", report, every=3600)
 
 
 async def is_armed(client: DurableTaskClient) -> bool:

@@ -23,6 +23,7 @@ from durabletask import (
     OrchestrationContext,
 )
 from durabletask.core.destinations import Directory
+from durabletask.core.entity_context import EntityContext
 from durabletask.core.exports.files import file_name
 from durabletask.core.exports.job import ExportJob, ExportStatus
 from durabletask.core.history import decode_history
@@ -630,3 +631,21 @@ async def test_a_job_id_that_makes_no_entity_is_refused_by_its_name():
         ):
             await env.client.exports.get("x" * 84)
         assert await env.client.exports.get("x" * 83) is None
+
+
+async def exportjob(ctx: EntityContext, state: object) -> None:
+    ctx.set_state(state)
+
+
+async def test_a_job_that_cannot_be_read_hides_no_other(caplog: pytest.LogCaptureFixture):
+    """Another SDK, or a later version, has written its state."""
+    async with OrchestrationTestEnvironment(entities=[exportjob]) as env:
+        await env.client.call_entity("@exportjob@bad", "write", {"Config": {"Mode": 9, "Filter": {}}})
+        await env.client.call_entity("@exportjob@blank", "write", {"Status": 0})
+
+        assert await env.client.exports.list().to_list() == []
+        with pytest.raises(InvalidRequestError, match="export job 'bad' cannot be read"):
+            await env.client.exports.get("bad")
+
+    assert "@exportjob@bad is left out: its state cannot be read" in caplog.text
+    assert "@exportjob@blank" not in caplog.text

@@ -95,6 +95,8 @@ class Exports:
     ) -> Pages[ExportJob]:
         """Jobs by id, those of all SDKs: ``for job in client.exports.list()``.
 
+        One whose state cannot be read is left out, with a warning in the log.
+
         Args:
             statuses: only these; all by default. One or several, as members or by their names.
             job_id_prefix: only ids that begin with this text.

@@ -22,6 +22,7 @@ from durabletask.core.instances import (
     OrchestrationStatus,
     PurgeInstance,
 )
+from durabletask.core.logs import get_logger
 from durabletask.core.paging import AsyncPages
 from durabletask.core.requests import Statuses
 from durabletask.core.serialization import DataConverter
@@ -33,6 +34,8 @@ from .job import ExportFileFormat, ExportJob, ExportMode, ExportStatus, new_sett
 from .names import HELPER
 
 __all__ = ["Exports"]
+
+_logger = get_logger("durabletask.exports")
 
 _DEFAULT_WAIT = 60.0
 _LONGEST_ID = 83  # "@exportjobentity@" and the id are the id of an entity, of at most 100 characters
@@ -123,6 +126,8 @@ class Exports:
     ) -> AsyncPages[ExportJob]:
         """Jobs by id, those of all SDKs: ``async for job in client.exports.list()``.
 
+        One whose state cannot be read is left out, with a warning in the log.
+
         Args:
             statuses: only these; all by default. One or several, as members or by their names.
             job_id_prefix: only ids that begin with this text.
@@ -141,8 +146,8 @@ class Exports:
             )
             jobs = [
                 job
-                for job in map(self._job, page.entities)
-                if job.settings is not None and (not wanted or job.status in wanted)
+                for job in map(self._listed, page.entities)
+                if job is not None and job.settings is not None and (not wanted or job.status in wanted)
             ]
             if page.continuation_token:
                 return jobs, f"{number},{page.continuation_token}"
@@ -255,8 +260,16 @@ class Exports:
             raise _missing(job_id)
         return found[0]
 
-    def _job(self, entity: EntityMetadata) -> ExportJob:
-        return messages.read_job(entity.entity_id.key, self._converter.deserialize(entity.serialized_state))
+    def _listed(self, entity: EntityMetadata) -> ExportJob | None:
+        try:
+            return messages.read_job(
+                entity.entity_id.key, self._converter.deserialize(entity.serialized_state)
+            )
+        except InvalidRequestError:
+            _logger.warning(
+                "%s is left out: its state cannot be read. get() raises the reason.", entity.entity_id
+            )
+            return None
 
     async def _start(
         self,

@@ -19,6 +19,7 @@ from durabletask.core.built_ins import run_helper
 from durabletask.core.entities import EntityId, EntityMetadata
 from durabletask.core.entity_client import EntityClient
 from durabletask.core.errors import (
+    DurableTaskError,
     InstanceNotFoundError,
     InvalidArgumentError,
     InvalidOperationError,
@@ -27,7 +28,7 @@ from durabletask.core.errors import (
     TaskFailedError,
     TransportTimeoutError,
 )
-from durabletask.core.instances import OrchestrationStatus, checked_instance_id
+from durabletask.core.instances import OrchestrationState, OrchestrationStatus, checked_instance_id
 from durabletask.core.logs import get_logger
 from durabletask.core.options import check_options
 from durabletask.core.paging import AsyncPages
@@ -334,7 +335,14 @@ class Schedules:
         Raises:
             InstanceNotFoundError: there is no such schedule.
         """
-        await self._call_existing(schedule_id, "delete")
+        schedule_id, is_there = as_schedule_id(schedule_id), False
+        for kind in (INTERVAL_ENTITY, CRON_ENTITY):
+            metadata = await self._entities.get_entity(EntityId(kind, schedule_id))
+            if metadata is not None and metadata.serialized_state is not None:  # which need not be readable
+                is_there = True
+                await self._call(metadata.entity_id, "delete")
+        if not is_there:
+            raise _missing(schedule_id)
 
     async def trigger(self, schedule_id: str) -> str | None:
         """Start a run now, besides the scheduled ones, and return its instance id.
@@ -430,7 +438,7 @@ class Schedules:
             state = ScheduleState() if metadata is None else _state_of(metadata, self._converter)
             if state.schedule_configuration is not None:
                 return entity_id, state
-        raise InstanceNotFoundError(f"There is no schedule {schedule_id!r} in this task hub.")
+        raise _missing(schedule_id)
 
     async def _described(self, schedule_id: str) -> Schedule:
         entity_id, state = await self._find(schedule_id)
@@ -493,15 +501,24 @@ class Schedules:
             )
         if state.runtime_status is OrchestrationStatus.COMPLETED:
             return self._converter.deserialize(state.serialized_output, None)
-        details = state.failure_details
-        if details is None:
-            raise InvalidOperationError(
-                f"{operation!r} of schedule {entity_id.key!r} ended as {state.runtime_status.name}."
-            )
-        for error in (InvalidRequestError, InvalidOperationError):
-            if details.root_cause.matches(error):
-                raise error(details.root_cause.message)
-        raise TaskFailedError(details.message, details, task_name=operation)
+        raise _failure_of(state, operation, entity_id.key)
+
+
+def _failure_of(state: OrchestrationState, operation: str, schedule_id: str) -> DurableTaskError:
+    """What a call raises whose helper has not completed: the error of the entity, where clients know its class."""
+    details = state.failure_details
+    if details is None:
+        return InvalidOperationError(
+            f"{operation!r} of schedule {schedule_id!r} ended as {state.runtime_status.name}."
+        )
+    for error in (InvalidRequestError, InvalidOperationError):
+        if details.root_cause.matches(error):
+            return error(details.root_cause.message)
+    return TaskFailedError(details.message, details, task_name=operation)
+
+
+def _missing(schedule_id: str) -> InstanceNotFoundError:
+    return InstanceNotFoundError(f"There is no schedule {schedule_id!r} in this task hub.")
 
 
 def _state_of(metadata: EntityMetadata, converter: DataConverter) -> ScheduleState:
