@@ -164,6 +164,34 @@ async def test_a_batch_ends_when_its_results_fill_a_message() -> None:
     assert result.state == '{"count":4}'
 
 
+async def test_a_batch_ends_when_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The callers of its operations get their answers at its end."""
+    clock = 0.0
+
+    class Slow(TaskEntity):
+        count: int = 0
+
+        async def work(self, seconds: float) -> int:
+            nonlocal clock
+            clock += seconds
+            self.count += 1
+            return self.count
+
+    monkeypatch.setattr("durabletask.core.execution.entities.monotonic", lambda: clock)
+    transport = FakeTransport()
+    operations = [
+        EntityOperationSignaled(-1, NOON, request_id=str(n), operation="work", input="2") for n in range(6)
+    ]
+    async with DurableTaskWorker(transport, entities=[Slow]):
+        transport.put(EntityWorkItem(instance_id="@slow@k", operations=operations, completion_token="t"))
+        await transport.wait_for(1)
+    (result,) = transport.completed
+
+    assert isinstance(result, EntityBatchResult)
+    assert [each.result for each in result.results] == ["1", "2", "3"]
+    assert result.state == '{"count":3}'
+
+
 async def test_a_mutable_state_can_be_changed_in_place() -> None:
     """Also the initial one."""
     batch = await run([("put", '"apple"'), ("put", '"pear"'), ("look", None)], entity=Carts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from datetime import datetime
+from time import monotonic
 from typing import Final, cast
 
 from durabletask.core import telemetry
@@ -25,6 +26,7 @@ from .runner import UserCodeRunner, set_running_item
 
 __all__ = ["EntityExecutor"]
 
+_MOST_SECONDS: Final = 5.0  # of a batch; the operation that runs then is the last one
 _MOST_BYTES: Final = 3 * 1024 * 1024
 """Of the results of a batch and its state; hubs take messages of 4 MiB unless they are configured."""
 
@@ -47,7 +49,8 @@ class EntityExecutor:
     async def execute(self, item: EntityWorkItem) -> EntityBatchResult:
         """Run the operations in order; the answer has the success or failure of each.
 
-        It ends early when it would not fit into a message. The hub delivers the other operations again.
+        It ends early when it would not fit into a message, or takes long: its callers wait for it, and its lease ends some
+        time. The hub delivers the other operations again.
 
         Raises:
             asyncio.CancelledError: the worker stops; the item is not answered.
@@ -55,12 +58,12 @@ class EntityExecutor:
         entity_id = EntityId.parse(item.instance_id)
         context = EntityContext(entity_id, self._converter, item.state, now=self._now)
         with set_running_item(item.completion_token):
-            results, size = list[EntityOperationResult](), 0
+            results, size, end = list[EntityOperationResult](), 0, monotonic() + _MOST_SECONDS
             for operation in item.operations:
                 outcome = await self._run(operation, entity_id, context)
                 results.append(outcome)
                 size += len((outcome.result or "").encode())
-                if size + len(context._text or "") > _MOST_BYTES:  # noqa: SLF001
+                if size + len(context._text or "") > _MOST_BYTES or monotonic() >= end:  # noqa: SLF001
                     break
         return EntityBatchResult(
             instance_id=item.instance_id,
