@@ -73,16 +73,20 @@ async def groups(ctx: OrchestrationContext) -> None:
     print(wrong)
 
 
-async def unions(ctx: OrchestrationContext) -> None:
+async def unions(ctx: OrchestrationContext, client: DurableTaskClient) -> None:
     one: int | None = await ctx.call_activity("number", 1, return_type=Optional[int])  # noqa: UP045
     two: int | str = await ctx.call_activity("number", 1, return_type=Union[int, str])
     three: int | None = await ctx.call_activity("number", 1, return_type=int | None)
     four: int | None = await ctx.call_sub_orchestrator("child", 1, return_type=Optional[int])  # noqa: UP045
     five: int | None = await ctx.wait_for_external_event("go", Optional[int])  # noqa: UP045
     six: int | str = await ctx.wait_for_external_event("go", int | str, timeout=3)
+    seven: int | None = await ctx.call_entity("@counter@a", "get", return_type=Optional[int])  # noqa: UP045
+    eight: int | None = await client.call_entity("@counter@a", "get", return_type=int | None)
     assert_type(await ctx.call_activity("number", 1, return_type=int), int)
+    assert_type(await ctx.call_entity("@counter@a", "get", return_type=int), int)
+    assert_type(await client.call_entity("@counter@a", "get", return_type=int), int)
     assert_type(await ctx.wait_for_external_event("go", int), int)
-    print(one, two, three, four, five, six)
+    print(one, two, three, four, five, six, seven, eight)
 
 
 async def roles(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
+from typing import Optional, Union
 
 import pytest
 from durabletask.core.actions import CreateTimer, ScheduleTask
@@ -646,3 +647,20 @@ def test_action_types_of_a_mixed_start() -> None:
     assert (send.instance_id, send.name, send.data) == ("other", "Hello", '{"a":1}')
     assert isinstance(timer, CreateTimer)
     assert isinstance(call, ScheduleTask)
+
+
+def test_unions_are_types_of_results_and_events() -> None:
+    """``Optional`` and unions, which are values of no type for some checkers."""
+
+    async def main(ctx, _):
+        found = await ctx.call_activity("A", return_type=Optional[date])  # noqa: UP045 - as people write it
+        none = await ctx.call_activity("B", return_type=date | None)
+        event = await ctx.wait_for_external_event("go", Union[date, int])
+        return [repr(found), none, repr(event)]
+
+    story = Story(main)
+    story.start()
+    story.complete(1, "2030-01-02")
+    story.complete(2, None)
+    story.send("go", 3)
+    assert story.output == ["datetime.date(2030, 1, 2)", None, "3"]

@@ -117,7 +117,9 @@ class EntityCalls(ABC):
         self, entity: EntityId | str, operation: str, input: object = None, *, return_type: type[OutputT]
     ) -> Task[OutputT]: ...
     @overload
-    def call_entity(self, entity: EntityId | str, operation: str, input: object = None) -> Task[Any]: ...
+    def call_entity(
+        self, entity: EntityId | str, operation: str, input: object = None, *, return_type: object = None
+    ) -> Task[Any]: ...
     @overload
     def call_entity(
         self,

@@ -104,6 +104,7 @@ class EntityClient:
         operation: str,
         input: object = None,
         *,
+        return_type: object = None,
         timeout: timedelta | float | None = _DEFAULT_WAIT,
     ) -> Any: ...
     @overload

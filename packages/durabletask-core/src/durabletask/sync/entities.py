@@ -70,6 +70,7 @@ class EntityClient(ABC):
         operation: str,
         input: object = None,
         *,
+        return_type: object = None,
         timeout: timedelta | float | None = _DEFAULT_WAIT,
     ) -> Any: ...
 
