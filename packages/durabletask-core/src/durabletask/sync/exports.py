@@ -111,6 +111,8 @@ class Exports:
     ) -> ExportJob | None:
         """Wait until a job has completed or failed; ``None`` at the time-out.
 
+        One whose orchestration was terminated by hand is returned as it is: ACTIVE, though it does not go on.
+
         Args:
             job_id: id of the job.
             timeout_in_seconds: how long to wait, on the hub's clock; ``None`` for as long as it takes.
