@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -190,6 +193,47 @@ async def test_a_batch_ends_when_it_takes_long(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(result, EntityBatchResult)
     assert [each.result for each in result.results] == ["1", "2", "3"]
     assert result.state == '{"count":3}'
+
+
+async def test_plain_operations_of_a_batch_share_a_thread() -> None:
+    """Threads are changed between plain and ``async def`` operations only, and the order stays."""
+
+    class Mixed(TaskEntity):
+        threads: list[str] = []  # noqa: RUF012 - every entity gets a copy
+
+        def plain(self) -> None:
+            self.threads.append(threading.current_thread().name)
+
+        async def waiting(self) -> None:
+            self.threads.append("loop")
+
+    batch = await run([("plain", None)] * 3 + [("waiting", None)] + [("plain", None)], entity=Mixed)
+
+    assert batch.state is not None
+    first, second, third, fourth, last = json.loads(batch.state)["threads"]
+    assert first == second == third != threading.current_thread().name
+    assert fourth == "loop"
+    assert last != threading.current_thread().name
+
+
+async def test_a_plain_operation_may_return_something_to_await() -> None:
+    """As a decorator or ``functools.partial`` of a coroutine function does; the loop of the worker runs it."""
+
+    async def later(amount: int) -> str:
+        await asyncio.sleep(0)
+        return f"{threading.current_thread() is threading.main_thread()} {amount}"
+
+    class Wrapped(TaskEntity):
+        value: int = 0
+
+        def add(self, amount: int):
+            self.value += amount
+            return later(amount)
+
+    batch = await run([("add", "2"), ("add", "3")], entity=Wrapped)
+
+    assert results_of(batch) == ['"True 2"', '"True 3"']
+    assert batch.state == '{"value":5}'
 
 
 async def test_a_mutable_state_can_be_changed_in_place() -> None:

@@ -15,7 +15,7 @@ from durabletask.core.failures import FailureDetails
 
 from .threads import DaemonThreads
 
-__all__ = ["UserCodeRunner", "running_item", "set_running_item"]
+__all__ = ["UserCodeRunner", "await_code", "call_plain", "running_item", "set_running_item"]
 
 running_item: ContextVar[str | None] = ContextVar("durabletask_running_item", default=None)
 """Completion token of the activity or entity batch whose code runs in this context.
@@ -54,15 +54,15 @@ class UserCodeRunner:
     ) -> object:
         """The result of ``function(context, value)``. A thread gets a copy of the context variables."""
         if is_async:
-            return await _run(function(context, value))
+            return await await_code(function(context, value))
         if self._threads is None:
             self._threads = DaemonThreads(self._max_threads)
         variables = contextvars.copy_context()
         result = await asyncio.wrap_future(
-            self._threads.submit(partial(variables.run, _call, function, context, value))
+            self._threads.submit(partial(variables.run, call_plain, function, context, value))
         )
         # A plain function may hand back a coroutine (functools.partial of one, a decorator, ...).
-        return await _run(result) if inspect.isawaitable(result) else result
+        return await await_code(result) if inspect.isawaitable(result) else result
 
     def failure_of(self, error: BaseException) -> FailureDetails:
         """The failure that reports what user code raised.
@@ -82,7 +82,7 @@ class UserCodeRunner:
             threads.close()
 
 
-async def _run(code: object) -> object:
+async def await_code(code: object) -> object:
     """Await user code. A ``GeneratorExit`` of its own becomes an error that can be reported.
 
     Python raises ``GeneratorExit`` here to close this coroutine, too, and nothing may be awaited after that. Then the
@@ -101,7 +101,8 @@ async def _run(code: object) -> object:
         raise RuntimeError("User code raised GeneratorExit") from error
 
 
-def _call(function: Callable[[object, object], object], context: object, value: object) -> object:
+def call_plain(function: Callable[[object, object], object], context: object, value: object) -> object:
+    """Call a plain function in a thread of its pool."""
     try:
         return function(context, value)
     except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:
