@@ -353,8 +353,7 @@ class EntityClient:
     async def purge_entity(self, entity_id: EntityId | str) -> PurgeResult:
         """Delete the state of an entity at once, without a worker; one that has none counts zero.
 
-        Messages that wait and a lock stay, so a message that was sent before runs on a new state. To delete the state in
-        the order of messages, signal ``delete``.
+        Messages that wait and a lock stay. To delete the state in the order of messages, signal ``delete``.
         """
         request = PurgeInstance(instance_id=entity_key(entity_id), is_orchestration=False)
         return await self._transport.purge_instances(request)
