@@ -32,7 +32,8 @@ from durabletask.core.instances import (
     ReusePolicy,
 )
 from durabletask.core.work_items import ActivityWorkItem, OrchestratorWorkItem
-from durabletask.testing import HubRegistry, InMemoryBackend, SqliteStore, VirtualClock
+from durabletask.testing import HubRegistry, InMemoryBackend, LocalTaskHub, Sqlite, SqliteStore, VirtualClock
+from durabletask.testing.hub.storage.ownership import OwnerLock
 from scripted_worker import Reader, ScriptedWorker, complete, of_kind, settle
 
 S = OrchestrationStatus
@@ -509,6 +510,39 @@ async def test_closing_a_durable_hub_ends_its_calls(tmp_path: Path) -> None:
     await hub.close()
     with pytest.raises(TransportUnavailableError):
         await waiting
+
+
+async def test_a_hub_that_is_closed_while_its_file_opens_lets_go_of_it(tmp_path: Path) -> None:
+    """Another hub may own the file then, of this process or of another one."""
+    path = tmp_path / "hub.db"
+    hub = LocalTaskHub(storage=Sqlite(path))
+    opening = asyncio.create_task(hub.connect())
+    await asyncio.sleep(0)  # it has begun
+    await hub.close()
+    await opening
+    await hub.close()
+
+    OwnerLock(path).release()  # free
+
+
+def test_a_loop_that_ends_while_the_file_opens_lets_go_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``asyncio.run`` cancels what is left."""
+    path, may_open = tmp_path / "hub.db", threading.Event()
+
+    def wait_for_the_lock(path: Path) -> OwnerLock:
+        assert may_open.wait(30)
+        return OwnerLock(path)
+
+    monkeypatch.setattr("durabletask.testing.hub.storage.sqlite.OwnerLock", wait_for_the_lock)
+    store = Sqlite(path)
+    opening = store.open_hub("hub")
+    assert opening.cancel()
+    may_open.set()
+    store.open_hub("hub").result().close().result()
+
+    OwnerLock(path).release()  # free
 
 
 def test_a_wrong_synchronous_mode_is_refused(tmp_path: Path) -> None:

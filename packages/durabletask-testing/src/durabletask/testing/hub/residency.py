@@ -306,6 +306,8 @@ class StoreResidency(Residency):
         self.engine.reset()
 
     async def close(self) -> None:
+        if self._loading is not None and asyncio.get_running_loop() is self._loop:
+            await asyncio.wait([self._loading])  # or it would open the file after this
         if self._journal.is_open:
             if asyncio.get_running_loop() is self._loop:
                 await self._journal.drain()

@@ -146,7 +146,9 @@ class Sqlite(Storage):
 
         def finish(done: Future[None]) -> None:
             error = done.exception()
-            if error is not None:
+            if not opened.set_running_or_notify_cancel():
+                self._leave(file)  # the loop that waited for it has ended
+            elif error is not None:
                 # Only after the lock is released, so that the caller may open the file again at once.
                 self._leave(file).add_done_callback(lambda _: opened.set_exception(error))
             else:
