@@ -34,7 +34,7 @@ async def chain(ctx: OrchestrationContext, length: int) -> int:
     return number
 
 
-async def counter(ctx: EntityContext, amount: int) -> None:
+def counter(ctx: EntityContext, amount: int) -> None:
     ctx.set_state(ctx.get_state(int, 0) + amount)
 
 

@@ -26,7 +26,7 @@ from other_products import DBOS, PEER, python_of
 
 HERE = Path(__file__).parent
 CONCURRENT = 500
-SIGNALS = 2000
+SIGNALS = 2000  # to a plain function, on both sides
 Result = dict[str, float]
 
 
