@@ -25,7 +25,7 @@ from durabletask import OrchestrationContext, RetryPolicy
 
 async def order(ctx: OrchestrationContext, amount: float) -> str:
     policy = RetryPolicy(first_retry_interval=timedelta(seconds=5), max_number_of_attempts=2)
-    receipt = await ctx.call_activity("charge", amount, retry_policy=policy, tags={"tier": "gold"})
+    receipt = await ctx.call_activity("charge", amount, retry_policy=policy, tags={"tier": "gold", "a": "first"})
     await ctx.create_timer(timedelta(microseconds=1500001))
     return receipt
 """
@@ -33,7 +33,9 @@ async def order(ctx: OrchestrationContext, amount: float) -> str:
 
 async def order(ctx: OrchestrationContext, amount: float) -> str:
     policy = RetryPolicy(first_retry_interval=timedelta(seconds=5), max_number_of_attempts=2)
-    receipt = await ctx.call_activity("charge", amount, retry_policy=policy, tags={"tier": "gold"})
+    receipt = await ctx.call_activity(
+        "charge", amount, retry_policy=policy, tags={"tier": "gold", "a": "first"}
+    )
     await ctx.create_timer(timedelta(microseconds=1500001))
     return receipt
 

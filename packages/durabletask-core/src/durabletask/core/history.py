@@ -392,7 +392,7 @@ class HistorySlice(Sequence[HistoryEvent]):
         return f"HistorySlice({self._length} events)"
 
 
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(order="deterministic")  # the order of tags is lost on the wire
 _decoder = msgspec.json.Decoder(list[HistoryEvent])
 
 
