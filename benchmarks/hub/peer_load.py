@@ -4,7 +4,8 @@ The shapes are those of ``our_load.py``.
 
 With `memory` instead of an address its own in-memory backend runs in the same process. Prints one JSON
 object: seconds of wall clock, seconds of CPU, and of CPU of the process SERVER, after a warm-up. Ends with
-code 3 if an orchestration does not finish within a minute: now and then that server loses an item.
+code 3 if something does not finish within a minute, or a call fails: now and then that server loses an item, or
+cancels a call.
 """
 
 import json
@@ -16,6 +17,7 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 from durabletask import client as dtc
 from durabletask.entities import EntityInstanceId
 from durabletask.worker import ConcurrencyOptions, TaskHubGrpcWorker
@@ -114,7 +116,7 @@ code = 1
 try:
     main()
     code = 0
-except TimeoutError:
+except (TimeoutError, grpc.RpcError):
     code = 3
 finally:
     if code:

@@ -58,7 +58,7 @@ def until_it_ends(run: Callable[[], Result]) -> Result:
             return run()
         except UnfinishedError:  # noqa: PERF203 - nothing beside what is run
             print(
-                "  (dropped: a run of the peer's in which an orchestration did not finish within 60 s)",
+                "  (dropped: a run of the peer's that did not finish within 60 s, or had a call cancelled)",
                 flush=True,
             )
     sys.exit("No run of the peer's finishes.")
