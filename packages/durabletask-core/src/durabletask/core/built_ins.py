@@ -29,6 +29,7 @@ __all__ = [
     "EntityCallRequest",
     "add_built_ins",
     "call_entity",
+    "end_of_helper",
     "is_helper",
     "run_helper",
 ]
@@ -57,10 +58,26 @@ async def run_helper(
             request_time=transport.now(),
         )
     )
+    return await end_of_helper(transport, helper_id, timeout)
+
+
+async def end_of_helper(
+    transport: Transport, helper_id: str, timeout: timedelta | None, *, is_terminated: bool = False
+) -> OrchestrationState | None:
+    """Wait for a helper orchestration and purge it; ``None`` at the time-out.
+
+    Args:
+        transport: the hub.
+        helper_id: id of the helper.
+        timeout: how long to wait.
+        is_terminated: whether the helper is terminated at the time-out.
+    """
     state = await transport.wait_for_instance_completion(helper_id, timeout=timeout)
-    if state is not None:
-        with suppress(TransportError):  # the outcome is known, and a helper that is left over does no harm
+    with suppress(TransportError):  # the outcome is known, and a helper that is left over does no harm
+        if state is not None:
             await transport.purge_instances(PurgeInstance(instance_id=helper_id))
+        elif is_terminated:
+            await transport.terminate_instance(helper_id, recursive=False)
     return state
 
 

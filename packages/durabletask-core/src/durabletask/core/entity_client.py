@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast, overload
 
@@ -14,10 +13,10 @@ import msgspec
 
 from . import telemetry
 from .arguments import as_flag, as_name, as_optional_text, as_page_size, as_time, as_timeout
-from .built_ins import CALL_ENTITY, HELPER_PREFIX, EntityCallRequest
+from .built_ins import CALL_ENTITY, HELPER_PREFIX, EntityCallRequest, end_of_helper
 from .entities import CleanEntityStorageResult, EntityId, EntityMetadata, EntityQuery
 from .entity_context import TaskEntity, read_state
-from .errors import SerializationError, TaskFailedError, TransportError, TransportTimeoutError
+from .errors import SerializationError, TaskFailedError, TransportTimeoutError
 from .failures import FailureDetails
 from .instances import (
     CreateInstanceRequest,
@@ -172,12 +171,7 @@ class EntityClient:
         name, target = as_name(name, "operation"), entity_key(entity_id)
         wait = as_timeout(timeout, "timeout")
         helper = await self._start_call(target, name, input)
-        state = await self._transport.wait_for_instance_completion(helper, timeout=wait)
-        with suppress(TransportError):  # the outcome is known, and a helper that is left over does no harm
-            if state is None:
-                await self._transport.terminate_instance(helper, recursive=False)
-            else:
-                await self._transport.purge_instances(PurgeInstance(instance_id=helper))
+        state = await end_of_helper(self._transport, helper, wait, is_terminated=True)
         if state is None:
             raise TransportTimeoutError(
                 f"Operation {name!r} of entity {target!r} has not answered within {wait}. It may run all the same."
