@@ -88,14 +88,16 @@ class EntityExecutor:
     def _is_plain(self, entity_id: EntityId, operation: Operation) -> bool:
         """Whether a plain function runs the operation. One that cannot be called fails without a thread."""
         try:
-            called = self._called(entity_id, operation.operation)
+            called, _ = self._called(entity_id, operation.operation)
         except Exception:  # noqa: BLE001 - the same error is reported where the operation is run
             return False
         return not inspect.iscoroutinefunction(called.function)
 
-    def _called(self, entity_id: EntityId, operation: str) -> Definition:
+    def _called(self, entity_id: EntityId, operation: str) -> tuple[Definition, type | None]:
+        """What runs an operation, and the class of the entity; ``None`` for a function."""
         definition = self._registry.entity(entity_id.name)
-        return definition.operation(operation) if isinstance(definition.target, type) else definition
+        kind = definition.target
+        return (definition.operation(operation), kind) if isinstance(kind, type) else (definition, None)
 
     async def _run(self, batch: _Batch, operations: Iterable[Operation]) -> None:
         for operation in operations:
@@ -112,9 +114,8 @@ class EntityExecutor:
             with self._running(batch, operation) as outcome:
                 call = self._prepare(operation, batch.context)
                 value = call_plain(call.called.invoke, call.receiver, call.value)
-                if inspect.isawaitable(
-                    value
-                ):  # from functools.partial of a coroutine function, a decorator, ...
+                # A plain function may return a coroutine (functools.partial of one, a decorator, ...).
+                if inspect.isawaitable(value):
                     value = asyncio.run_coroutine_threadsafe(await_code(value), loop).result()
                 outcome.result = call.finish(value)
             if batch.is_over or self._runner.is_stopping:
@@ -125,9 +126,8 @@ class EntityExecutor:
         """Run the body as an operation of a batch, which fails by an error of the body."""
         outcome, context = _Outcome(), batch.context
         try:
-            trace = operation.trace_context
             with (
-                telemetry.running_operation(context.entity_id, operation.operation, trace),
+                telemetry.running_operation(context.entity_id, operation.operation, operation.trace_context),
                 context._running(operation.operation),  # noqa: SLF001
             ):
                 yield outcome
@@ -136,10 +136,10 @@ class EntityExecutor:
         batch.add(outcome.reported())
 
     def _prepare(self, operation: Operation, context: EntityContext) -> _OperationCall:
-        called, receiver = self._called(context.entity_id, operation.operation), cast("object", context)
-        kind = self._registry.entity(context.entity_id.name).target
+        called, kind = self._called(context.entity_id, operation.operation)
+        receiver: object = context
         declared: DeclaredState | None = None
-        if isinstance(kind, type):
+        if kind is not None:
             entity = cast("TaskEntity[object]", kind())
             entity._context = context  # noqa: SLF001
             receiver = entity
