@@ -8,16 +8,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import shutil
-import tempfile
 from collections import defaultdict
-from collections.abc import Coroutine
 from datetime import timedelta
-from pathlib import Path
-from typing import TypeVar
 
 import hypothesis.strategies as st
 from durabletask.core.actions import (
@@ -53,14 +47,12 @@ from durabletask.core.work_items import (
     OrchestratorResult,
     OrchestratorWorkItem,
     WorkItem,
-    WorkItemStreamOptions,
 )
-from durabletask.testing import InMemoryBackend, SqliteStore, VirtualClock
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import precondition, rule
+from law_machine import LawMachine
 from scripted_worker import complete, everything
 
-T = TypeVar("T")
 S = OrchestrationStatus
 ENTITIES = [f"@e@{key}" for key in "abc"]
 LOG = "@log@all"
@@ -71,39 +63,17 @@ STEPS = ["call", "signal", "lock", "lock", "unlock", "complete", "fail", "again"
 FAILURE = FailureDetails("app.Broken", "no")
 
 
-class EntityMachine(RuleBasedStateMachine):
+class EntityMachine(LawMachine):
     """Clients and one worker, in random order."""
-
-    durable = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.folder = Path(tempfile.mkdtemp())
-        self.clock = VirtualClock(auto_advance=False)
-        self.hub = self._open()
-        self.stream = self.hub.work_items(WorkItemStreamOptions())
-        self.reading: asyncio.Task[WorkItem] | None = None
-        self.held: list[WorkItem] = []
         self.numbers = 0
         self.sent: dict[str, list[str]] = defaultdict(
             list
         )  # by entity, in the order in which the calls returned
         self.ran: dict[str, list[str]] = defaultdict(list)  # by entity, what was committed as a success
         self.failed: set[str] = set()
-
-    def _open(self) -> InMemoryBackend:
-        store = SqliteStore(self.folder / "hub.db", "NORMAL") if self.durable else None
-        return InMemoryBackend(clock=self.clock, store=store)
-
-    def run(self, coroutine: Coroutine[object, object, T]) -> T:
-        return self.loop.run_until_complete(asyncio.wait_for(coroutine, 50))
-
-    async def _settle(self) -> None:
-        if self.durable:
-            await self.hub.query_instances(InstanceQuery(page_size=1))  # waits for what is being written
-        for _ in range(10):
-            await asyncio.sleep(0)
 
     def _number(self, sender: str) -> str:
         self.numbers += 1
@@ -160,22 +130,11 @@ class EntityMachine(RuleBasedStateMachine):
 
     # --- the worker -----------------------------------------------------------------------------------
 
-    @rule()
-    def take(self) -> None:
-        self.run(self._take())
-
-    async def _take(self) -> None:
-        if self.reading is None:
-            self.reading = asyncio.ensure_future(self.stream.__anext__())
-        await self._settle()
-        if self.reading.done():
-            item = self.reading.result()
-            self.reading = None
-            if isinstance(item, EntityWorkItem):
-                await self._check_batch(item)
-            else:
-                self._check_episode(item)
-            self.held.append(item)
+    async def _check_item(self, item: WorkItem) -> None:
+        if isinstance(item, EntityWorkItem):
+            await self._check_batch(item)
+        else:
+            self._check_episode(item)
 
     async def _check_batch(self, item: EntityWorkItem) -> None:
         entity = await self.hub.get_entity(item.instance_id)
@@ -292,28 +251,10 @@ class EntityMachine(RuleBasedStateMachine):
         else:
             self.run(self.hub.abandon_orchestrator(item))  # type: ignore[arg-type]
 
-    @rule()
-    def hang_up(self) -> None:
-        self.run(self._hang_up())
-
-    async def _hang_up(self) -> None:
-        if self.reading is not None:
-            self.reading.cancel()
-            await asyncio.gather(self.reading, return_exceptions=True)
-            self.reading = None
-        await self.stream.aclose()
-        self.stream = self.hub.work_items(WorkItemStreamOptions())
-
     @precondition(lambda self: self.durable)
     @rule()
     def reopen(self) -> None:
-        async def again() -> None:
-            await self._hang_up()
-            await self.hub.close()
-            self.hub = self._open()
-            self.stream = self.hub.work_items(WorkItemStreamOptions())
-
-        self.run(again())
+        self.run(self._reopen())
 
     # --- laws -------------------------------------------------------------------------------------------
 
@@ -322,10 +263,7 @@ class EntityMachine(RuleBasedStateMachine):
         self.run(self._drain())
         self.run(self._check_end())
         self.run(self._hang_up())
-        self.run(self.hub.close())
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._close()
 
     async def _drain(self) -> None:
         await self._hang_up()

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import shutil
-import tempfile
-from collections.abc import Coroutine
 from datetime import timedelta
-from pathlib import Path
-from typing import TypeVar
 
 import hypothesis.strategies as st
 from durabletask.core.actions import (
@@ -46,47 +40,23 @@ from durabletask.core.work_items import (
     OrchestratorResult,
     OrchestratorWorkItem,
     WorkItem,
-    WorkItemStreamOptions,
 )
-from durabletask.testing import InMemoryBackend, SqliteStore, VirtualClock
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
+from law_machine import LawMachine
 from scripted_worker import complete, everything
 
-T = TypeVar("T")
 IDS = st.sampled_from(["a", "b", "c|d"])
 STEPS = ["nothing", "task", "timer", "child", "event", "complete", "fail", "again"]
 
 
-class HubMachine(RuleBasedStateMachine):
+class HubMachine(LawMachine):
     """Clients and one worker, in random order."""
-
-    durable = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.folder = Path(tempfile.mkdtemp())
-        self.clock = VirtualClock(auto_advance=False)
-        self.hub = self._open()
-        self.stream = self.hub.work_items(WorkItemStreamOptions())
-        self.reading: asyncio.Task[WorkItem] | None = None
-        self.held: list[WorkItem] = []
         self.pasts: dict[str, list[HistoryEvent]] = {}
         self.next_id = 0
-
-    def _open(self) -> InMemoryBackend:
-        store = SqliteStore(self.folder / "hub.db", "NORMAL") if self.durable else None
-        return InMemoryBackend(clock=self.clock, store=store)
-
-    def run(self, coroutine: Coroutine[object, object, T]) -> T:
-        return self.loop.run_until_complete(asyncio.wait_for(coroutine, 50))
-
-    async def _settle(self) -> None:
-        if self.durable:
-            await self.hub.query_instances(InstanceQuery(page_size=1))  # waits for what is being written
-        for _ in range(10):
-            await asyncio.sleep(0)
 
     # --- clients ---------------------------------------------------------------------------------------
 
@@ -127,22 +97,9 @@ class HubMachine(RuleBasedStateMachine):
 
     # --- the worker -----------------------------------------------------------------------------------
 
-    @rule()
-    def take(self) -> None:
-        self.run(self._take())
-
-    async def _take(self) -> None:
-        if self.reading is None:
-            self.reading = asyncio.ensure_future(self.stream.__anext__())
-        await self._settle()
-        if self.reading.done():
-            item = self.reading.result()
-            self.reading = None
-            if isinstance(item, OrchestratorWorkItem):
-                self._check_item(item)
-            self.held.append(item)
-
-    def _check_item(self, item: OrchestratorWorkItem) -> None:
+    async def _check_item(self, item: WorkItem) -> None:
+        if not isinstance(item, OrchestratorWorkItem):
+            return
         events = everything(item)
         assert isinstance(item.new_events[0], OrchestratorStarted)
         execution = item.execution_id or ""
@@ -206,29 +163,11 @@ class HubMachine(RuleBasedStateMachine):
             self.run(self.hub.abandon_activity(item))  # type: ignore[arg-type]
 
     @rule()
-    def hang_up(self) -> None:
-        self.run(self._hang_up())
-
-    async def _hang_up(self) -> None:
-        if self.reading is not None:
-            self.reading.cancel()
-            await asyncio.gather(self.reading, return_exceptions=True)
-            self.reading = None
-        await self.stream.aclose()
-        self.stream = self.hub.work_items(WorkItemStreamOptions())
-
-    @rule()
     def reopen(self) -> None:
         if not self.durable:
             return
 
-        async def again() -> None:
-            await self._hang_up()
-            await self.hub.close()
-            self.hub = self._open()
-            self.stream = self.hub.work_items(WorkItemStreamOptions())
-
-        self.run(again())
+        self.run(self._reopen())
 
     # --- laws -------------------------------------------------------------------------------------------
 
@@ -260,10 +199,7 @@ class HubMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """At the end everything drains: nothing was lost on the way."""
         self.run(self._drain())
-        self.run(self.hub.close())
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._close()
 
     async def _drain(self) -> None:
         await self._hang_up()
