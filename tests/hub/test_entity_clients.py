@@ -272,7 +272,7 @@ async def test_an_entity_starts_orchestrations(
 
 
 async def test_an_answer_of_a_dead_execution_is_dropped(hub: InMemoryBackend, reader: EntityReader) -> None:
-    """The caller was replaced by another execution of its id: the operation runs, and the new one hears nothing."""
+    """The caller was replaced by another execution of its id: the operation runs, and the new one gets no answer."""
     await hub.create_instance(CreateInstanceRequest(name="O", instance_id="i"))
     await reader.answer(await reader.episode(), CallEntity(1, "r", "get", A))
     batch = await reader.batch()

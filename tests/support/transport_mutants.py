@@ -937,7 +937,7 @@ class ReversesOperations(BatchMutant):
 
 
 class LosesEntityResults(BatchMutant):
-    """Tells a caller that its operation completed, but not with what."""
+    """Answers a call without its result."""
 
     caught_by = "TestEntities.test_a_call_is_answered"
 

@@ -73,7 +73,7 @@ class RecordedCall(msgspec.Struct, kw_only=True):
 
     @property
     def origin(self) -> str:
-        """What tells this call from others with the same input, for people."""
+        """What distinguishes this call from others with the same input, as readable text."""
         return ""
 
     def set_result(self, result: object, failure: FailureDetails | None, at: datetime) -> None:

@@ -112,8 +112,8 @@ def form_of(family: str, plain: object) -> Form:
     """The form of a JSON object.
 
     Args:
-        family: a name of the object's entity, orchestration or activity, which tells the family.
-        plain: the object, whose spelling tells the rest.
+        family: a name of the object's entity, orchestration or activity, which determines the family.
+        plain: the object, whose spelling determines the rest.
     """
     if family.lower() in {name.lower() for name in PYTHON}:
         return FORMS["python"]

@@ -38,7 +38,7 @@ CHECK_RUN: Final = "durabletask~check-run"
 """Name of the helper orchestration that reports the end of a run in place of a helper that was lost."""
 
 HAVE_ENDED: Final = "durabletask~have-ended"
-"""Name of the activity that tells whether orchestrations have ended."""
+"""Name of the activity that checks whether orchestrations have ended."""
 
 STOP_RUNS: Final = "durabletask~stop-runs"
 """Name of the activity that terminates runs."""

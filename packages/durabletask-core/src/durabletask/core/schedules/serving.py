@@ -303,7 +303,7 @@ async def check_run(ctx: OrchestrationContext, check: _Check) -> None:
 
 
 class EndCheck:
-    """The activity that tells whether all of some orchestrations have ended or do not exist."""
+    """The activity that checks whether all of some orchestrations have ended or do not exist."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

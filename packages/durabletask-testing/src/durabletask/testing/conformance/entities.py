@@ -211,7 +211,7 @@ class TestEntities:
             assert [operation.request_id for operation in item.operations] == ["r2"]
 
     async def test_an_answer_for_an_older_execution_is_dropped(self, probe: Probe) -> None:
-        """A call outlives its execution; the next execution of the instance hears nothing of it."""
+        """A call outlives its execution; the next execution of the instance gets no answer."""
         async with probe.worker() as worker:
             call = CallEntity(id=0, request_id="r1", operation="get", target_instance_id=COUNTER)
             await _orchestration(probe, worker, call, complete(status=S.CONTINUED_AS_NEW))

@@ -1,6 +1,6 @@
 """The critical sections that an execution is in, as data: which entities each has locked or is still to lock.
 
-A section begins with its lock request and ends when every entity of it is unlocked. The history tells both, so a
+A section begins with its lock request and ends when every entity of it is unlocked. The history shows both, so a
 storage keeps nothing else of it.
 """
 
